@@ -1,0 +1,82 @@
+"""What all classes share: a Parameter is an array with its gradient, a Module is a tree of them."""
+
+import copy
+
+import numpy as np
+
+
+class Parameter:
+    """An array that training changes, and the gradient of the loss by it.
+
+    value      the array
+    grad       None, or an array of value's shape: the sum of all gradients since it was last set to None
+    trainable  False for a frozen parameter: it gets no gradient, and no work is done for one
+    """
+
+    def __init__(self, value):
+        self.value, self.grad, self.trainable = value, None, True
+
+    def accumulate(self, grad):
+        """grad += grad.  Gradients add, so a weight that is used twice (the tied embedding) needs no special case.
+
+        The first one is kept as it is, not copied: what a backward returns is fresh memory.
+        """
+        if not self.trainable:
+            return
+        if self.grad is None:
+            self.grad = grad
+        else:
+            self.grad += grad
+
+
+class Module:
+    """Parameters and child modules by name, in the order in which they were set.
+
+    The path of a parameter is its name in OpenAI's checkpoint: h.0.attn.c_attn.w.  Subclasses have
+
+        y, cache = forward(x, ...)       nothing is kept on self: a module may be used twice, or from two threads
+        dx       = backward(dy, cache)   adds to the grad of every parameter, and returns the gradient by x
+    """
+
+    def named_parameters(self):
+        """All parameters below this module as (path, Parameter), each once, a shared one under its first path."""
+        seen = set()
+        for path, parameter in _walk(self, ""):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield path, parameter
+
+    def zero_grad(self):
+        """Forget all gradients, before the next step."""
+        for _, parameter in self.named_parameters():
+            parameter.grad = None
+
+    def freeze(self, trainable=False):
+        """Leave every parameter below as it is from now on; freeze(trainable=True) undoes it."""
+        for _, parameter in self.named_parameters():
+            parameter.trainable = trainable
+
+    def replica(self):
+        """A copy that shares every value and owns its gradients: for a thread with its own share of the batch."""
+        kept = {id(p.value): p.value for _, p in self.named_parameters()}
+        dropped = {id(p.grad): None for _, p in self.named_parameters()}
+        return copy.deepcopy(self, kept | dropped)
+
+
+def _walk(module, prefix):
+    for name, child in vars(module).items():
+        named = [(f"{name}.{i}", c) for i, c in enumerate(child)] if isinstance(child, list) else [(name, child)]
+        for path, c in named:
+            if isinstance(c, Parameter):
+                yield prefix + path, c
+            elif isinstance(c, Module):
+                yield from _walk(c, prefix + path + ".")
+
+
+def initial(rng, shape, std, dtype):
+    """An array drawn from N(0, std^2); without an rng, zeros that cost nothing until a checkpoint replaces them."""
+    if rng is None:
+        return np.zeros(shape, dtype)
+    value = rng.standard_normal(shape, dtype)
+    value *= std
+    return value
