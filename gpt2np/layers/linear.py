@@ -1,0 +1,65 @@
+"""The linear layer: y = x w + b."""
+
+import numpy as np
+
+from .checks import check_shape
+from .module import Module, Parameter, initial
+from .tiles import rows, sum_rows
+
+
+def linear_forward(x, w, b):
+    """Multiply every row by a matrix and add a vector.
+
+        y = x w + b
+
+    x        (..., I)   floating
+    w, b     (I, O), (O,)
+    returns  y (..., O) of x's dtype, and the cache for linear_backward
+
+    w is (in, out), as in OpenAI's checkpoint: nothing is transposed.  One product for all rows: with three axes NumPy
+    would make B small ones.
+    """
+    check_shape("b", b, w.shape[1:])
+    y = rows(x) @ w
+    y += b
+    return y.reshape(*x.shape[:-1], w.shape[1]), (x, w)
+
+
+def linear_backward(dy, cache):
+    """Gradients of y = x w + b.
+
+        dx = dy w'        dw = x' dy        db = sum of dy over the rows
+    """
+    x, w = cache
+    dx = linear_input_backward(dy, cache)
+    dw = rows(x).T @ rows(dy)
+    db = sum_rows(dy)
+    return dx, dw, db
+
+
+def linear_input_backward(dy, cache):
+    """dx alone, for a frozen w: half the work of linear_backward."""
+    x, w = cache
+    check_shape("dy", dy, (*x.shape[:-1], w.shape[1]))
+    return (rows(dy) @ w.T).reshape(x.shape)
+
+
+class Linear(Module):
+    """A matrix w (n_in, n_out), drawn from N(0, 0.02^2) as in OpenAI's code, and a bias b (n_out,), at first 0."""
+
+    def __init__(self, n_in, n_out, rng, dtype=np.float32):
+        self.w = Parameter(initial(rng, (n_in, n_out), 0.02, dtype))
+        self.b = Parameter(np.zeros(n_out, dtype))
+
+    def forward(self, x):
+        return linear_forward(x, self.w.value, self.b.value)
+
+    def backward(self, dy, cache):
+        if self.w.trainable:
+            dx, dw, db = linear_backward(dy, cache)
+            self.w.accumulate(dw)
+            self.b.accumulate(db)
+            return dx
+        if self.b.trainable:
+            self.b.accumulate(sum_rows(dy))
+        return linear_input_backward(dy, cache)
