@@ -1,0 +1,52 @@
+"""The embedding: a row of a table for every token id."""
+
+import numpy as np
+
+from .checks import check_ids, check_shape
+from .module import Parameter, initial
+
+
+def embedding_forward(ids, w):
+    """Look up the vector of each token.
+
+        y[...] = w[ids[...]]            the same as onehot(ids) w, without the product
+
+    ids      (...)      integers from 0 to V - 1
+    w        (V, C)     floating
+    returns  y (..., C) of w's dtype, and the cache for embedding_backward
+    raises   ValueError for an id outside the table
+    """
+    check_ids("ids", ids, len(w))
+    return w[ids], (ids, w)
+
+
+def embedding_backward(dy, cache):
+    """dw[i] = sum of dy over the places where ids = i: rows that were not looked up get 0, repeated ones their sum."""
+    ids, w = cache
+    check_shape("dy", dy, (*ids.shape, w.shape[1]))
+    dw = np.zeros_like(w)
+    np.add.at(dw, ids, dy)                  # not dw[ids] += dy: that keeps only one of several rows with the same id
+    return dw
+
+
+class Embedding(Parameter):
+    """One table (n, C), drawn from N(0, std^2): OpenAI's code has 0.02 for tokens and 0.01 for positions.
+
+    It is a Parameter itself, so that its path is the checkpoint's name, wte, and so that the head can share it.
+    """
+
+    def __init__(self, n, n_embd, rng, std=0.02, dtype=np.float32):
+        super().__init__(initial(rng, (n, n_embd), std, dtype))
+
+    def forward(self, ids):
+        return embedding_forward(ids, self.value)
+
+    def backward(self, dy, cache):
+        """Adds to grad.  Token ids have no gradient, so there is nothing to return."""
+        if not self.trainable:
+            return
+        if self.grad is None:
+            self.grad = embedding_backward(dy, cache)
+        else:                               # the few rows that were looked up, straight into the gradient that is there
+            ids, _ = cache
+            np.add.at(self.grad, ids, dy)

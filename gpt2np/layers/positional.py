@@ -1,0 +1,25 @@
+"""Positions: attention itself sees a set, so the order of the tokens has to be added to their vectors.
+
+GPT-2 learns a vector for each of n_ctx positions: an Embedding looked up at 0, 1, 2, ...  The original Transformer
+has a fixed table instead, which needs no gradient.
+"""
+
+import math
+
+import numpy as np
+
+
+def sinusoidal_positions(n_ctx, n_embd, dtype=np.float32):
+    """The fixed table of the original Transformer: each pair of columns turns at its own speed.
+
+        table[t, 2i]     = sin(t / 10000^(2i / C))
+        table[t, 2i + 1] = cos(t / 10000^(2i / C))
+
+    returns  table (n_ctx, C)
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.5.
+    """
+    t = np.arange(n_ctx, dtype=np.float64)[:, None]
+    column = np.arange(n_embd)
+    angle = t * np.exp((column - column % 2) * (-math.log(10000.0) / n_embd))
+    return np.where(column % 2 == 0, np.sin(angle), np.cos(angle)).astype(dtype)
