@@ -1,0 +1,78 @@
+"""Layer normalisation: every row to mean 0 and variance 1, then a learned gain and bias."""
+
+import numpy as np
+
+from .checks import check_shape
+from .module import Module, Parameter
+from .tiles import tiles
+
+
+def layernorm_forward(x, g, b, eps=1e-5):
+    """Normalise each row, then scale and shift it.
+
+        xhat = (x - mean(x)) / sqrt(var(x) + eps)
+        y    = g xhat + b
+
+    x        (..., C)   floating
+    g, b     (C,)       gain and bias
+    returns  y (..., C) of x's dtype, and the cache for layernorm_backward
+
+    var is the biased one, divided by C, and eps is inside the root.
+    Ba, Kiros, Hinton 2016, arXiv:1607.06450, eq. 4.
+    """
+    C = x.shape[-1]
+    check_shape("g", g, (C,))
+    check_shape("b", b, (C,))
+    y, xhat = np.empty_like(x, order="C"), np.empty_like(x, order="C")
+    inv_std = np.empty_like(x[..., :1], order="C")
+    mean = np.full_like(g, 1 / C)                       # a @ mean: the mean of each row, in one pass of BLAS
+    for x_t, xhat_t, inv_t, y_t in tiles(x, xhat, inv_std, y):
+        np.subtract(x_t, (x_t @ mean)[:, None], out=xhat_t)
+        np.multiply(xhat_t, xhat_t, out=y_t)
+        inv_t[:] = 1 / np.sqrt(y_t @ mean + eps)[:, None]
+        xhat_t *= inv_t
+        np.multiply(xhat_t, g, out=y_t)
+        y_t += b
+    return y, (xhat, inv_std, g)
+
+
+def layernorm_backward(dy, cache):
+    """Gradients of layernorm_forward.
+
+        dxhat = g dy
+        dx    = (dxhat - mean(dxhat) - xhat mean(dxhat xhat)) / sqrt(var(x) + eps)
+        dg    = sum of dy xhat over the rows        db = sum of dy over the rows
+
+    The two means are what is lost because mean(x) and var(x) depend on x too: dx has no part along 1 or xhat.
+    """
+    xhat, inv_std, g = cache
+    check_shape("dy", dy, xhat.shape)
+    dx, dg, db = np.empty_like(dy, order="C"), np.zeros_like(g), np.zeros_like(g)
+    g_mean = g * (1 / g.size)                           # dy @ g_mean: the mean of g dy
+    for dy_t, xhat_t, inv_t, dx_t in tiles(dy, xhat, inv_std, dx):
+        ones = np.ones_like(inv_t[:, 0])
+        dy_xhat = dy_t * xhat_t
+        dg += ones @ dy_xhat
+        db += ones @ dy_t
+        np.multiply(dy_t, g, out=dx_t)
+        dx_t -= (dy_t @ g_mean)[:, None]
+        dx_t -= np.multiply(xhat_t, (dy_xhat @ g_mean)[:, None], out=dy_xhat)
+        dx_t *= inv_t
+    return dx, dg, db
+
+
+class LayerNorm(Module):
+    """A gain g (C,), at first 1, and a bias b (C,), at first 0."""
+
+    def __init__(self, n_embd, eps=1e-5, dtype=np.float32):
+        self.g, self.b = Parameter(np.ones(n_embd, dtype)), Parameter(np.zeros(n_embd, dtype))
+        self.eps = eps
+
+    def forward(self, x):
+        return layernorm_forward(x, self.g.value, self.b.value, self.eps)
+
+    def backward(self, dy, cache):
+        dx, dg, db = layernorm_backward(dy, cache)
+        self.g.accumulate(dg)
+        self.b.accumulate(db)
+        return dx
