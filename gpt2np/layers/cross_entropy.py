@@ -1,0 +1,68 @@
+"""Cross-entropy: how many nats the model is surprised by the right answer, on average."""
+
+import numpy as np
+
+from .checks import check_ids, check_shape
+from .softmax import exp_rows
+from .tiles import rows, tiles
+
+IGNORED = -100                  # a target that does not count: padding, or a prompt that should not be learned
+
+
+def cross_entropy_forward(logits, targets, label_smoothing=0.0):
+    """The mean negative log-probability of the targets.
+
+        loss = mean of -sum_v t_v log p_v        p = softmax(logits)
+        t    = (1 - e) onehot(target) + e / V    e = label_smoothing; without it, loss = mean of -log p_target
+
+    logits           (..., V)   floating
+    targets          (...)      integers from 0 to V - 1, or -100: left out of the mean
+    label_smoothing  float      0 <= e <= 1
+    returns          loss ()    of logits' dtype, 0 where all targets are left out; and the cache for the backward
+    raises           ValueError for targets of another shape or outside the vocabulary
+
+    -log p_v = log(sum(exp(logits))) - logits_v: the logarithm of a probability that was rounded to 0 is never taken.
+    Label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
+    """
+    check_shape("targets", targets, logits.shape[:-1])
+    safe, weight = weigh_targets(targets, logits, logits.shape[-1], label_smoothing)
+    p, nll = np.empty_like(logits, order="C"), np.empty_like(logits[..., 0], order="C").reshape(-1, 1)
+    for z, p_t, nll_t, target in tiles(logits, p, nll, safe[:, None]):
+        expected = expected_logit(z, target, label_smoothing)
+        total, log_sum = exp_rows(z, out=p_t)
+        p_t *= 1 / total
+        np.subtract(log_sum, expected, out=nll_t)
+    return weight @ nll[:, 0], (p, safe, weight, label_smoothing)
+
+
+def cross_entropy_backward(dloss, cache):
+    """dlogits = (p - t) dloss / count, with t = (1 - e) onehot(target) + e / V; 0 where the target is left out."""
+    p, safe, weight, label_smoothing = cache
+    V = p.shape[-1]
+    scale = (dloss * weight)[:, None]                   # of each row
+    dlogits = np.empty_like(p)
+    for p_t, d_t, scale_t in tiles(p, dlogits, scale):
+        np.multiply(p_t, scale_t, out=d_t)
+        if label_smoothing:
+            d_t -= label_smoothing / V * scale_t
+    row = np.arange(len(safe), like=safe)
+    rows(dlogits)[row, safe] -= (1 - label_smoothing) * scale[:, 0]
+    return dlogits
+
+
+def expected_logit(z, target, label_smoothing):
+    """sum_v t_v z_v of each row (N, 1), for the targets (N, 1)."""
+    expected = (1 - label_smoothing) * np.take_along_axis(z, target, axis=-1)
+    if label_smoothing:
+        expected += label_smoothing / z.shape[-1] * z.sum(axis=-1, keepdims=True)
+    return expected
+
+
+def weigh_targets(targets, like, V, label_smoothing):
+    """Check the targets.  Returns them (N,), 0 in place of those left out, and each one's weight in the mean (N,)."""
+    check_ids("targets", targets, V, ignored=IGNORED)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing}")
+    targets = targets.reshape(-1)
+    counted = (targets != IGNORED).astype(like.dtype)
+    return np.where(targets != IGNORED, targets, 0), counted / np.maximum(counted.sum(), 1)
