@@ -1,0 +1,89 @@
+"""Multi-head attention: H attentions side by side, each on its own slice of the width."""
+
+import numpy as np
+
+from ..layers.attention import attention_backward, attention_forward, merge_heads, split_heads
+from ..layers.dropout import check_rate, dropout_backward, dropout_forward
+from ..layers.linear import Linear
+from ..layers.module import Module
+
+
+class SelfAttention(Module):
+    """Every position looks at the positions of its own sequence.
+
+        q, k, v = split(x c_attn)
+        y       = merge(attention(q, k, v)) c_proj
+
+    c_attn is one matrix (C, 3C) for the three projections, as in OpenAI's checkpoint.
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
+    """
+
+    def __init__(self, n_embd, n_head, rng, causal, dropout=0.0, dtype=np.float32):
+        check_heads(n_embd, n_head)
+        check_rate(dropout)
+        self.n_head, self.causal, self.dropout = n_head, causal, dropout
+        self.c_attn = Linear(n_embd, 3 * n_embd, rng, dtype)
+        self.c_proj = Linear(n_embd, n_embd, rng, dtype)
+
+    def forward(self, x, padding_mask=None, rng=None, keep_cache=True):
+        """x (B, T, C) and a padding mask (B, T) of real tokens -> y (B, T, C), cache"""
+        qkv, c_c_attn = self.c_attn.forward(x)                                      # (B, T, 3C)
+        q, k, v = (split_heads(a, self.n_head) for a in np.split(qkv, 3, axis=-1))  # (B, H, T, D)
+        y, c_attention = attention_forward(q, k, v, self.causal, padding_mask, self.dropout, rng, keep_cache)
+        y, c_c_proj = self.c_proj.forward(merge_heads(y))                           # (B, T, C)
+        y, c_dropout = dropout_forward(y, self.dropout, rng)
+        return y, (c_c_attn, c_attention, c_c_proj, c_dropout)
+
+    def backward(self, dy, cache):
+        """dy (B, T, C) -> dx (B, T, C)"""
+        c_c_attn, c_attention, c_c_proj, c_dropout = cache
+        dy = dropout_backward(dy, c_dropout)
+        dy = self.c_proj.backward(dy, c_c_proj)
+        dqkv = attention_backward(split_heads(dy, self.n_head), c_attention)
+        dqkv = np.concatenate([merge_heads(a) for a in dqkv], axis=-1)
+        return self.c_attn.backward(dqkv, c_c_attn)
+
+
+class CrossAttention(Module):
+    """Every position of x looks at the positions of another sequence, the memory (the encoder's output).
+
+        q    = x c_q            k, v = split(memory c_kv)
+        y    = merge(attention(q, k, v)) c_proj
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.2.3.
+    """
+
+    def __init__(self, n_embd, n_head, rng, dropout=0.0, dtype=np.float32):
+        check_heads(n_embd, n_head)
+        check_rate(dropout)
+        self.n_head, self.dropout = n_head, dropout
+        self.c_q = Linear(n_embd, n_embd, rng, dtype)
+        self.c_kv = Linear(n_embd, 2 * n_embd, rng, dtype)
+        self.c_proj = Linear(n_embd, n_embd, rng, dtype)
+
+    def forward(self, x, memory, padding_mask=None, rng=None, keep_cache=True):
+        """x (B, T, C), memory (B, S, C) and a padding mask (B, S) of the memory's real tokens -> y (B, T, C), cache"""
+        q, c_c_q = self.c_q.forward(x)
+        kv, c_c_kv = self.c_kv.forward(memory)                                      # (B, S, 2C)
+        q, k, v = (split_heads(a, self.n_head) for a in (q, *np.split(kv, 2, axis=-1)))
+        y, c_attention = attention_forward(q, k, v, False, padding_mask, self.dropout, rng, keep_cache)
+        y, c_c_proj = self.c_proj.forward(merge_heads(y))
+        y, c_dropout = dropout_forward(y, self.dropout, rng)
+        return y, (c_c_q, c_c_kv, c_attention, c_c_proj, c_dropout)
+
+    def backward(self, dy, cache):
+        """dy (B, T, C) -> dx (B, T, C), dmemory (B, S, C)"""
+        c_c_q, c_c_kv, c_attention, c_c_proj, c_dropout = cache
+        dy = dropout_backward(dy, c_dropout)
+        dy = self.c_proj.backward(dy, c_c_proj)
+        dq, dk, dv = attention_backward(split_heads(dy, self.n_head), c_attention)
+        dkv = np.concatenate([merge_heads(dk), merge_heads(dv)], axis=-1)
+        dmemory = self.c_kv.backward(dkv, c_c_kv)
+        dx = self.c_q.backward(merge_heads(dq), c_c_q)
+        return dx, dmemory
+
+
+def check_heads(n_embd, n_head):
+    """Raise ValueError unless the heads divide the width."""
+    if n_head < 1 or n_embd % n_head:
+        raise ValueError(f"heads: expected n_embd to be a multiple of n_head, got n_embd {n_embd} and n_head {n_head}")

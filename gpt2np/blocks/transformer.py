@@ -1,0 +1,121 @@
+"""The layers of a Transformer's stack: attention, then the MLP, each with a residual around it and a norm.
+
+In the backward pass a residual is a sum: dy reaches x by the way around the sub-layer, and by the way through it.
+"""
+
+import numpy as np
+
+from ..layers.activations import GELU, RELU
+from ..layers.layernorm import LayerNorm
+from ..layers.module import Module
+from .feedforward import MLP
+from .multihead import CrossAttention, SelfAttention
+
+
+class PreNormBlock(Module):
+    """GPT-2's block: the norm comes before each sub-layer, and nothing stands in the residual's way.
+
+        x = x + attn(ln_1(x))
+        x = x + mlp(ln_2(x))
+
+    Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3.
+    """
+
+    def __init__(self, n_embd, n_head, rng, dropout=0.0, dtype=np.float32):
+        self.ln_1 = LayerNorm(n_embd, dtype=dtype)
+        self.attn = SelfAttention(n_embd, n_head, rng, True, dropout, dtype)
+        self.ln_2 = LayerNorm(n_embd, dtype=dtype)
+        self.mlp = MLP(n_embd, rng, GELU, dropout, dtype)
+
+    def forward(self, x, padding_mask=None, rng=None, keep_cache=True):
+        """x (B, T, C) -> y (B, T, C), cache"""
+        h, c_ln_1 = self.ln_1.forward(x)
+        h, c_attn = self.attn.forward(h, padding_mask, rng, keep_cache)
+        x = x + h
+        h, c_ln_2 = self.ln_2.forward(x)
+        h, c_mlp = self.mlp.forward(h, rng, keep_cache)
+        y = x + h
+        return y, (c_ln_1, c_attn, c_ln_2, c_mlp)
+
+    def backward(self, dy, cache):
+        """dy (B, T, C) -> dx (B, T, C)"""
+        c_ln_1, c_attn, c_ln_2, c_mlp = cache
+        dh = self.mlp.backward(dy, c_mlp)
+        dx = dy + self.ln_2.backward(dh, c_ln_2)
+        dh = self.attn.backward(dx, c_attn)
+        dx = dx + self.ln_1.backward(dh, c_ln_1)
+        return dx
+
+
+class PostNormBlock(Module):
+    """The original Transformer's encoder layer, and BERT's: the norm comes after each residual sum.
+
+        x = ln_1(x + attn(x))
+        x = ln_2(x + mlp(x))
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.1.
+    """
+
+    def __init__(self, n_embd, n_head, rng, activation=RELU, dropout=0.0, dtype=np.float32):
+        self.attn = SelfAttention(n_embd, n_head, rng, False, dropout, dtype)
+        self.ln_1 = LayerNorm(n_embd, dtype=dtype)
+        self.mlp = MLP(n_embd, rng, activation, dropout, dtype)
+        self.ln_2 = LayerNorm(n_embd, dtype=dtype)
+
+    def forward(self, x, padding_mask=None, rng=None, keep_cache=True):
+        """x (B, T, C) -> y (B, T, C), cache"""
+        h, c_attn = self.attn.forward(x, padding_mask, rng, keep_cache)
+        x, c_ln_1 = self.ln_1.forward(x + h)
+        h, c_mlp = self.mlp.forward(x, rng, keep_cache)
+        y, c_ln_2 = self.ln_2.forward(x + h)
+        return y, (c_attn, c_ln_1, c_mlp, c_ln_2)
+
+    def backward(self, dy, cache):
+        """dy (B, T, C) -> dx (B, T, C)"""
+        c_attn, c_ln_1, c_mlp, c_ln_2 = cache
+        dh = self.ln_2.backward(dy, c_ln_2)
+        dx = dh + self.mlp.backward(dh, c_mlp)
+        dh = self.ln_1.backward(dx, c_ln_1)
+        dx = dh + self.attn.backward(dh, c_attn)
+        return dx
+
+
+class DecoderBlock(Module):
+    """The original Transformer's decoder layer: it looks at what it has written so far, then at the encoder's memory.
+
+        x = ln_1(x + attn(x))                   causal
+        x = ln_2(x + cross_attn(x, memory))
+        x = ln_3(x + mlp(x))
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.1.
+    """
+
+    def __init__(self, n_embd, n_head, rng, activation=RELU, dropout=0.0, dtype=np.float32):
+        self.attn = SelfAttention(n_embd, n_head, rng, True, dropout, dtype)
+        self.ln_1 = LayerNorm(n_embd, dtype=dtype)
+        self.cross_attn = CrossAttention(n_embd, n_head, rng, dropout, dtype)
+        self.ln_2 = LayerNorm(n_embd, dtype=dtype)
+        self.mlp = MLP(n_embd, rng, activation, dropout, dtype)
+        self.ln_3 = LayerNorm(n_embd, dtype=dtype)
+
+    def forward(self, x, memory, padding_mask=None, memory_padding_mask=None, rng=None, keep_cache=True):
+        """x (B, T, C), memory (B, S, C) -> y (B, T, C), cache"""
+        h, c_attn = self.attn.forward(x, padding_mask, rng, keep_cache)
+        x, c_ln_1 = self.ln_1.forward(x + h)
+        h, c_cross_attn = self.cross_attn.forward(x, memory, memory_padding_mask, rng, keep_cache)
+        x, c_ln_2 = self.ln_2.forward(x + h)
+        h, c_mlp = self.mlp.forward(x, rng, keep_cache)
+        y, c_ln_3 = self.ln_3.forward(x + h)
+        return y, (c_attn, c_ln_1, c_cross_attn, c_ln_2, c_mlp, c_ln_3)
+
+    def backward(self, dy, cache):
+        """dy (B, T, C) -> dx (B, T, C), dmemory (B, S, C)"""
+        c_attn, c_ln_1, c_cross_attn, c_ln_2, c_mlp, c_ln_3 = cache
+        dh = self.ln_3.backward(dy, c_ln_3)
+        dx = dh + self.mlp.backward(dh, c_mlp)
+        dh = self.ln_2.backward(dx, c_ln_2)
+        dx, dmemory = self.cross_attn.backward(dh, c_cross_attn)
+        dx = dh + dx
+        dh = self.ln_1.backward(dx, c_ln_1)
+        dx = dh + self.attn.backward(dh, c_attn)
+        return dx, dmemory
