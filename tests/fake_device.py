@@ -112,6 +112,8 @@ def check_call(name, signature, args, keywords):
         raise TypeError(f"CuPy's {name}({signature}) refuses this call: {reason}") from None
     if keywords.get("subok") is not None or (name == "astype" and keywords.get("casting") is not None):
         raise TypeError(f"CuPy's {name} names subok= and casting=, but does not support them")
+    if "sort" in name and keywords.get("kind") not in (None, "stable"):
+        raise ValueError(f"CuPy's {name} knows kind=None and kind='stable', not {keywords['kind']!r}")
 
 
 def check_ufunc(ufunc, method, args, keywords):

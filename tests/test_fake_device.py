@@ -115,6 +115,9 @@ MISTAKES = [
     ("subok", lambda x, i: np.empty_like(x, subok=False), TypeError),
     ("matmul in place", lambda x, i: matmul_in_place(x), TypeError),
     ("range over a device number", lambda x, i: range(i[0]), TypeError),
+    ("einsum with out", lambda x, i: np.einsum("ij->i", x, out=x[0]), TypeError),
+    ("take with mode", lambda x, i: np.take(x, i, axis=0, mode="clip"), TypeError),
+    ("quicksort", lambda x, i: np.argsort(x, kind="quicksort"), ValueError),
     ("clip by NumPy's newer names", lambda x, i: np.clip(x, min=0.0), TypeError),
 ]
 
@@ -276,6 +279,8 @@ REFUSED_BY_BOTH = {
     "eye with like": lambda x, i: np.eye(3, like=x),
     "max with initial": lambda x, i: np.max(x, initial=0.0),
     "x.max with initial": lambda x, i: x.max(initial=0.0),
+    "take with mode": lambda x, i: np.take(x, i, axis=0, mode="clip"),
+    "quicksort": lambda x, i: np.argsort(x, kind="quicksort"),
     "sum with where": lambda x, i: np.sum(x, where=True),
     "var with correction": lambda x, i: x.var(correction=1),
     "block": lambda x, i: np.block([x, x]),
@@ -346,7 +351,7 @@ def test_the_replay_would_see_a_call_that_cupy_refuses(monkeypatch):
     with replaying() as replay:
         np.maximum.reduce(DeviceArray(X))
         np.sum(DeviceArray(X), initial=1.0)
-    assert [line.split()[:2] for line in replay.refused] == [["maximum:", "NotImplementedError:"], ["sum:", "TypeError:"]]
+    assert [line.split(":")[0] for line in replay.refused] == ["maximum", "sum"]
 
 
 def test_what_the_stand_in_refuses_cupy_refuses():

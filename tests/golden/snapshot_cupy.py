@@ -21,6 +21,7 @@ MODULES = {"": np, "linalg": np.linalg, "fft": np.fft, "lib.stride_tricks": np.l
 UFUNC_METHODS = ("accumulate", "at", "outer", "reduce", "reduceat")
 UFUNC_KEYWORDS = dict(axes=None, axis=-1, casting="same_kind", dtype=np.float64, keepdims=False, order="K",
                       signature=None, subok=True)
+READ_IN_SOURCE = {"einsum": "*operands, dtype=None, optimize=None"}      # the only **kwargs whose names are hidden
 AT_DTYPES = ("float16", "float32", "float64", "int32", "int64", "uint32", "uint64", "complex128")
 
 
@@ -90,7 +91,7 @@ def functions():
             except ValueError:                      # a CuPy ufunc behind a NumPy function, such as fix and sinc
                 signature = "*args, out=None, dtype=None, casting=None, where=None"
             found[".".join(filter(None, [prefix, name]))] = signature
-    return found
+    return {**found, **READ_IN_SOURCE}
 
 
 def ufuncs():
