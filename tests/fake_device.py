@@ -25,6 +25,10 @@ What CuPy does, but at a price, is written down instead:
     to_host      x.get(), and everything else that ends in one
     widened      float64 (or complex128) out of float32, where nobody wrote dtype=
 
+Not modelled: the order of sums on a GPU and so its last bits, the memory order of results, indices out of range (they
+wrap silently there, and raise here), repeats in put_along_axis, speed and memory. What is stricter here than in CuPy:
+x @= w, and host arrays given to functions that would copy them (np.take).
+
     x = DeviceArray(host)                       # moves a copy
     with watching() as seen:
         y, cache = layer_forward(x)
@@ -121,16 +125,16 @@ def check_ufunc(ufunc, method, args, keywords):
     name = ufunc.__name__
     if name not in API["ufuncs"]:
         raise TypeError(f"CuPy has no {name}")
-    if method == "__call__":
+    if method != "__call__":
+        if name not in API["ufunc_methods"][method]:
+            raise TypeError(f"CuPy has no {name}.{method}")
+        check_call(f"{name}.{method}", API["ufunc_signatures"][method], args, keywords)
+    else:
         offered = API["ufunc_keywords"]["gufunc" if ufunc.signature else "ufunc"]
         for key in keywords.keys() - set(offered):
             raise TypeError(f"CuPy's {name} takes no {key}=, but of keywords {', '.join(offered)}")
         if "where" in keywords and not isinstance(keywords["where"], DeviceArray):
             raise TypeError(f"CuPy's {name} takes a device array as where=, not {keywords['where']!r}")
-    else:
-        if name not in API["ufunc_methods"][method]:
-            raise TypeError(f"CuPy has no {name}.{method}")
-        check_call(f"{name}.{method}", API["ufunc_signatures"][method], args, keywords)
     if len(keywords.get("out", ())) > 1:
         raise ValueError(f"CuPy's {name} takes one array as out, not {len(keywords['out'])}")
     for operand in (*args, *keywords.get("out", ())):
@@ -234,6 +238,10 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         check_ufunc(np.power, "__call__", (self, exponent), {})
         return run("power", operator.pow, (self, exponent), {})        # NumPy's x**2 is np.square, not np.power
 
+    def __ipow__(self, exponent):
+        self[...] = self**exponent
+        return self
+
     # ---- indexing
 
     def _index(self, index, what):
@@ -299,11 +307,6 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
     def __copy__(self): return self.copy()
     def __deepcopy__(self, memo): return self.copy()
     def fill(self, value): self[...] = value
-
-    @property
-    def base(self):
-        """The array this one is a view of, or None."""
-        return None if self._host.base is None else DeviceArray._over(self._host.base)
 
     @property
     def flags(self):

@@ -172,6 +172,7 @@ def through_views(x, i):
     y.T[0] += 1.0
     y[1:3, None, ::2][:, 0] *= 2.0
     y[0, 0] = -1.0
+    y[2] **= 2
     y.ravel()[5:6] = x[0, 0]
     y[i[:1], i[1:2]] = 3.0
     return y
