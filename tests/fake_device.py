@@ -51,6 +51,9 @@ API = json.loads(Path(__file__).with_name("cupy_api.json").read_text(encoding="u
 NUMBERS = (bool, int, float, complex, np.generic)
 COPYING = {"array", "asarray"}                                      # like=x: the explicit way from host to device
 YES_OR_NO = {"allclose", "array_equal", "array_equiv"}              # a bool in NumPy, a 0-d array on the device
+# What CuPy's functions do not convert: both operands must be on the device; the places of a cut must be on the host.
+ARRAYS_ONLY = {"array_equal", "digitize", "dot", "inner", "isin", "kron", "meshgrid", "outer", "tensordot", "vdot"}
+CUTS = {"argpartition", "array_split", "dsplit", "hsplit", "partition", "split", "vsplit"}
 # These must count before they can allocate their result, or look at values before they can say that they are wrong.
 SYNCING = {"argwhere", "average", "bincount", "choose", "compress", "extract", "flatnonzero", "histogram", "nonzero",
            "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"}
@@ -176,7 +179,11 @@ def is_narrow(thing):
 
 
 def run(name, function, args, keywords, host_allowed=False):
-    """Let NumPy compute: unwrap the arguments, call, wrap the result, and write down what has a price."""
+    """Let NumPy compute: unwrap the arguments (host arrays are refused), call, wrap the result, and note its price."""
+    if name in ARRAYS_ONLY and not all(isinstance(operand, DeviceArray) for operand in args[:2]):
+        raise TypeError(f"CuPy's {name} takes device arrays only, no numbers and no lists")
+    if name in CUTS and len(args) > 1 and isinstance(args[1], DeviceArray):
+        raise TypeError(f"CuPy's {name} takes numbers of the host to cut by, not a device array")
     result = function(*unwrap(args, name, host_allowed), **unwrap(keywords, name, host_allowed))
     _watchers[-1].calls += 1
     if name in SYNCING or (name == "where" and len(args) == 1):

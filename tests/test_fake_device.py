@@ -117,6 +117,8 @@ MISTAKES = [
     ("range over a device number", lambda x, i: range(i[0]), TypeError),
     ("einsum with out", lambda x, i: np.einsum("ij->i", x, out=x[0]), TypeError),
     ("take with mode", lambda x, i: np.take(x, i, axis=0, mode="clip"), TypeError),
+    ("outer with a number", lambda x, i: np.outer(x[0], 2.0), TypeError),
+    ("split by the device", lambda x, i: np.split(x, i[1:2]), TypeError),
     ("quicksort", lambda x, i: np.argsort(x, kind="quicksort"), ValueError),
     ("clip by NumPy's newer names", lambda x, i: np.clip(x, min=0.0), TypeError),
 ]
@@ -281,6 +283,8 @@ REFUSED_BY_BOTH = {
     "max with initial": lambda x, i: np.max(x, initial=0.0),
     "x.max with initial": lambda x, i: x.max(initial=0.0),
     "take with mode": lambda x, i: np.take(x, i, axis=0, mode="clip"),
+    "outer with a number": lambda x, i: np.outer(x[0], 2.0),
+    "split by the device": lambda x, i: np.split(x, i[1:2]),
     "quicksort": lambda x, i: np.argsort(x, kind="quicksort"),
     "sum with where": lambda x, i: np.sum(x, where=True),
     "var with correction": lambda x, i: x.var(correction=1),
