@@ -1,0 +1,57 @@
+"""The border between the host and the GPU. Everything else is plain NumPy, and runs where its arrays are.
+
+    model = to_device(model)                            # the parameters move, in place
+    logits, _ = model.forward(to_device(tokens))        # the same functions, on the GPU
+    logits = to_host(logits)
+
+No other file names CuPy, and no other file copies between the two: a copy waits for all that the GPU still has to do.
+"""
+
+import numpy as np
+
+
+class NoDeviceError(RuntimeError):
+    """A GPU was asked for, and CuPy or the GPU itself is missing."""
+
+
+def to_device(thing):
+    """Move arrays to the GPU, and return them as CuPy arrays; what is there already stays as it is.
+
+    thing   an array; or a tuple, list or dict of such things (numbers, text and None in it pass unchanged);
+            or an object with named_parameters(): the value and grad of each move in place, and the object is returned
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise NoDeviceError("expected CuPy, for arrays on a GPU, but it cannot be imported here "
+                            f"({error}): pip install 'gpt2np[gpu]'") from error
+    if not cupy.is_available():
+        raise NoDeviceError("expected an NVIDIA GPU with its driver, but CuPy finds none on this machine: "
+                            "start it where there is one, or leave the arrays on the host")
+    return _move(thing, cupy.asarray)
+
+
+def to_host(thing):
+    """The same, back into the host's memory, as NumPy arrays; a NumPy array is returned as it is."""
+    return _move(thing, _fetch)
+
+
+def _fetch(array):
+    return array if isinstance(array, np.ndarray) else array.get()
+
+
+def _move(thing, convert):
+    if hasattr(thing, "named_parameters"):
+        for _, parameter in thing.named_parameters():
+            parameter.value = convert(parameter.value)
+            parameter.grad = None if parameter.grad is None else convert(parameter.grad)
+        return thing
+    if isinstance(thing, dict):
+        return {key: _move(item, convert) for key, item in thing.items()}
+    if isinstance(thing, (tuple, list)):
+        return type(thing)(_move(item, convert) for item in thing)
+    if thing is None or isinstance(thing, (bool, int, float, str, np.generic)):
+        return thing
+    if isinstance(thing, np.ndarray) or hasattr(thing, "get"):
+        return convert(thing)
+    raise TypeError(f"expected arrays, a tuple, list or dict of them, or a module, but got {type(thing).__name__}")
