@@ -1,0 +1,1 @@
+"""Stacks with inputs and outputs: tokens in, logits out."""

@@ -1,0 +1,112 @@
+"""GPT-2: tokens to the logits of the next token, at every position; and the gradients of all parameters."""
+
+import numpy as np
+
+from ..blocks.transformer import PreNormBlock
+from ..device import to_host
+from ..layers.checks import check_ids
+from ..layers.cross_entropy import IGNORED
+from ..layers.dropout import check_rate, dropout_backward, dropout_forward
+from ..layers.embedding import Embedding
+from ..layers.layernorm import LayerNorm
+from ..layers.lm_head import (
+    lm_head_backward,
+    lm_head_forward,
+    lm_head_input_backward,
+    lm_head_loss_backward,
+    lm_head_loss_forward,
+    lm_head_loss_input_backward,
+)
+from ..layers.module import Module
+
+
+class GPT2(Module):
+    """A stack of L blocks between an embedding and a head that share one table, wte.
+
+        x      = wte[tokens] + wpe[0, 1, 2, ...]
+        x      = h_L(... h_2(h_1(x)))
+        logits = ln_f(x) wte'
+
+    config   GPT2Config
+    rng      numpy.random.Generator for the initial weights; None leaves them 0, for a checkpoint to fill in
+    dropout  rate in training, at the three places of GPT-2: embedding, attention weights, end of each sub-layer
+
+    Initial weights as in OpenAI's code: N(0, 0.02^2), positions N(0, 0.01^2), biases 0, gains 1.
+    Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3.
+    """
+
+    def __init__(self, config, rng=None, dropout=0.0, dtype=np.float32):
+        check_rate(dropout)
+        self.config, self.dropout = config, dropout
+        self.wte = Embedding(config.n_vocab, config.n_embd, rng, 0.02, dtype)
+        self.wpe = Embedding(config.n_ctx, config.n_embd, rng, 0.01, dtype)
+        self.h = [PreNormBlock(config.n_embd, config.n_head, rng, dropout=dropout, dtype=dtype)
+                  for _ in range(config.n_layer)]
+        self.ln_f = LayerNorm(config.n_embd, dtype=dtype)
+
+    def forward(self, tokens, rng=None, keep_cache=True):
+        """tokens (B, T) on the host -> logits (B, T, V), cache.  raises ValueError for tokens it cannot take."""
+        x, c_hidden = self.hidden(tokens, rng, keep_cache)
+        logits, c_head = lm_head_forward(x, self.wte.value)
+        return logits, (c_hidden, c_head)
+
+    def backward(self, dlogits, cache):
+        """Add the gradients of all parameters, given dlogits (B, T, V).  Uses the cache up: it is freed on the way."""
+        c_hidden, c_head = cache
+        if self.wte.trainable:
+            dx, dwte = lm_head_backward(dlogits, c_head)
+            self.wte.accumulate(dwte)
+        else:
+            dx = lm_head_input_backward(dlogits, c_head)
+        self.hidden_backward(dx, c_hidden)
+
+    def loss_and_gradients(self, tokens, targets, dloss=1.0, rng=None):
+        """The mean cross-entropy of targets (B, T); adds dloss times its gradient to every parameter's grad.
+
+        The head and the loss are one pair here: the logits are kept once, and never copied.
+        """
+        targets = self._ids("targets", targets, ignored=IGNORED)
+        x, c_hidden = self.hidden(tokens, rng)
+        loss, c_loss = lm_head_loss_forward(x, self.wte.value, targets)
+        if self.wte.trainable:
+            dx, dwte = lm_head_loss_backward(dloss, c_loss)
+            self.wte.accumulate(dwte)
+        else:
+            dx = lm_head_loss_input_backward(dloss, c_loss)
+        del c_loss                                      # the (N, V) array: freed before the stack needs room
+        self.hidden_backward(dx, c_hidden)
+        return loss
+
+    def hidden(self, tokens, rng=None, keep_cache=True):
+        """tokens (B, T) -> the vectors that the head reads, x (B, T, C), cache"""
+        tokens = self._ids("tokens", tokens)
+        t, c_t = self.wte.forward(tokens)                                   # (B, T, C)
+        p, c_p = self.wpe.forward(np.arange(tokens.shape[1], like=tokens))  # (T, C)
+        x, c_dropout = dropout_forward(t + p, self.dropout, rng)
+        c_h = []
+        for block in self.h:
+            x, c_block = block.forward(x, rng=rng, keep_cache=keep_cache)
+            if keep_cache:
+                c_h.append(c_block)
+        x, c_ln_f = self.ln_f.forward(x)
+        return x, (c_t, c_p, c_dropout, c_h, c_ln_f)
+
+    def hidden_backward(self, dx, cache):
+        """dx (B, T, C) -> gradients.  Each block's cache is dropped as soon as it has been used."""
+        c_t, c_p, c_dropout, c_h, c_ln_f = cache
+        if len(c_h) != len(self.h):
+            raise ValueError("cache: expected that of a forward with keep_cache=True, not used by a backward before")
+        dx = self.ln_f.backward(dx, c_ln_f)
+        for block in reversed(self.h):
+            dx = block.backward(dx, c_h.pop())
+        dx = dropout_backward(dx, c_dropout)
+        self.wpe.backward(dx.sum(axis=0), c_p)
+        self.wte.backward(dx, c_t)
+
+    def _ids(self, name, ids, ignored=None):
+        """Check token ids (B, T) on the host, and move them to where the weights are."""
+        ids = np.asarray(to_host(ids))
+        if ids.ndim != 2 or not 1 <= ids.shape[1] <= self.config.n_ctx:
+            raise ValueError(f"{name}: expected shape (B, T) with T from 1 to {self.config.n_ctx}, got {ids.shape}")
+        check_ids(name, ids, self.config.n_vocab, ignored)
+        return np.asarray(ids, like=self.wte.value)
