@@ -1,0 +1,114 @@
+"""python -m gpt2np.gradcheck: check every gradient, and print the table, a line at a time."""
+
+import argparse
+import sys
+import time
+
+from . import checks
+from .cases import CASES
+
+WHAT_THE_COLUMNS_SAY = f"""\
+differences  largest error of the gradient against central differences, h = 1e-5, over the largest
+             element of both; PASS needs less than {checks.LIMIT_DIFFERENCES:g}
+adjoint      |<Jv, dy> - <v, J'dy>|, relative, with Jv by the complex step; less than {checks.LIMIT_ADJOINT:g}
+order        central differences come nearer to the gradient like h^order; 2, or "exact" where the
+             layer is linear in the argument and no error is left to fall
+laws         kept / all: equal to scalar loops, linear in dy, and what holds for this layer alone
+             (rows that sum to 1, causality, invariances, limits, bad input refused)
+contract     kept / all: nothing written into, same again same bits, fresh memory, float32 stays
+             float32, any memory layout, shapes refused rather than broadcast, empty batch
+"""
+MANY = 6                        # parameters of a module that get a line each; more are summed up in one
+
+
+def main(argv=None):
+    """Run the checks that argv asks for.  Returns the exit code: 0 if all pass, 1 if one fails, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gpt2np.gradcheck", description="Check every gradient against the forward pass it belongs to.",
+        epilog=WHAT_THE_COLUMNS_SAY, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layer", metavar="NAME", action="append",
+                        help="only the layers whose name has NAME in it, with a line for every parameter")
+    parser.add_argument("--seed", type=int, default=0, help="draw other numbers (default 0)")
+    options = parser.parse_args(argv)
+    if options.seed < 0:
+        parser.error(f"--seed: expected a number from 0 on, got {options.seed}")
+    cases = CASES
+    if options.layer:
+        cases = [c for c in CASES if any(name.lower() in c.name.lower() for name in options.layer)]
+        if not cases:
+            parser.error(f"--layer: expected part of a layer's name, got {' '.join(options.layer)}; "
+                         f"the layers are: {'; '.join(c.name for c in CASES)}")
+    try:
+        return report(cases, options.seed, each=bool(options.layer))
+    except KeyboardInterrupt:
+        print("\nstopped before the end", file=sys.stderr)
+        return 130
+    except BrokenPipeError:                             # `| head` has seen enough
+        sys.stderr.close()
+        return 1
+
+
+def report(cases, seed, each):
+    """Print the table of these cases; each=True gives every parameter its line.  Returns the exit code."""
+    start, count, failed, gradients = time.perf_counter(), 0, 0, 0
+    worst = {"differences": 0.0, "adjoint": 0.0, "order": 0.0}
+    print_row("layer", "argument", "differences", "adjoint", "order", "laws", "contract", "")
+    for case in cases:
+        outcomes = list(checks.examine(case, seed))
+        print_case(case.name, outcomes, each)
+        count += len(outcomes)
+        failed += any(o.failure for o in outcomes)
+        gradients += sum(o.kind == "adjoint" for o in outcomes)
+        for o in outcomes:
+            if o.kind in worst and o.figure is not None:
+                worst[o.kind] = max(worst[o.kind], abs(o.figure - 2) if o.kind == "order" else o.figure)
+    print(f"\nlayers: {len(cases)}, gradients: {gradients}, checks: {count}, in {time.perf_counter() - start:.1f} s: "
+          + (f"{failed} of the layers FAIL" if failed else "all PASS"))
+    print(f"worst: differences {worst['differences']:.1e} (limit {checks.LIMIT_DIFFERENCES:g}), "
+          f"adjoint {worst['adjoint']:.1e} (limit {checks.LIMIT_ADJOINT:g}),\n"
+          f"       order 2 within {worst['order']:.3f} (limit {checks.LIMIT_ORDER:g})")
+    return 1 if failed else 0
+
+
+def print_case(name, outcomes, each):
+    """The lines of one layer: one for each argument, the laws and the contract on the first; below, what failed."""
+    arguments = list(dict.fromkeys(o.argument for o in outcomes if o.argument))
+    lines = [(a, [a]) for a in arguments]
+    if len(arguments) > MANY and not each:
+        parameters = [a for a in arguments if "." in a or a in ("wte", "wpe")]
+        lines = [(a, [a]) for a in arguments if a not in parameters] + [(f"{len(parameters)} parameters", parameters)]
+    laws, contract = (kept([o for o in outcomes if o.kind == kind]) for kind in ("law", "contract"))
+    for i, (label, members) in enumerate(lines):
+        mine = [o for o in outcomes if o.argument in members or (i == 0 and not o.argument)]
+        print_row(name if i == 0 else "", label, worst_of(mine, "differences"), worst_of(mine, "adjoint"),
+                  worst_of(mine, "order"), laws if i == 0 else "", contract if i == 0 else "",
+                  "FAIL" if any(o.failure for o in mine) else "PASS")
+    for o in outcomes:
+        if o.failure:
+            print(f"    {o.check.replace('_', ' ')}: {o.failure}", flush=True)
+
+
+def kept(outcomes):
+    """How many of these were kept, of how many."""
+    return f"{sum(o.failure is None for o in outcomes)}/{len(outcomes)}"
+
+
+def worst_of(outcomes, kind):
+    """The worst figure of one kind, as text: the largest error, or the order furthest from 2."""
+    mine = [o for o in outcomes if o.kind == kind]
+    if any(o.failure for o in mine):
+        return "FAIL"
+    figures = [o.figure for o in mine if o.figure is not None]
+    if kind == "order":
+        return f"{max(figures, key=lambda f: abs(f - 2)):.3f}" if figures else "exact"
+    return f"{max(figures):.0e}"
+
+
+def print_row(layer, argument, differences, adjoint, order, laws, contract, verdict):
+    """One line of at most 80 columns, at once."""
+    print(f"{layer:22s} {argument:14s} {differences:>11s} {adjoint:>7s} {order:>5s} {laws:>4s} {contract:>8s} {verdict}"
+          .rstrip(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

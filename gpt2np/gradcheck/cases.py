@@ -1,0 +1,342 @@
+"""The table: one row for each pair and each module, in the chapter's order.
+
+A row is a small case to check it at, made from a random generator and a few sizes that are pairwise different where
+they can be: a transposed matrix or a sum over the wrong axis then shows.  The numbers given here are what the report
+uses; the tests draw others.  Every floating array among the arguments is differentiated.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..blocks.feedforward import MLP
+from ..blocks.multihead import CrossAttention, SelfAttention
+from ..blocks.transformer import DecoderBlock, PostNormBlock, PreNormBlock
+from ..layers.activations import (
+    GELU_ERF,
+    TANH,
+    gelu_backward,
+    gelu_erf_backward,
+    gelu_erf_forward,
+    gelu_forward,
+    relu_backward,
+    relu_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from ..layers.attention import attention_backward, attention_forward
+from ..layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from ..layers.dropout import dropout_backward, dropout_forward
+from ..layers.embedding import Embedding, embedding_backward, embedding_forward
+from ..layers.layernorm import LayerNorm, layernorm_backward, layernorm_forward
+from ..layers.linear import Linear, linear_backward, linear_forward, linear_input_backward
+from ..layers.lm_head import (
+    lm_head_backward,
+    lm_head_forward,
+    lm_head_input_backward,
+    lm_head_loss_backward,
+    lm_head_loss_forward,
+    lm_head_loss_input_backward,
+)
+from ..layers.softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
+from ..models.config import GPT2Config
+from ..models.gpt2 import GPT2
+from . import laws
+from . import references as slow
+from .checks import ModuleSubject, PairSubject, Seed
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    make  (rng, B=2, T=3, ...) -> the subject to check; the tests vary the sizes
+    laws  what must hold for it beside the checks that hold for all
+    """
+
+    name: str
+    make: Callable
+    laws: tuple = ()
+
+
+def normal(rng, *shape):
+    return rng.standard_normal(shape)
+
+
+def ids(rng, n, *shape):
+    """Token ids of which some are the same: the gradients of a repeated token add."""
+    drawn = rng.integers(0, n, shape)
+    if drawn.size > 1:
+        drawn.flat[-1] = drawn.flat[0]
+    return drawn
+
+
+def mask(rng, *shape):
+    """Real tokens and padding in every row, if there is room: True first, so that every query sees something."""
+    real = rng.random(shape) < 0.6
+    real[:, 0] = True
+    real[:, 1:2] = False
+    return real
+
+
+# ---- layers
+
+
+def linear(rng, B=2, T=3, C=5, F=4):
+    return PairSubject(linear_forward, linear_backward, slow.linear,
+                       {"x": normal(rng, B, T, C), "w": normal(rng, C, F), "b": normal(rng, F)})
+
+
+def linear_frozen(rng, B=2, T=3, C=5, F=4):
+    w, b = normal(rng, C, F), normal(rng, F)
+    return PairSubject(lambda x: linear_forward(x, w.astype(x.dtype), b.astype(x.dtype)), linear_input_backward,
+                       lambda x: slow.linear(x, w, b), {"x": normal(rng, B, T, C)})
+
+
+def linear_module(rng, B=2, T=3, C=5, F=4):
+    return ModuleSubject(filled(Linear(C, F, rng, np.float64), rng), lambda x, p: slow.linear(x, p["w"], p["b"]),
+                         {"x": normal(rng, B, T, C)})
+
+
+def embedding(rng, B=2, T=3, V=5, C=4):
+    return PairSubject(embedding_forward, embedding_backward, slow.embedding,
+                       {"ids": ids(rng, V, B, T), "w": normal(rng, V, C)})
+
+
+def embedding_module(rng, B=2, T=3, V=5, C=4):
+    return ModuleSubject(Embedding(V, C, rng, 1.0, np.float64), lambda ids, p: slow.embedding(ids, p["w"]),
+                         {"ids": ids(rng, V, B, T)})
+
+
+def layernorm(rng, B=2, T=3, C=6):
+    return PairSubject(layernorm_forward, layernorm_backward, slow.layernorm,
+                       {"x": normal(rng, B, T, C), "g": normal(rng, C), "b": normal(rng, C)})
+
+
+def layernorm_module(rng, B=2, T=3, C=6):
+    return ModuleSubject(filled(LayerNorm(C, dtype=np.float64), rng), lambda x, p: slow.norm(x, p),
+                         {"x": normal(rng, B, T, C)})
+
+
+def gelu(rng, B=2, T=3, F=4):
+    return PairSubject(gelu_forward, gelu_backward, slow.gelu, {"x": normal(rng, B, T, F) * 2})
+
+
+def gelu_erf(rng, B=2, T=3, F=4):
+    return PairSubject(gelu_erf_forward, gelu_erf_backward, slow.gelu_erf, {"x": normal(rng, B, T, F) * 2})
+
+
+def relu(rng, B=2, T=3, F=4):
+    x = normal(rng, B, T, F)                            # kept away from 0, where there is no derivative to compare with
+    return PairSubject(relu_forward, relu_backward, slow.relu, {"x": x + np.where(x < 0, -0.1, 0.1)})
+
+
+def tanh(rng, B=2, T=3, F=4):
+    return PairSubject(tanh_forward, tanh_backward, slow.tanh, {"x": normal(rng, B, T, F)})
+
+
+def softmax(rng, B=2, T=3, V=5):
+    return PairSubject(softmax_forward, softmax_backward, slow.softmax, {"x": normal(rng, B, T, V)})
+
+
+def log_softmax(rng, B=2, T=3, V=5):
+    return PairSubject(log_softmax_forward, log_softmax_backward, slow.log_softmax, {"x": normal(rng, B, T, V)})
+
+
+def attention(rng, B=2, H=3, T=4, S=5, D=2, options=None):
+    q, k, v = normal(rng, B, H, T, D), normal(rng, B, H, S, D), normal(rng, B, H, S, D)
+    return PairSubject(attention_forward, attention_backward, slow.attention,
+                       {"q": q, "k": k, "v": v} | (options or {}))
+
+
+def attention_causal(rng, B=2, H=3, T=4, past=1, D=2):
+    return attention(rng, B, H, T, T + past, D, {"causal": True})
+
+
+def attention_padding(rng, B=2, H=3, T=4, S=5, D=2):
+    return attention(rng, B, H, T, S, D, {"padding_mask": mask(rng, B, S)})
+
+
+def attention_dropout(rng, B=2, H=3, T=4, past=1, D=2):
+    return attention(rng, B, H, T, T + past, D, {"causal": True, "dropout": 0.3, "rng": Seed(1)})
+
+
+def dropout(rng, B=2, T=3, C=4):
+    return PairSubject(dropout_forward, dropout_backward, slow.dropout,
+                       {"x": normal(rng, B, T, C), "rate": 0.3, "rng": Seed(1)})
+
+
+def cross_entropy(rng, B=2, T=3, V=5, **options):
+    targets = ids(rng, V, B, T)
+    targets[:, 1:2] = -100
+    return PairSubject(cross_entropy_forward, cross_entropy_backward, slow.cross_entropy,
+                       {"logits": normal(rng, B, T, V), "targets": targets, **options})
+
+
+def cross_entropy_smoothing(rng, B=2, T=3, V=5):
+    return cross_entropy(rng, B, T, V, label_smoothing=0.2)
+
+
+def lm_head(rng, B=2, T=3, V=5, C=4):
+    return PairSubject(lm_head_forward, lm_head_backward, slow.lm_head,
+                       {"x": normal(rng, B, T, C), "wte": normal(rng, V, C)})
+
+
+def lm_head_frozen(rng, B=2, T=3, V=5, C=4):
+    wte = normal(rng, V, C)
+    return PairSubject(lambda x: lm_head_forward(x, wte.astype(x.dtype)), lm_head_input_backward,
+                       lambda x: slow.lm_head(x, wte), {"x": normal(rng, B, T, C)})
+
+
+def lm_head_loss(rng, B=2, T=3, V=5, C=4, **options):
+    targets = ids(rng, V, B, T)
+    targets[:, 1:2] = -100
+    return PairSubject(lm_head_loss_forward, lm_head_loss_backward, slow.lm_head_loss,
+                       {"x": normal(rng, B, T, C), "wte": normal(rng, V, C), "targets": targets, **options})
+
+
+def lm_head_loss_smoothing(rng, B=2, T=3, V=5, C=4):
+    return lm_head_loss(rng, B, T, V, C, label_smoothing=0.2)
+
+
+def lm_head_loss_frozen(rng, B=2, T=3, V=5, C=4):
+    wte, targets = normal(rng, V, C), ids(rng, V, B, T)
+    return PairSubject(lambda x: lm_head_loss_forward(x, wte.astype(x.dtype), targets, 0.2),
+                       lm_head_loss_input_backward, lambda x: slow.lm_head_loss(x, wte, targets, 0.2),
+                       {"x": normal(rng, B, T, C)})
+
+
+# ---- blocks: H heads of width D, C = H D
+
+
+def self_attention(rng, B=2, T=4, H=3, D=2):
+    module = SelfAttention(H * D, H, rng, causal=True, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, p: slow.self_attention(x, H, p, True),
+                         {"x": normal(rng, B, T, H * D)})
+
+
+def self_attention_padding(rng, B=2, T=4, H=3, D=2):
+    module = SelfAttention(H * D, H, rng, causal=False, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, padding_mask, p:
+                         slow.self_attention(x, H, p, False, padding_mask),
+                         {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T)})
+
+
+def cross_attention(rng, B=2, T=4, S=5, H=3, D=2):
+    module = CrossAttention(H * D, H, rng, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, memory, padding_mask, p:
+                         slow.cross_attention(x, memory, H, p, padding_mask),
+                         {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D),
+                          "padding_mask": mask(rng, B, S)})
+
+
+def mlp(rng, B=2, T=3, C=4):
+    return ModuleSubject(filled(MLP(C, rng, dtype=np.float64), rng), slow.mlp, {"x": normal(rng, B, T, C)})
+
+
+def mlp_dropout(rng, B=2, T=3, C=4):
+    return ModuleSubject(filled(MLP(C, rng, TANH, 0.3, np.float64), rng), lambda x, rng, p:
+                         slow.mlp(x, p, slow.tanh, 0.3, rng), {"x": normal(rng, B, T, C), "rng": Seed(1)})
+
+
+def pre_norm_block(rng, B=2, T=4, H=3, D=2):
+    module = PreNormBlock(H * D, H, rng, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, p: slow.pre_norm_block(x, H, p),
+                         {"x": normal(rng, B, T, H * D)})
+
+
+def post_norm_block(rng, B=2, T=4, H=3, D=2):
+    module = PostNormBlock(H * D, H, rng, GELU_ERF, dtype=np.float64)       # as in BERT; ReLU has a kink to step over
+    return ModuleSubject(filled(module, rng), lambda x, padding_mask, p:
+                         slow.post_norm_block(x, H, p, slow.gelu_erf, padding_mask),
+                         {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T)})
+
+
+def decoder_block(rng, B=2, T=4, S=5, H=3, D=2):
+    module = DecoderBlock(H * D, H, rng, GELU_ERF, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, memory, memory_padding_mask, p:
+                         slow.decoder_block(x, memory, H, p, slow.gelu_erf, memory_padding_mask),
+                         {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D),
+                          "memory_padding_mask": mask(rng, B, S)})
+
+
+# ---- GPT-2
+
+
+def gpt2(rng, B=2, T=3, H=3, D=2, L=2, V=7, n_ctx=5):
+    module = GPT2(GPT2Config(V, max(T, n_ctx), H * D, H, L), rng, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), lambda tokens, p: slow.gpt2(tokens, H, L, p),
+                         {"tokens": ids(rng, V, B, T)})
+
+
+def gpt2_dropout(rng, B=2, T=3, H=2, D=2, L=1, V=7, n_ctx=5):
+    module = GPT2(GPT2Config(V, max(T, n_ctx), H * D, H, L), rng, dropout=0.3, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), lambda tokens, rng, p: slow.gpt2(tokens, H, L, p, 0.3, rng),
+                         {"tokens": ids(rng, V, B, T), "rng": Seed(1)})
+
+
+def filled(module, rng):
+    """Every parameter drawn anew: the gains of 1 and biases of 0 that a model starts with would hide mistakes."""
+    for _, parameter in module.named_parameters():
+        parameter.value = rng.standard_normal(parameter.value.shape) * 0.7
+    return module
+
+
+of_any_module = (laws.gradients_add, laws.frozen_parameters_get_nothing)
+
+CASES = (
+    Case("linear", linear, (laws.bias_has_a_shape,)),
+    Case("linear, frozen", linear_frozen),
+    Case("Linear", linear_module, of_any_module),
+    Case("embedding", embedding, (laws.ids_outside_the_table, laws.repeated_ids_add)),
+    Case("Embedding", embedding_module, of_any_module),
+    Case("layernorm", layernorm, (laws.normalised, laws.affine_invariant, laws.gradient_rows_sum_to_0,
+                                  laws.accurate_far_from_0, laws.gain_and_bias_have_a_shape, laws.many_tiles_are_one)),
+    Case("LayerNorm", layernorm_module, of_any_module),
+    Case("gelu", gelu, (laws.gelu_limits, laws.gelu_splits_x, laws.without_a_cache, laws.many_tiles_are_one)),
+    Case("gelu_erf", gelu_erf, (laws.gelu_limits, laws.gelu_splits_x, laws.small_tail_keeps_its_digits,
+                                laws.without_a_cache, laws.many_tiles_are_one)),
+    Case("relu", relu, (laws.without_a_cache, laws.finite_at_10000)),
+    Case("tanh", tanh, (laws.without_a_cache, laws.finite_at_10000)),
+    Case("softmax", softmax, (laws.probabilities, laws.gradient_rows_sum_to_0, laws.finite_at_10000,
+                              laws.many_tiles_are_one)),
+    Case("log_softmax", log_softmax, (laws.log_probabilities, laws.gradient_rows_sum_to_0, laws.finite_at_10000,
+                                      laws.many_tiles_are_one)),
+    Case("attention", attention, (laws.weights_sum_to_1, laws.finite_at_10000, laws.inference_is_forward,
+                                  laws.one_query_at_a_time, laws.attention_refuses)),
+    Case("attention, causal", attention_causal, (laws.causal, laws.weights_sum_to_1, laws.inference_is_forward,
+                                                 laws.one_query_at_a_time)),
+    Case("attention, padding", attention_padding, (laws.padding_is_not_seen, laws.weights_sum_to_1)),
+    Case("attention, dropout", attention_dropout, (laws.inference_is_forward,)),
+    Case("dropout", dropout, (laws.drops_and_scales,)),
+    Case("cross_entropy", cross_entropy, (laws.gradient_rows_sum_to_0, laws.only_the_target_gains,
+                                          laws.uniform_logits_cost_log_v, laws.ignored_targets_do_not_count,
+                                          laws.finite_at_10000, laws.targets_refused, laws.many_tiles_of_targets)),
+    Case("cross_entropy, smooth", cross_entropy_smoothing, (laws.gradient_rows_sum_to_0,
+                                                            laws.uniform_logits_cost_log_v)),
+    Case("lm_head", lm_head),
+    Case("lm_head, frozen", lm_head_frozen),
+    Case("lm_head_loss", lm_head_loss, (laws.head_and_loss_are_two_layers, laws.finite_at_10000,
+                                        laws.targets_refused)),
+    Case("lm_head_loss, smooth", lm_head_loss_smoothing, (laws.head_and_loss_are_two_layers,)),
+    Case("lm_head_loss, frozen", lm_head_loss_frozen),
+    Case("SelfAttention", self_attention, (laws.later_tokens_do_not_matter, laws.rows_are_independent,
+                                           laws.inference_is_forward, *of_any_module)),
+    Case("SelfAttention, padding", self_attention_padding, (laws.padded_tokens_do_not_matter,
+                                                            laws.inference_is_forward)),
+    Case("CrossAttention", cross_attention, (laws.padded_memory_does_not_matter, laws.inference_is_forward,
+                                             *of_any_module)),
+    Case("MLP", mlp, (laws.rows_are_independent, laws.inference_is_forward, *of_any_module)),
+    Case("MLP, dropout", mlp_dropout, (laws.inference_is_forward,)),
+    Case("PreNormBlock", pre_norm_block, (laws.later_tokens_do_not_matter, laws.zero_projections_are_the_identity,
+                                          laws.rows_are_independent, laws.inference_is_forward, *of_any_module)),
+    Case("PostNormBlock", post_norm_block, (laws.padded_tokens_do_not_matter, laws.inference_is_forward,
+                                            *of_any_module)),
+    Case("DecoderBlock", decoder_block, (laws.later_tokens_do_not_matter, laws.padded_memory_does_not_matter,
+                                         laws.inference_is_forward, *of_any_module)),
+    Case("GPT2", gpt2, (laws.later_words_do_not_matter, laws.unused_positions_have_no_gradient,
+                        laws.loss_is_head_and_cross_entropy, laws.tokens_refused, laws.a_cache_serves_once,
+                        laws.inference_is_forward, *of_any_module)),
+    Case("GPT2, dropout", gpt2_dropout, (laws.loss_is_head_and_cross_entropy, laws.inference_is_forward)),
+)

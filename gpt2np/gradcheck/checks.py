@@ -1,0 +1,449 @@
+"""Checks that know nothing of the layer they check: only that it is a function of named arrays, with a backward.
+
+Every check returns what it measured, or raises CheckFailed with the first element that is wrong.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..layers.module import Parameter
+
+LIMIT_ADJOINT = 1e-13           # correct code: at most 4e-16
+LIMIT_DIFFERENCES = 1e-7        # correct code: at most 5e-10
+LIMIT_ORDER = 0.1               # around 2; correct code: 1.995 to 2.006
+LIMIT_LINEARITY = 1e-12         # correct code: at most 2e-14
+LIMIT_REFERENCE = 1e-13         # correct code: at most 2e-15
+LIMIT_FLOAT32 = 2e-5            # float32 against float64; correct code: at most 2e-6
+
+H = 1e-5                        # the best step of central differences in float64: smaller ones lose more to rounding
+TINY = 1e-100                   # the complex step: no difference is taken, so nothing is lost however small it is
+STEPS = 10.0 ** np.arange(-2, -3.6, -0.5)
+DIRECTIONS = 8                  # along a single one the third derivative may vanish, and the order with it
+
+
+class CheckFailed(AssertionError):
+    """A check did not hold; the message names the array, the first wrong element, what was expected and what came."""
+
+
+class Seed(int):
+    """Stands for a random generator among the arguments of a case: every forward gets a new one with this seed."""
+
+
+class PairSubject:
+    """A pair of functions with the arguments to check it at: y, cache = forward(**arguments); backward(dy, cache).
+
+    reference  the same function of the same arguments by scalar loops
+    """
+
+    def __init__(self, forward, backward, reference, arguments):
+        self.arguments, self.name = arguments, forward.__name__
+        self._forward, self._backward, self._reference = forward, backward, reference
+
+    def forward(self, arguments):
+        return self._forward(**_with_generators(arguments))
+
+    def backward(self, dy, cache):
+        """The gradients by name: backward returns those of the floating arguments, in their order."""
+        return _named(differentiable(self.arguments), self._backward(dy, cache))
+
+    def reference(self):
+        return self._reference(**_with_generators(self.arguments))
+
+
+class ModuleSubject:
+    """A module as a function of its inputs and of all its parameters, by path.
+
+    reference  its forward by scalar loops, a function of the inputs and of p, the parameters by path
+    """
+
+    def __init__(self, module, reference, inputs):
+        self.module, self.inputs, self._reference = module, inputs, reference
+        self.parameters = {"w": module} if isinstance(module, Parameter) else dict(module.named_parameters())
+        self.arguments = inputs | {path: p.value for path, p in self.parameters.items()}
+
+    def forward(self, arguments):
+        before = {path: p.value for path, p in self.parameters.items()}
+        try:
+            for path, parameter in self.parameters.items():
+                parameter.value = arguments[path]
+            inputs = {name: a for name, a in arguments.items() if name not in self.parameters}
+            return self.module.forward(**_with_generators(inputs))
+        finally:
+            for path, parameter in self.parameters.items():
+                parameter.value = before[path]
+
+    def backward(self, dy, cache):
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        gradients = _named(differentiable(self.inputs), self.module.backward(dy, cache))
+        return gradients | {path: p.grad for path, p in self.parameters.items()}
+
+    def reference(self):
+        inputs = _with_generators(self.inputs)
+        return self._reference(**inputs, p={path: self.arguments[path] for path in self.parameters})
+
+
+def differentiable(arguments):
+    """The names of the floating arrays among the arguments: ids, masks, rates and seeds have no gradient."""
+    return [name for name, a in arguments.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+
+
+def close(name, got, expected, limit, scale=None, floor=0.0):
+    """max |got - expected| over the largest magnitude of both; raises CheckFailed above the limit, or if not finite.
+
+    Never element by element: an element near 0 has no relative error worth the name.  Nor has an array that is 0 but
+    for rounding, the gradient of softmax over one number: `floor` is the size of the terms whose difference it is.
+    """
+    got, expected = np.asarray(got), np.asarray(expected)
+    if got.shape != expected.shape:
+        raise CheckFailed(f"{name}: expected shape {expected.shape}, got {got.shape}")
+    if got.size == 0:
+        return 0.0
+    difference = np.abs(got - expected)
+    if scale is None:
+        scale = max(np.abs(got).max(), np.abs(expected).max(), floor)
+    error = difference.max() / scale if scale != 0 else 0.0        # not `scale > 0`: a NaN has to fail
+    if not error <= limit:
+        wrong = ~(difference <= limit * scale)
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        at = "[" + ", ".join(map(str, where)) + "]" if where else ""
+        raise CheckFailed(f"{name}{at}: expected {expected[where]:.12g}, got {got[where]:.12g}")
+    return float(error)
+
+
+def identical(name, got, expected):
+    """Raise CheckFailed unless both arrays are the same to the bit."""
+    close(name, got, expected, 0.0, scale=1.0)
+
+
+def upstream(y, rng):
+    """A random dy of y's shape and dtype: never ones, which hide a sum that is wrong."""
+    y = np.asarray(y)
+    return np.asarray(rng.standard_normal(y.shape), dtype=y.dtype)
+
+
+def direction(x, rng):
+    """A random array of x's shape with norm 1."""
+    v = rng.standard_normal(x.shape)
+    return v / np.sqrt((v * v).sum()) if x.size else v
+
+
+def derivative(subject, name, v):
+    """J v, the derivative of y as `name` moves along v, by the complex step: Im f(x + i h v) / h.
+
+    Exact to rounding.  All floating arguments become complex, so that y has a place for the imaginary part.
+    Squire, Trapp 1998, SIAM Review 40.
+    """
+    arguments = dict(subject.arguments)
+    for other in differentiable(arguments):
+        arguments[other] = arguments[other].astype(complex)
+    arguments[name] += 1j * TINY * v
+    y, _ = subject.forward(arguments)
+    return np.asarray(y).imag / TINY
+
+
+def adjoint(subject, name, rng):
+    """<J v, dy> = <v, J' dy>: backward is the transpose of the derivative of forward.  Returns the relative error."""
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    gradient = subject.backward(dy, cache)[name]
+    v = direction(subject.arguments[name], rng)
+    forward, backward = derivative(subject, name, v) * dy, v * gradient
+    scale = max(np.abs(forward).sum() + np.abs(backward).sum(), _floor(subject, dy))
+    error = abs(forward.sum() - backward.sum()) / scale if scale != 0 else 0.0
+    if not error <= LIMIT_ADJOINT:
+        exact = _gradient_by(subject, name, dy, _complex_difference)
+        close(f"d{name}", gradient, exact, LIMIT_ADJOINT, floor=_floor(subject, dy))
+        raise CheckFailed(f"d{name}: expected <Jv, dy> = {forward.sum():.15g}, got <v, J'dy> = {backward.sum():.15g}")
+    return float(error)
+
+
+def differences(subject, name, rng):
+    """Every element of the gradient by central differences, (f(x + h) - f(x - h)) / 2h.  Returns the relative error."""
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    gradient = subject.backward(dy, cache)[name]
+    expected = _gradient_by(subject, name, dy, _central_difference)
+    return close(f"d{name}", gradient, expected, LIMIT_DIFFERENCES, floor=_floor(subject, dy))
+
+
+def order(subject, name, rng):
+    """How fast central differences converge to the derivative that backward gives: error ~ h^order, and order is 2.
+
+    A gradient that is wrong by one part in a million already gives less than 1.  Returns None where the error is below
+    what rounding allows, so that no order can be seen: linear layers are exact.
+    """
+    y, cache = subject.forward(subject.arguments)
+    dy, x = upstream(y, rng), subject.arguments[name]
+    gradient = subject.backward(dy, cache)[name]
+    vs = [direction(x, rng) for _ in range(DIRECTIONS)]
+    slopes = [(v * gradient).sum() for v in vs]
+    errors = []
+    for h in STEPS:
+        e = [_central_difference(subject, name, v, dy, h) - slope for v, slope in zip(vs, slopes)]
+        errors.append(np.sqrt(np.mean(np.square(e))))
+    scale = max(1.0, np.abs(slopes).max())
+    if errors[0] < 1e-9 * scale:
+        if not max(errors) < 1e-9 * scale:
+            raise CheckFailed(f"d{name}: expected an error that falls with h, got {errors}")
+        return None
+    seen = np.array(errors) > 1e-11 * scale
+    slope = float(np.polyfit(np.log10(STEPS[seen]), np.log10(np.array(errors)[seen]), 1)[0]) if seen.sum() > 1 else 2.0
+    if not abs(slope - 2) <= LIMIT_ORDER:
+        raise CheckFailed(f"d{name}: expected central differences to converge with order 2, got {slope:.3f}")
+    return slope
+
+
+def linearity(subject, rng):
+    """backward is linear in dy, and exactly 0 at dy = 0.  Returns the largest relative error."""
+    y, cache = subject.forward(subject.arguments)
+    dy_1, dy_2 = upstream(y, rng), upstream(y, rng)
+    d_1, d_2, both, zero = (_backward_again(subject, cache, dy)
+                            for dy in (dy_1, dy_2, 2.5 * dy_1 - 0.5 * dy_2, 0.0 * dy_1))
+    for name in d_1:
+        identical(f"d{name} at dy = 0", zero[name], np.zeros_like(zero[name]))
+    floor = _floor(subject, dy_1)
+    return max((close(f"d{name} of a sum", both[name], 2.5 * d_1[name] - 0.5 * d_2[name], LIMIT_LINEARITY, floor=floor)
+                for name in d_1), default=0.0)
+
+
+def reference(subject, rng):
+    """forward gives what scalar loops give.  Returns the relative error."""
+    y, _ = subject.forward(subject.arguments)
+    return close("y", y, subject.reference(), LIMIT_REFERENCE, floor=_largest(subject))
+
+
+# ---- the contract: what every pair and module promises beside being right
+
+
+def contract_arguments_untouched(subject, rng):
+    """Neither forward nor backward writes into the arguments, dy or the cache."""
+    arguments = {name: _locked(a) for name, a in subject.arguments.items()}
+    y, cache = subject.forward(arguments)
+    dy = _locked(upstream(y, rng))
+    for a in _arrays(cache):
+        a.flags.writeable = False
+    subject.backward(dy, cache)
+
+
+def contract_repeatable(subject, rng):
+    """The same again gives the same bits: nothing is remembered from one call to the next."""
+    y_1, cache_1 = subject.forward(subject.arguments)
+    y_2, _ = subject.forward(subject.arguments)
+    identical("y of a second forward", y_2, y_1)
+    dy = upstream(y_1, rng)
+    first = subject.backward(dy, cache_1)
+    second = _backward_again(subject, cache_1, dy)
+    for name in first:
+        identical(f"d{name} of a second backward", second[name], first[name])
+
+
+def contract_fresh_memory(subject, rng):
+    """A gradient shares memory with nothing: the caller may add into it."""
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    held = [("dy", dy)] + [("the cache", a) for a in _arrays(cache)]
+    held += [(name, a) for name, a in subject.arguments.items() if isinstance(a, np.ndarray)]
+    for name, gradient in subject.backward(dy, cache).items():
+        if not gradient.flags.writeable:
+            raise CheckFailed(f"d{name}: expected an array that can be written")
+        for other, a in held:
+            if np.shares_memory(gradient, a):
+                raise CheckFailed(f"d{name}: expected fresh memory, got memory of {other}")
+        held.append((f"d{name}", gradient))
+
+
+def contract_output_is_new(subject, rng):
+    """y shares no memory with the arguments."""
+    y, _ = subject.forward(subject.arguments)
+    for name, a in subject.arguments.items():
+        if isinstance(a, np.ndarray) and np.shares_memory(np.asarray(y), a):
+            raise CheckFailed(f"y: expected new memory, got memory of {name}")
+
+
+def contract_dtype(subject, rng):
+    """float32 in, float32 out, and near the result in float64: no constant promotes, no step cancels."""
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    gradients = subject.backward(dy, cache)
+    small = {name: a.astype(np.float32) if name in gradients else a for name, a in subject.arguments.items()}
+    y_32, cache = subject.forward(small)
+    gradients_32 = subject.backward(dy.astype(np.float32), cache)
+    for name, got, expected in [("y", y_32, y)] + [(f"d{n}", gradients_32[n], gradients[n]) for n in gradients]:
+        if got.dtype != np.float32:
+            raise CheckFailed(f"{name}: expected float32 of float32 arguments, got {got.dtype}")
+        close(f"{name} in float32", got, expected, LIMIT_FLOAT32, scale=max(1.0, np.abs(expected).max(initial=0)))
+
+
+def contract_layout(subject, rng):
+    """Arrays that are not contiguous, or in Fortran order, give the same result."""
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    gradients = subject.backward(dy, cache)
+    for layout in (_strided, np.asfortranarray):
+        changed = {name: layout(a) if isinstance(a, np.ndarray) and a.ndim else a
+                   for name, a in subject.arguments.items()}
+        y_2, cache = subject.forward(changed)
+        close("y of another memory layout", y_2, y, LIMIT_REFERENCE)
+        gradients_2 = subject.backward(layout(dy) if dy.ndim else dy, cache)
+        for name in gradients:
+            close(f"d{name} of another memory layout", gradients_2[name], gradients[name], LIMIT_REFERENCE, floor=1.0)
+
+
+def contract_gradient_shapes(subject, rng):
+    """Every floating argument has a gradient, of its own shape."""
+    y, cache = subject.forward(subject.arguments)
+    gradients = subject.backward(upstream(y, rng), cache)
+    for name in differentiable(subject.arguments):
+        if gradients[name].shape != subject.arguments[name].shape:
+            raise CheckFailed(f"d{name}: expected shape {subject.arguments[name].shape}, got {gradients[name].shape}")
+
+
+def contract_dy_shape(subject, rng):
+    """A dy of another shape is refused, not broadcast."""
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    if dy.ndim:
+        refused(f"backward with dy of shape {dy[..., :1, None].shape}", subject.backward, dy[..., :1, None], cache)
+        if 1 not in dy.shape:
+            refused(f"backward with dy of shape {dy[..., :1].shape}", subject.backward, dy[..., :1], cache)
+            refused(f"backward with dy of shape {dy[:1].shape}", subject.backward, dy[:1], cache)
+
+
+def contract_empty_batch(subject, rng):
+    """A batch of no sequences is no error: no output, and gradients of 0.  The subject is made with B = 0."""
+    y, cache = subject.forward(subject.arguments)
+    for name, gradient in subject.backward(upstream(y, rng), cache).items():
+        identical(f"d{name} of an empty batch", gradient, np.zeros_like(subject.arguments[name]))
+
+
+CONTRACT = (
+    contract_arguments_untouched, contract_repeatable, contract_fresh_memory, contract_output_is_new, contract_dtype,
+    contract_layout, contract_gradient_shapes, contract_dy_shape,
+)
+
+
+def refused(what, call, *arguments, **named):
+    """Raise CheckFailed unless the call raises ValueError."""
+    try:
+        call(*arguments, **named)
+    except ValueError:
+        return
+    raise CheckFailed(f"{what}: expected ValueError, but it was accepted")
+
+
+def _named(names, gradients):
+    gradients = gradients if isinstance(gradients, tuple) else () if gradients is None else (gradients,)
+    if len(names) != len(gradients):
+        raise CheckFailed(f"backward: expected the gradients of {', '.join(names)}, got {len(gradients)} of them")
+    return dict(zip(names, gradients))
+
+
+def _largest(subject):
+    """The largest number among the arguments."""
+    return max(np.abs(subject.arguments[name]).max(initial=0) for name in differentiable(subject.arguments))
+
+
+def _floor(subject, dy):
+    """The size of the terms that a gradient is the sum of: products of dy with up to two arguments (scores, values)."""
+    return np.abs(dy).max(initial=0) * max(1.0, _largest(subject)) ** 2
+
+
+def _with_generators(arguments):
+    return {name: np.random.default_rng(int(a)) if isinstance(a, Seed) else a for name, a in arguments.items()}
+
+
+def _backward_again(subject, cache, dy):
+    """backward with this cache, or with that of a new forward where the model has used it up."""
+    try:
+        return subject.backward(dy, cache)
+    except ValueError:
+        return subject.backward(dy, subject.forward(subject.arguments)[1])
+
+
+def _gradient_by(subject, name, dy, difference):
+    """The whole gradient of <y, dy> by one argument, element by element."""
+    x = subject.arguments[name]
+    gradient, unit = np.zeros(x.shape), np.zeros(x.shape)
+    for i in np.ndindex(x.shape):
+        unit[i] = 1.0
+        gradient[i] = difference(subject, name, unit, dy)
+        unit[i] = 0.0
+    return gradient
+
+
+def _central_difference(subject, name, v, dy, h=H):
+    x = subject.arguments[name]
+    above, _ = subject.forward(subject.arguments | {name: x + h * v})
+    below, _ = subject.forward(subject.arguments | {name: x - h * v})
+    return ((above - below) * dy).sum() / (2 * h)
+
+
+def _complex_difference(subject, name, v, dy):
+    return (derivative(subject, name, v) * dy).sum()
+
+
+def _locked(a):
+    if isinstance(a, np.ndarray):
+        a = a.copy()
+        a.flags.writeable = False
+    return a
+
+
+def _strided(a):
+    """The same array, spread over twice the memory."""
+    wide = np.zeros(tuple(2 * n for n in a.shape), a.dtype)
+    view = wide[tuple(slice(None, None, 2) for _ in a.shape)]
+    view[...] = a
+    return view
+
+
+def _arrays(cache):
+    """Every array in a cache of nested tuples and lists."""
+    if isinstance(cache, np.ndarray):
+        yield cache
+    elif isinstance(cache, tuple | list):
+        for part in cache:
+            yield from _arrays(part)
+
+
+# ---- one row of the table
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one check found: its kind, the argument it was about (or ""), the figure measured, and why it failed."""
+
+    kind: str                   # "law", "contract", "adjoint", "differences" or "order"
+    check: str
+    argument: str
+    figure: float | None
+    failure: str | None
+
+
+def examine(case, seed=0, **sizes):
+    """Yield the Outcome of every check of one case, the quick ones first.  sizes replace those in the table."""
+    with np.errstate(over="raise", divide="raise", invalid="raise"):      # a warning would scroll by
+        subject = case.make(np.random.default_rng(seed), **sizes)
+        empty = case.make(np.random.default_rng(seed), **(sizes | {"B": 0}))
+        for name in differentiable(subject.arguments):
+            yield _outcome("adjoint", adjoint, seed, subject, name)
+        for check in CONTRACT:
+            yield _outcome("contract", check, seed, subject)
+        yield _outcome("contract", contract_empty_batch, seed, empty)
+        for check in (reference, linearity, *case.laws):
+            yield _outcome("law", check, seed, subject)
+        for name in differentiable(subject.arguments):
+            yield _outcome("differences", differences, seed, subject, name)
+            yield _outcome("order", order, seed, subject, name)
+
+
+def _outcome(kind, check, seed, subject, *argument):
+    try:
+        figure, failure = check(subject, *argument, np.random.default_rng(seed)), None
+    except CheckFailed as error:
+        figure, failure = None, str(error)
+    except Exception as error:                          # whatever a broken layer raises is a failure of the layer
+        figure, failure = None, f"expected a result, got {type(error).__name__}: {error}"
+    return Outcome(kind, check.__name__, argument[0] if argument else "", figure, failure)

@@ -1,0 +1,544 @@
+"""What must hold for one layer in particular, whatever its numbers: sums, invariances, causality, limits.
+
+Gradient checks cannot see a mask that is off by one, since forward and backward agree on it.  A law can.
+Each is a function of (subject, rng) that raises CheckFailed where the law is broken.
+"""
+
+import math
+
+import numpy as np
+
+from ..layers import activations, cross_entropy, dropout, lm_head
+from ..layers.tiles import TILE
+from .checks import CheckFailed, close, identical, refused, upstream
+
+EXACT = 1e-13                   # float64, where only rounding differs
+
+
+# ---- any subject
+
+
+def inference_is_forward(subject, rng):
+    """With keep_cache=False, y is the same to the bit."""
+    y, _ = subject.forward(subject.arguments)
+    y_2, _ = subject.forward(subject.arguments | {"keep_cache": False})
+    identical("y without a cache", y_2, y)
+
+
+def rows_are_independent(subject, rng):
+    """The rows of the batch do not see each other: each alone gives the same."""
+    y, _ = subject.forward(subject.arguments)
+    for b in range(len(y)):
+        alone, _ = subject.forward(subject.arguments | {"x": subject.arguments["x"][b:b + 1]})
+        close(f"y of row {b} alone", alone, y[b:b + 1], EXACT)
+
+
+def gradient_rows_sum_to_0(subject, rng):
+    """A constant added to a row of x changes nothing, so the gradient of the row sums to 0."""
+    y, cache = subject.forward(subject.arguments)
+    name, dx = next(iter(subject.backward(upstream(y, rng), cache).items()))
+    close(f"row sums of d{name}", dx.sum(axis=-1), np.zeros(dx.shape[:-1]), EXACT, scale=max(1.0, np.abs(dx).max()))
+
+
+def _finite_at(subject, rng, names, values):
+    for size in values:
+        changed = subject.arguments | {name: subject.arguments[name] * size for name in names}
+        y, cache = subject.forward(changed)
+        for name, a in {"y": y, **subject.backward(upstream(y, rng), cache)}.items():
+            if not np.isfinite(a).all():
+                raise CheckFailed(f"{name} at {' and '.join(names)} times {size:g}: expected finite numbers, got {a}")
+
+
+def finite_at_10000(subject, rng):
+    """Numbers of 10^4, where exp overflows, give finite results, in float64 and in float32."""
+    name = next(iter(subject.arguments))
+    _finite_at(subject, rng, [name], [1e4])
+    small = {n: a.astype("f") if isinstance(a, np.ndarray) and a.dtype == float else a
+             for n, a in subject.arguments.items()}
+    y, cache = subject.forward(small | {name: small[name] * np.float32(1e4)})
+    for n, a in {"y": y, **subject.backward(upstream(y, rng), cache)}.items():
+        if not np.isfinite(a).all():
+            raise CheckFailed(f"{n} in float32 at {name} times 10^4: expected finite numbers, got {a}")
+
+
+def many_tiles_are_one(subject, rng):
+    """More rows than a tile holds give what each row gives alone, forward and backward."""
+    x = subject.arguments["x"]
+    n = TILE // x.shape[-1] + 2
+    big = rng.standard_normal((n, x.shape[-1]))
+    y, cache = subject.forward(subject.arguments | {"x": big})
+    dy = upstream(y, rng)
+    dx = subject.backward(dy, cache)["x"]
+    for i in (0, n - 3, n - 1):
+        alone, cache = subject.forward(subject.arguments | {"x": big[i:i + 1]})
+        close(f"y of row {i} of {n}", y[i:i + 1], alone, EXACT)
+        close(f"dx of row {i} of {n}", dx[i:i + 1], subject.backward(dy[i:i + 1], cache)["x"], EXACT)
+
+
+# ---- softmax, log_softmax
+
+
+def probabilities(subject, rng):
+    """Every row sums to 1, and x + c gives the same as x."""
+    y, _ = subject.forward(subject.arguments)
+    close("row sums", y.sum(axis=-1), np.ones(y.shape[:-1]), EXACT)
+    shifted, _ = subject.forward({"x": subject.arguments["x"] + 100})
+    close("y of x + 100", shifted, y, EXACT)
+
+
+def log_probabilities(subject, rng):
+    """exp of every row sums to 1, and x + c gives the same as x."""
+    y, _ = subject.forward(subject.arguments)
+    close("row sums of exp(y)", np.exp(y).sum(axis=-1), np.ones(y.shape[:-1]), EXACT)
+    shifted, _ = subject.forward({"x": subject.arguments["x"] + 100})
+    close("y of x + 100", shifted, y, EXACT, scale=100)
+
+
+# ---- layernorm
+
+
+def normalised(subject, rng):
+    """With g = 1 and b = 0 every row has mean 0 and variance var / (var + eps)."""
+    x, g, b = (subject.arguments[name] for name in ("x", "g", "b"))
+    y, _ = subject.forward({"x": x, "g": np.ones_like(g), "b": np.zeros_like(b)})
+    var = ((x - x.mean(axis=-1, keepdims=True)) ** 2).mean(axis=-1)
+    close("mean of y", y.mean(axis=-1), np.zeros_like(var), EXACT, scale=1.0)
+    close("variance of y", (y * y).mean(axis=-1), var / (var + 1e-5), EXACT, scale=1.0)
+
+
+def affine_invariant(subject, rng):
+    """a x + c gives what x gives, with eps scaled by a^2."""
+    y, _ = subject.forward(subject.arguments)
+    moved = subject.arguments | {"x": subject.arguments["x"] * 8 - 3, "eps": 64e-5}
+    close("y of 8 x - 3", subject.forward(moved)[0], y, 1e-12)
+
+
+def accurate_far_from_0(subject, rng):
+    """In float32, rows around 1000 keep their digits: the variance is not a difference of two large numbers."""
+    x = rng.standard_normal((8, 64))
+    arguments = {"x": x + 1000, "g": np.ones(64), "b": np.zeros(64)}
+    y, _ = subject.forward(arguments)
+    y_32, _ = subject.forward({name: a.astype("f") for name, a in arguments.items()})
+    close("y in float32, far from 0", y_32, y, 1e-3)
+
+
+def gain_and_bias_have_a_shape(subject, rng):
+    """A gain or bias of another length is refused, not broadcast."""
+    for name in ("g", "b"):
+        refused(f"{name} of shape (1, C)", subject.forward,
+                subject.arguments | {name: subject.arguments[name][None]})
+
+
+# ---- linear
+
+
+def bias_has_a_shape(subject, rng):
+    """A bias of another length is refused, not broadcast."""
+    refused("b of shape (1, O)", subject.forward, subject.arguments | {"b": subject.arguments["b"][None]})
+
+
+# ---- activations
+
+
+def gelu_limits(subject, rng):
+    """gelu(x) is 0 far to the left and x far to the right, with slopes 0 and 1; gelu(0) = 0 with slope 1/2."""
+    for dtype in (np.float64, np.float32):
+        x = np.array([[-1e4, -30, 0, 30, 1e4]], dtype)
+        y, cache = subject.forward({"x": x})
+        identical("gelu far out", np.round(y, 20), np.array([[0, 0, 0, 30, 1e4]], dtype))
+        slope = subject.backward(np.ones_like(x), cache)["x"]
+        identical("slope of gelu far out", np.round(slope, 20), np.array([[0, 0, 0.5, 1, 1]], dtype))
+
+
+def gelu_splits_x(subject, rng):
+    """gelu(x) - gelu(-x) = x, since the two weights s(x) and s(-x) add to 1."""
+    x = subject.arguments["x"]
+    y, _ = subject.forward({"x": x})
+    mirrored, _ = subject.forward({"x": -x})
+    close("gelu(x) - gelu(-x)", y - mirrored, x, EXACT)
+
+
+def small_tail_keeps_its_digits(subject, rng):
+    """Phi(x) at x = -6 is 10^-9: computed without cancellation."""
+    x = np.array([[-1.0, -3.0, -6.0]])
+    y, _ = subject.forward({"x": x})
+    expected = [0.5 * a * math.erfc(-a / math.sqrt(2)) for a in x[0]]
+    for i in range(3):
+        close(f"gelu({x[0, i]:g})", y[0, i], expected[i], EXACT)
+
+
+def without_a_cache(subject, rng):
+    """The form for inference gives the same, and leaves x as it is."""
+    x = subject.arguments["x"].copy()
+    y, _ = subject.forward({"x": x})
+    inference = getattr(activations, subject.name.removesuffix("_forward"))
+    close("y for inference", inference(x), y, EXACT)
+    identical("x after the form for inference", x, subject.arguments["x"])
+
+
+# ---- embedding
+
+
+def ids_outside_the_table(subject, rng):
+    """Ids that indexing would wrap or that are no integers are refused."""
+    ids, w = subject.arguments["ids"], subject.arguments["w"]
+    for wrong in (np.full_like(ids, -1), np.full_like(ids, len(w)), ids.astype(float)):
+        refused(f"ids {wrong.ravel()[:1]}", subject.forward, {"ids": wrong, "w": w})
+
+
+def repeated_ids_add(subject, rng):
+    """The gradient of a row is the sum over its places; a row that was not looked up gets exactly 0."""
+    w = subject.arguments["w"]
+    y, cache = subject.forward({"ids": np.array([0, 0, 0]), "w": w})
+    dy = upstream(y, rng)
+    expected = np.zeros_like(w)
+    expected[0] = dy[0] + dy[1] + dy[2]
+    close("dw", subject.backward(dy, cache)["w"], expected, EXACT)
+
+
+# ---- attention
+
+
+def weights_sum_to_1(subject, rng):
+    """The mean of equal values is that value."""
+    y, _ = subject.forward(subject.arguments | {"v": np.ones_like(subject.arguments["v"])})
+    close("y of v = 1", y, np.ones_like(y), EXACT)
+
+
+def causal(subject, rng):
+    """Query t sees no key after S - T + t: its gradient there is exactly 0, and the values there do not matter."""
+    q, v = subject.arguments["q"], subject.arguments["v"]
+    T, S = q.shape[2], v.shape[2]
+    y, _ = subject.forward(subject.arguments)
+    for t in range(T):
+        _, cache = subject.forward(subject.arguments)
+        dy = np.zeros_like(y)
+        dy[:, :, t] = upstream(y[:, :, t], rng)
+        gradients = subject.backward(dy, cache)
+        for name in ("k", "v"):
+            unseen = gradients[name][:, :, S - T + t + 1:]
+            identical(f"d{name} after query {t}", unseen, np.zeros_like(unseen))
+            if not np.abs(gradients[name][:, :, S - T + t]).max() > 0 and S - T + t > 0:
+                raise CheckFailed(f"d{name} at query {t}'s own position: expected that it is seen, got 0")
+        changed = v.copy()
+        changed[:, :, S - T + t + 1:] += 1e6
+        y_2, _ = subject.forward(subject.arguments | {"v": changed})
+        identical(f"y of query {t} with other values after it", y_2[:, :, t], y[:, :, t])
+
+
+def one_query_at_a_time(subject, rng):
+    """Blocks of queries and groups of heads give what each query gives alone, over the keys that it sees."""
+    causal = subject.arguments.get("causal", False)
+    for B, H, T, S in ((2, 7, 150, 300), (5, 2, 130, 300), (1, 1, 257, 257)):
+        q, k, v = (rng.standard_normal((B, H, n, 2)) for n in (T, S, S))
+        y, cache = subject.forward({"q": q, "k": k, "v": v, "causal": causal})
+        dy = upstream(y, rng)
+        dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+        gradients = subject.backward(dy, cache)
+        for t in range(T):
+            seen = S - T + t + 1 if causal else S
+            part = {"q": q[:, :, t:t + 1], "k": k[:, :, :seen], "v": v[:, :, :seen]}
+            y_t, cache_t = subject.forward(part)
+            d_t = subject.backward(dy[:, :, t:t + 1], cache_t)
+            dq[:, :, t:t + 1] = d_t["q"]
+            dk[:, :, :seen] += d_t["k"]
+            dv[:, :, :seen] += d_t["v"]
+            close(f"y of query {t} of {T}", y[:, :, t:t + 1], y_t, EXACT)
+        for name, alone in {"q": dq, "k": dk, "v": dv}.items():
+            close(f"d{name} of {T} queries", gradients[name], alone, 1e-12)
+
+
+def padding_is_not_seen(subject, rng):
+    """Keys and values at padding do not matter, and their gradient is exactly 0; a query that sees none gives 0."""
+    mask = subject.arguments["padding_mask"]
+    y, cache = subject.forward(subject.arguments)
+    gradients = subject.backward(upstream(y, rng), cache)
+    hidden = np.broadcast_to(~mask[:, None, :, None], gradients["k"].shape)
+    for name in ("k", "v"):
+        identical(f"d{name} at padding", gradients[name][hidden], np.zeros(hidden.sum()))
+    changed = {name: np.where(hidden, 1e3, subject.arguments[name]) for name in ("k", "v")}
+    identical("y with other padding", subject.forward(subject.arguments | changed)[0], y)
+    nothing = subject.arguments | {"padding_mask": np.zeros_like(mask)}
+    y, cache = subject.forward(nothing)
+    identical("y of queries that see nothing", y, np.zeros_like(y))
+    for name, gradient in subject.backward(upstream(y, rng), cache).items():
+        identical(f"d{name} of queries that see nothing", gradient, np.zeros_like(gradient))
+    everything, _ = subject.forward(subject.arguments | {"padding_mask": np.ones_like(mask)})
+    without, _ = subject.forward(subject.arguments | {"padding_mask": None})
+    identical("y with a mask of no padding", everything, without)
+
+
+def attention_refuses(subject, rng):
+    """Shapes that the product would broadcast, masks of other kinds, fewer keys than causal queries."""
+    q, k, v = (subject.arguments[name] for name in "qkv")
+    B, H, T, D = q.shape
+    S = k.shape[2]
+    wide = np.concatenate([k, k], axis=0)
+    for name, changed in {
+        "k of another batch": {"k": wide}, "v of another batch": {"v": wide},
+        "v of another length": {"v": v[:, :, :0]},
+        "more causal queries than keys": {"q": np.concatenate([q] * (S + 1), axis=2), "causal": True},
+        "a padding mask of the queries' shape": {"padding_mask": np.ones((B, S + 1), bool)},
+        "a padding mask of numbers": {"padding_mask": np.ones((B, S))},
+        "a dropout rate of 1": {"dropout": 1.0},
+        "a dropout rate below 0": {"dropout": -0.1},
+    }.items():
+        refused(name, subject.forward, {"q": q, "k": k, "v": v} | changed)
+
+
+# ---- dropout
+
+
+def drops_and_scales(subject, rng):
+    """Each element is 0 or x / (1 - rate), about `rate` of them 0; without an rng x comes back as it is."""
+    x = np.ones((100, 100))
+    for rate in (0.1, 0.5):
+        y, _ = dropout.dropout_forward(x, rate, np.random.default_rng(1))
+        kept = y != 0
+        close("what is kept", y[kept], np.full(kept.sum(), 1 / (1 - rate)), EXACT)
+        if not abs((1 - kept.mean()) - rate) < 0.02:
+            raise CheckFailed(f"dropped: expected about {rate}, got {1 - kept.mean()}")
+    for rate, generator in ((0.5, None), (0.0, np.random.default_rng(1))):
+        y, cache = dropout.dropout_forward(x, rate, generator)
+        if y is not x or dropout.dropout_backward(y, cache) is not y:
+            raise CheckFailed("without dropout: expected x itself, and dy itself")
+    for rate in (1.0, -0.1, math.nan):
+        refused(f"a dropout rate of {rate}", dropout.dropout_forward, x, rate, rng)
+
+
+# ---- cross-entropy
+
+
+def only_the_target_gains(subject, rng):
+    """A step against the gradient raises the target's logit and lowers all others."""
+    loss, cache = subject.forward(subject.arguments)
+    dlogits = subject.backward(np.float64(1.0), cache)["logits"]
+    targets = subject.arguments["targets"]
+    for n in np.ndindex(targets.shape):
+        others = [d for v, d in enumerate(dlogits[n]) if v != targets[n]]
+        if min(others, default=0) < 0 or (targets[n] >= 0 and dlogits[n][targets[n]] > 0):
+            raise CheckFailed(f"dlogits{list(n)}: expected only the target {targets[n]} below 0, got {dlogits[n]}")
+
+
+def uniform_logits_cost_log_v(subject, rng):
+    """A model that knows nothing is surprised by ln V, whatever the target."""
+    logits, targets = subject.arguments["logits"], subject.arguments["targets"]
+    loss, _ = subject.forward(subject.arguments | {"logits": np.zeros_like(logits) + 3, "targets": np.abs(targets) * 0})
+    close("loss of uniform logits", loss, math.log(logits.shape[-1]), EXACT, scale=10.0)
+
+
+def ignored_targets_do_not_count(subject, rng):
+    """The mean is over the targets that count; the others have gradient exactly 0; none at all costs 0."""
+    logits = rng.standard_normal((4, 5))
+    for smoothing in (0.0, 0.2):
+        options = {"label_smoothing": smoothing}
+        loss, cache = subject.forward({"logits": logits, "targets": np.array([1, -100, 3, -100])} | options)
+        two, _ = subject.forward({"logits": logits[::2], "targets": np.array([1, 3])} | options)
+        close("loss with ignored targets", loss, two, EXACT)
+        dlogits = subject.backward(np.float64(1.0), cache)["logits"]
+        identical("dlogits of ignored targets", dlogits[1::2], np.zeros((2, 5)))
+        loss, cache = subject.forward({"logits": logits, "targets": np.full(4, -100)} | options)
+        identical("loss of no targets", loss, 0.0)
+        identical("dlogits of no targets", subject.backward(np.float64(1.0), cache)["logits"], np.zeros((4, 5)))
+
+
+def targets_refused(subject, rng):
+    """Targets of another shape, outside the vocabulary, or no integers; label smoothing outside 0 to 1."""
+    targets = subject.arguments["targets"]
+    V = next(a for name, a in subject.arguments.items() if name in ("logits", "wte")).shape[
+        -1 if "logits" in subject.arguments else 0]
+    for name, changed in {
+        "targets of another shape": {"targets": targets[..., None]},
+        "a target of V": {"targets": np.full_like(targets, V)},
+        "a target of -1": {"targets": np.full_like(targets, -1)},
+        "targets that are floats": {"targets": targets.astype(float)},
+        "label smoothing below 0": {"label_smoothing": -0.1},
+        "label smoothing above 1": {"label_smoothing": 1.1},
+    }.items():
+        refused(name, subject.forward, subject.arguments | changed)
+
+
+def many_tiles_of_targets(subject, rng):
+    """More rows than a tile holds: the loss is the mean over all, each with its own target."""
+    V, n = 2 ** 11, TILE // 2 ** 11 + 2
+    logits, targets = rng.standard_normal((n, V)), rng.integers(0, V, n)
+    loss, cache = subject.forward({"logits": logits, "targets": targets})
+    parts = [subject.forward({"logits": logits[i:i + 1], "targets": targets[i:i + 1]}) for i in range(n)]
+    close("loss of many tiles", loss, np.mean([p[0] for p in parts]), EXACT)
+    dlogits = subject.backward(np.float64(1.0), cache)["logits"]
+    for i in (0, n - 3, n - 1):
+        close(f"dlogits of row {i} of {n}", dlogits[i:i + 1] * n,
+              subject.backward(np.float64(1.0), parts[i][1])["logits"], EXACT)
+
+
+def head_and_loss_are_two_layers(subject, rng):
+    """The pair equals the head followed by the cross-entropy, loss and gradients, over one tile and over many."""
+    small = [subject.arguments[name] for name in ("x", "wte", "targets")]
+    V = 2 ** 11
+    n = TILE // V + 2
+    large = [rng.standard_normal((n, 3)), rng.standard_normal((V, 3)), rng.integers(0, V, n)]
+    for x, wte, targets in (small, large):
+        smoothing = subject.arguments.get("label_smoothing", 0.0)
+        loss, cache = lm_head.lm_head_loss_forward(x, wte, targets, smoothing)
+        dx, dwte = lm_head.lm_head_loss_backward(1.5, cache)
+        logits, c_head = lm_head.lm_head_forward(x, wte)
+        loss_2, c_loss = cross_entropy.cross_entropy_forward(logits, targets, smoothing)
+        dx_2, dwte_2 = lm_head.lm_head_backward(cross_entropy.cross_entropy_backward(1.5, c_loss), c_head)
+        close("loss", loss, loss_2, EXACT, floor=1.0)
+        close("dx", dx, dx_2, EXACT, floor=1.0)
+        close("dwte", dwte, dwte_2, EXACT, floor=1.0)
+
+
+# ---- modules
+
+
+def later_tokens_do_not_matter(subject, rng):
+    """A change of x at position s leaves every output before s as it was, to the bit, and changes those from s on."""
+    x = subject.arguments["x"]
+    y, _ = subject.forward(subject.arguments)
+    for s in range(x.shape[1]):
+        changed = x.copy()
+        changed[:, s] += rng.standard_normal(x[:, s].shape)
+        y_2, _ = subject.forward(subject.arguments | {"x": changed})
+        identical(f"y before a change at {s}", y_2[:, :s], y[:, :s])
+        if x.shape[-1] > 1 and not np.abs(y_2[:, s:] - y[:, s:]).max(axis=(0, 2)).min() > 0:
+            raise CheckFailed(f"y from {s} on: expected that every later position sees the change, got no difference")
+
+
+def every_token_matters(subject, rng):
+    """Without a causal mask every position sees every other: a change anywhere changes all outputs."""
+    x = subject.arguments["x"]
+    y, _ = subject.forward(subject.arguments)
+    for s in range(x.shape[1]):
+        changed = x.copy()
+        changed[:, s] += rng.standard_normal(x[:, s].shape)
+        y_2, _ = subject.forward(subject.arguments | {"x": changed})
+        if x.shape[-1] > 2 and not np.abs(y_2 - y).max(axis=(0, 2)).min() > 0:
+            raise CheckFailed(f"y: expected that every position sees a change at {s}, got no difference")
+
+
+def padded_tokens_do_not_matter(subject, rng):
+    """What stands at padding changes no other position: its keys are not seen."""
+    mask, x = subject.arguments["padding_mask"], subject.arguments["x"]
+    y, _ = subject.forward(subject.arguments)
+    changed = np.where(mask[..., None], x, rng.standard_normal(x.shape))
+    y_2, _ = subject.forward(subject.arguments | {"x": changed})
+    identical("y of real tokens with other padding", y_2[mask], y[mask])
+
+
+def padded_memory_does_not_matter(subject, rng):
+    """What stands at the memory's padding changes nothing, and gets no gradient."""
+    name = "memory_padding_mask" if "memory_padding_mask" in subject.arguments else "padding_mask"
+    mask, memory = subject.arguments[name], subject.arguments["memory"]
+    y, cache = subject.forward(subject.arguments)
+    changed = np.where(mask[..., None], memory, rng.standard_normal(memory.shape))
+    identical("y with other padding", subject.forward(subject.arguments | {"memory": changed})[0], y)
+    dmemory = subject.backward(upstream(y, rng), cache)["memory"]
+    identical("dmemory at padding", dmemory[~mask], np.zeros_like(dmemory[~mask]))
+
+
+def zero_projections_are_the_identity(subject, rng):
+    """With the last matrix of each sub-layer 0, a pre-norm block hands x through: nothing is in the residual's way."""
+    silent = {path: np.zeros_like(a) for path, a in subject.arguments.items() if "c_proj" in path}
+    y, cache = subject.forward(subject.arguments | silent)
+    identical("y", y, subject.arguments["x"])
+    dy = upstream(y, rng)
+    identical("dx", subject.backward(dy, cache)["x"], dy)
+
+
+def gradients_add(subject, rng):
+    """A module that was used twice has the sum of both gradients; zero_grad forgets them."""
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    once = subject.backward(dy, cache)
+    once = {name: a.copy() for name, a in once.items()}
+    _, cache = subject.forward(subject.arguments)
+    subject.module.backward(dy, cache)                  # without zero_grad before
+    for path, parameter in subject.parameters.items():
+        close(f"d{path} after two backwards", parameter.grad, 2 * once[path], EXACT)
+
+
+def frozen_parameters_get_nothing(subject, rng):
+    """A frozen parameter has no gradient, and those of all others are what they were."""
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    free = subject.backward(dy, cache)
+    for frozen in subject.parameters:
+        subject.parameters[frozen].trainable = False
+        try:
+            _, cache = subject.forward(subject.arguments)
+            gradients = subject.backward(dy, cache)
+        finally:
+            subject.parameters[frozen].trainable = True
+        if gradients[frozen] is not None:
+            raise CheckFailed(f"d{frozen}: expected None for a frozen parameter, got a gradient")
+        for name in free:
+            if name != frozen:
+                close(f"d{name} with {frozen} frozen", gradients[name], free[name], EXACT)
+
+
+# ---- GPT-2
+
+
+def tokens_refused(subject, rng):
+    """Tokens outside the vocabulary, no integers, none at all, too many, or without a batch axis."""
+    tokens, n_ctx = subject.arguments["tokens"], subject.module.config.n_ctx
+    long = np.zeros((1, n_ctx + 1), int)
+    for name, wrong in {
+        "a token of -1": np.full_like(tokens, -1), "a token of V": tokens * 0 + subject.module.config.n_vocab,
+        "tokens that are floats": tokens.astype(float), "T = 0": tokens[:, :0], "T > n_ctx": long,
+        "tokens without a batch": tokens[0],
+    }.items():
+        refused(name, subject.forward, subject.arguments | {"tokens": wrong})
+        refused(f"{name}, with a loss", subject.module.loss_and_gradients, wrong, wrong)
+    refused("targets of another length", subject.module.loss_and_gradients, tokens, tokens[:, :-1])
+    refused("targets of another batch", subject.module.loss_and_gradients, tokens, np.concatenate([tokens, tokens]))
+
+
+def later_words_do_not_matter(subject, rng):
+    """A change of the token at s leaves all logits before s as they were, to the bit."""
+    tokens = subject.arguments["tokens"]
+    logits, _ = subject.forward(subject.arguments)
+    for s in range(tokens.shape[1]):
+        changed = tokens.copy()
+        changed[:, s] = (changed[:, s] + 1) % subject.module.config.n_vocab
+        logits_2, _ = subject.forward(subject.arguments | {"tokens": changed})
+        identical(f"logits before a change at {s}", logits_2[:, :s], logits[:, :s])
+
+
+def unused_positions_have_no_gradient(subject, rng):
+    """The positions past T were not looked up: their gradient is exactly 0."""
+    logits, cache = subject.forward(subject.arguments)
+    dwpe = subject.backward(upstream(logits, rng), cache)["wpe"]
+    T = subject.arguments["tokens"].shape[1]
+    identical("dwpe past T", dwpe[T:], np.zeros_like(dwpe[T:]))
+
+
+def loss_is_head_and_cross_entropy(subject, rng):
+    """loss_and_gradients gives the loss and the gradients of the three steps: forward, cross-entropy, backward."""
+    tokens = subject.arguments["tokens"]
+    targets = rng.integers(0, subject.module.config.n_vocab, tokens.shape)
+    targets[0, 0] = -100
+    logits, cache = subject.forward(subject.arguments)
+    loss, c_loss = cross_entropy.cross_entropy_forward(logits, targets)
+    expected = subject.backward(cross_entropy.cross_entropy_backward(0.7, c_loss), cache)
+    for frozen in ("", "wte"):
+        generator = np.random.default_rng(subject.arguments["rng"]) if "rng" in subject.arguments else None
+        subject.module.zero_grad()
+        for path, parameter in subject.parameters.items():
+            parameter.trainable = path != frozen
+        close("loss", subject.module.loss_and_gradients(tokens, targets, dloss=0.7, rng=generator), loss, EXACT)
+        subject.module.freeze(trainable=True)
+        for path, parameter in subject.parameters.items():
+            if path != frozen:
+                close(f"d{path} of the loss", parameter.grad, expected[path], EXACT, floor=1.0)
+
+
+def a_cache_serves_once(subject, rng):
+    """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
+    logits, cache = subject.forward(subject.arguments)
+    dlogits = upstream(logits, rng)
+    subject.module.backward(dlogits, cache)
+    refused("a cache that has been used", subject.module.backward, dlogits, cache)
+    _, cache = subject.forward(subject.arguments | {"keep_cache": False})
+    refused("the cache of inference", subject.module.backward, dlogits, cache)

@@ -1,0 +1,179 @@
+"""Every forward once more, slowly: scalar loops and the math module, straight from the formula.
+
+A backward can be the exact gradient of a forward that computes the wrong thing: no gradient check sees that.  These
+share no line with the layers; arrays serve as containers of numbers.  They take the same arguments as the forward.
+"""
+
+import math
+
+import numpy as np
+
+
+def linear(x, w, b):
+    y = np.zeros((*x.shape[:-1], w.shape[1]))
+    for n in np.ndindex(x.shape[:-1]):
+        for o in range(w.shape[1]):
+            y[n][o] = b[o] + sum(x[n][i] * w[i, o] for i in range(w.shape[0]))
+    return y
+
+
+def embedding(ids, w):
+    return np.array([w[i] for i in ids.flat]).reshape(*ids.shape, w.shape[1])
+
+
+def layernorm(x, g, b, eps=1e-5):
+    y, C = np.zeros(x.shape), x.shape[-1]
+    for n in np.ndindex(x.shape[:-1]):
+        mean = sum(x[n]) / C
+        var = sum((a - mean) ** 2 for a in x[n]) / C
+        for i in range(C):
+            y[n][i] = g[i] * (x[n][i] - mean) / math.sqrt(var + eps) + b[i]
+    return y
+
+
+def gelu(x):
+    return _each(x, lambda a: 0.5 * a * (1 + math.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a ** 3))))
+
+
+def gelu_erf(x):
+    return _each(x, lambda a: 0.5 * a * (1 + math.erf(a / math.sqrt(2))))
+
+
+def relu(x):
+    return _each(x, lambda a: a if a > 0 else 0.0)
+
+
+def tanh(x):
+    return _each(x, math.tanh)
+
+
+def softmax(x):
+    y = np.zeros(x.shape)
+    for n in np.ndindex(x.shape[:-1]):
+        total = math.fsum(math.exp(a - max(x[n])) for a in x[n])
+        for i, a in enumerate(x[n]):
+            y[n][i] = math.exp(a - max(x[n])) / total
+    return y
+
+
+def log_softmax(x):
+    y = np.zeros(x.shape)
+    for n in np.ndindex(x.shape[:-1]):
+        total = math.fsum(math.exp(a - max(x[n])) for a in x[n])
+        for i, a in enumerate(x[n]):
+            y[n][i] = a - max(x[n]) - math.log(total)
+    return y
+
+
+def dropout(x, rate, rng):
+    keep = rng.random(x.shape, dtype=np.float32)
+    y = np.zeros(x.shape)
+    for i in np.ndindex(x.shape):
+        y[i] = x[i] / (1 - rate) if keep[i] >= rate else 0.0
+    return y
+
+
+def attention(q, k, v, causal=False, padding_mask=None, dropout=0.0, rng=None):
+    (B, H, T, D), S = q.shape, k.shape[2]
+    y = np.zeros(q.shape)
+    keep = np.ones((B, H, T, S)) if rng is None else rng.random((B, H, T, S), dtype=np.float32)
+    for b, h, t in np.ndindex(B, H, T):
+        seen = [s for s in range(S) if (not causal or s <= S - T + t) and (padding_mask is None or padding_mask[b, s])]
+        scores = [sum(q[b, h, t, d] * k[b, h, s, d] for d in range(D)) / math.sqrt(D) for s in seen]
+        for s, p in zip(seen, softmax(np.array(scores)) if seen else []):
+            if keep[b, h, t, s] >= dropout:
+                for d in range(D):
+                    y[b, h, t, d] += p / (1 - dropout) * v[b, h, s, d]
+    return y
+
+
+def cross_entropy(logits, targets, label_smoothing=0.0):
+    V, losses = logits.shape[-1], []
+    for n in np.ndindex(targets.shape):
+        if targets[n] != -100:
+            log_p = log_softmax(logits[n])
+            t = [label_smoothing / V + (1 - label_smoothing if v == targets[n] else 0.0) for v in range(V)]
+            losses.append(-math.fsum(t[v] * log_p[v] for v in range(V)))
+    return np.array(math.fsum(losses) / max(1, len(losses)))
+
+
+def lm_head(x, wte):
+    return linear(x, wte.T, np.zeros(len(wte)))
+
+
+def lm_head_loss(x, wte, targets, label_smoothing=0.0):
+    return cross_entropy(lm_head(x, wte), targets, label_smoothing)
+
+
+# ---- modules: the same, composed.  p holds the parameters by path below the module
+
+
+def heads(x, H):
+    """The heads one after the other, (B, H, T, D)."""
+    D = x.shape[-1] // H
+    return np.stack([x[:, :, h * D:(h + 1) * D] for h in range(H)], axis=1)
+
+
+def joined(y):
+    """Head beside head, (B, T, H D)."""
+    return np.concatenate([y[:, h] for h in range(y.shape[1])], axis=-1)
+
+
+def self_attention(x, H, p, causal, padding_mask=None, rate=0.0, rng=None):
+    C = x.shape[-1]
+    q, k, v = (heads(linear(x, p["c_attn.w"][:, i:i + C], p["c_attn.b"][i:i + C]), H) for i in (0, C, 2 * C))
+    y = joined(attention(q, k, v, causal, padding_mask, rate, rng))
+    return _dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
+
+
+def cross_attention(x, memory, H, p, padding_mask=None):
+    C = x.shape[-1]
+    q = heads(linear(x, p["c_q.w"], p["c_q.b"]), H)
+    k, v = (heads(linear(memory, p["c_kv.w"][:, i:i + C], p["c_kv.b"][i:i + C]), H) for i in (0, C))
+    return linear(joined(attention(q, k, v, False, padding_mask)), p["c_proj.w"], p["c_proj.b"])
+
+
+def mlp(x, p, activation=gelu, rate=0.0, rng=None):
+    h = activation(linear(x, p["c_fc.w"], p["c_fc.b"]))
+    return _dropped(linear(h, p["c_proj.w"], p["c_proj.b"]), rate, rng)
+
+
+def norm(x, p):
+    return layernorm(x, p["g"], p["b"])
+
+
+def pre_norm_block(x, H, p, rate=0.0, rng=None):
+    x = x + self_attention(norm(x, below(p, "ln_1")), H, below(p, "attn"), True, None, rate, rng)
+    return x + mlp(norm(x, below(p, "ln_2")), below(p, "mlp"), gelu, rate, rng)
+
+
+def post_norm_block(x, H, p, activation, padding_mask=None):
+    x = norm(x + self_attention(x, H, below(p, "attn"), False, padding_mask), below(p, "ln_1"))
+    return norm(x + mlp(x, below(p, "mlp"), activation), below(p, "ln_2"))
+
+
+def decoder_block(x, memory, H, p, activation, memory_padding_mask=None):
+    x = norm(x + self_attention(x, H, below(p, "attn"), True), below(p, "ln_1"))
+    x = norm(x + cross_attention(x, memory, H, below(p, "cross_attn"), memory_padding_mask), below(p, "ln_2"))
+    return norm(x + mlp(x, below(p, "mlp"), activation), below(p, "ln_3"))
+
+
+def gpt2(tokens, H, L, p, rate=0.0, rng=None):
+    positions = np.array([range(tokens.shape[1])] * len(tokens))
+    x = _dropped(embedding(tokens, p["wte"]) + embedding(positions, p["wpe"]), rate, rng)
+    for i in range(L):
+        x = pre_norm_block(x, H, below(p, f"h.{i}"), rate, rng)
+    return lm_head(norm(x, below(p, "ln_f")), p["wte"])
+
+
+def below(p, prefix):
+    """The parameters below a child, under their names there."""
+    return {path[len(prefix) + 1:]: value for path, value in p.items() if path.startswith(prefix + ".")}
+
+
+def _each(x, f):
+    return np.array([f(float(a)) for a in x.flat]).reshape(x.shape)
+
+
+def _dropped(x, rate, rng):
+    return x if rng is None else dropout(x, rate, rng)
