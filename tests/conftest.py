@@ -1,0 +1,13 @@
+"""How the tests draw: Hypothesis chooses sizes, options and seeds, never single numbers; the same ones in every run.
+
+    make test                                   the same examples each time
+    HYPOTHESIS_PROFILE=search make test         new ones, ten times as many
+"""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

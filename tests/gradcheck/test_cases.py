@@ -1,0 +1,118 @@
+"""Every check of the table, on every pair and module, over sizes that Hypothesis draws."""
+
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import gpt2np
+from gpt2np.gradcheck import checks
+from gpt2np.gradcheck.cases import CASES
+from gpt2np.layers.embedding import Embedding
+from gpt2np.layers.module import Module
+
+PAIRS = [c for c in CASES if isinstance(c.make(np.random.default_rng(0)), checks.PairSubject)]
+MODULES = [c for c in CASES if c not in PAIRS]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+seeds = st.integers(0, 2 ** 32 - 1)
+
+
+@st.composite
+def sizes(draw, case, smallest=1):
+    """Other values for the sizes in a case's signature: the batch, the sequence, the heads ..."""
+    largest = 5 if case in PAIRS else 3
+    names = [n for n, p in inspect.signature(case.make).parameters.items() if isinstance(p.default, int)]
+    drawn = {n: draw(st.integers(0 if n == "past" else smallest, largest), label=n) for n in names}
+    # Two numbers are normalised to +1 and -1 whatever they are: the gradient is what eps leaves of it, 10^-5 of the
+    # terms that it is the difference of, and has that many digits less.
+    assume(drawn.get("C", drawn.get("H", 1) * drawn.get("D", 1)) != 2)
+    return drawn
+
+
+def failures(case, seed, kinds, **drawn):
+    return [f"{o.check} {o.argument}: {o.failure}" for o in checks.examine(case, seed, **drawn)
+            if o.failure and o.kind in kinds]
+
+
+@every_case
+def test_as_in_the_report(case):
+    assert not failures(case, 0, ("adjoint", "contract", "law", "differences", "order"))
+
+
+@every_case
+@settings(max_examples=30)
+@given(data=st.data(), seed=seeds, scale=st.sampled_from([1e-3, 1.0, 30.0]))
+def test_adjoint_linearity_and_reference(case, data, seed, scale):
+    subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
+    if case in PAIRS:                                   # a deep stack of large numbers only adds their rounding errors
+        for name in checks.differentiable(subject.arguments):
+            subject.arguments[name] = subject.arguments[name] * scale
+    rng = np.random.default_rng(seed)
+    for name in checks.differentiable(subject.arguments):
+        checks.adjoint(subject, name, rng)
+    checks.linearity(subject, rng)
+    checks.reference(subject, rng)
+
+
+@every_case
+@settings(max_examples=15)
+@given(data=st.data(), seed=seeds)
+def test_contract(case, data, seed):
+    drawn = data.draw(sizes(case))
+    rng = np.random.default_rng(seed)
+    subject, empty = case.make(rng, **drawn), case.make(rng, **(drawn | {"B": 0}))
+    for check in checks.CONTRACT:
+        check(subject, rng)
+    checks.contract_empty_batch(empty, rng)
+
+
+@every_case
+@settings(max_examples=4)
+@given(data=st.data(), seed=seeds)
+def test_differences(case, data, seed):
+    subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
+    for name in checks.differentiable(subject.arguments):
+        checks.differences(subject, name, np.random.default_rng(seed))
+
+
+@every_case
+@settings(max_examples=4)
+@given(data=st.data(), seed=seeds)
+def test_order(case, data, seed):
+    subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case, smallest=2)))
+    for name in checks.differentiable(subject.arguments):
+        checks.order(subject, name, np.random.default_rng(seed))
+
+
+@every_case
+@settings(max_examples=4)
+@given(data=st.data(), seed=seeds)
+def test_laws(case, data, seed):
+    subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
+    for law in case.laws:
+        law(subject, np.random.default_rng(seed))
+
+
+def submodules():
+    for info in pkgutil.walk_packages(gpt2np.__path__, "gpt2np."):
+        if not info.name.endswith("__main__"):
+            yield __import__(info.name, fromlist=["_"])
+
+
+def test_every_backward_has_a_case():
+    checked = {c.make(np.random.default_rng(0))._backward for c in PAIRS}
+    for module in submodules():
+        for name, function in vars(module).items():
+            if inspect.isfunction(function) and name.endswith("_backward"):
+                assert function in checked, f"{module.__name__}.{name} has no row in gpt2np/gradcheck/cases.py"
+
+
+def test_every_module_has_a_case():
+    checked = {type(c.make(np.random.default_rng(0)).module) for c in MODULES}
+    for module in submodules():
+        for name, kind in vars(module).items():
+            if inspect.isclass(kind) and issubclass(kind, (Module, Embedding)) and kind is not Module:
+                assert kind in checked, f"{module.__name__}.{name} has no row in gpt2np/gradcheck/cases.py"
