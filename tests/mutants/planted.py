@@ -1,0 +1,201 @@
+"""The classic mistakes: what people get wrong when they write these layers by hand.
+
+Each is (what is wrong, file, changes, cases): every change is a text that stands in the file exactly once and what
+replaces it; the cases are the rows of gradcheck's table that should see it first.
+"""
+
+NORM, ACT, SOFT = "layers/layernorm.py", "layers/activations.py", "layers/softmax.py"
+CE, ATT, HEAD = "layers/cross_entropy.py", "layers/attention.py", "layers/lm_head.py"
+BLOCK, HEADS, GPT2 = "blocks/transformer.py", "blocks/multihead.py", "models/gpt2.py"
+
+PLANTED = (
+    # ---- layernorm
+    ("layernorm: mean term dropped", NORM, [("        dx_t -= (dy_t @ g_mean)[:, None]\n", "")], ["layernorm"]),
+    ("layernorm: xhat term dropped", NORM, [(
+        "        dx_t -= np.multiply(xhat_t, (dy_xhat @ g_mean)[:, None], out=dy_xhat)\n", "")], ["layernorm"]),
+    ("layernorm: sign of the mean term", NORM, [("dx_t -= (dy_t @", "dx_t += (dy_t @")], ["layernorm"]),
+    ("layernorm: 1/std squared", NORM, [("dx_t *= inv_t", "dx_t *= inv_t * inv_t")], ["layernorm"]),
+    ("layernorm: g forgotten in dx", NORM, [("np.multiply(dy_t, g, out=dx_t)", "dx_t[:] = dy_t")], ["layernorm"]),
+    ("layernorm: dg without xhat", NORM, [("ones @ dy_xhat", "ones @ dy_t")], ["layernorm"]),
+    ("layernorm: db averaged", NORM, [("ones @ dy_t\n", "ones @ dy_t / len(dy_t)\n")], ["layernorm"]),
+    ("layernorm: variance over C - 1", NORM, [("(y_t @ mean + eps)", "(y_t @ mean * C / max(1, C - 1) + eps)")],
+     ["layernorm"]),
+    ("layernorm: eps outside the root", NORM, [("np.sqrt(y_t @ mean + eps)", "(np.sqrt(y_t @ mean) + eps)")],
+     ["layernorm"]),
+    ("layernorm: eps 1e-6", NORM, [("(x, g, b, eps=1e-5)", "(x, g, b, eps=1e-6)")], ["layernorm"]),
+    ("layernorm: E[x^2] - E[x]^2", NORM, [
+        ("np.multiply(xhat_t, xhat_t, out=y_t)", "np.multiply(x_t, x_t, out=y_t)"),
+        ("(y_t @ mean + eps)", "(y_t @ mean - (x_t @ mean) ** 2 + eps)")], ["layernorm"]),
+    ("layernorm: mean over the rows", NORM, [("(x_t @ mean)[:, None], out=xhat_t", "x_t.mean(axis=0), out=xhat_t")],
+     ["layernorm"]),
+    ("layernorm: backward writes into dy", NORM, [
+        ("dy_xhat = dy_t * xhat_t", "dy_xhat = np.multiply(dy_t, xhat_t, out=dy_t)")], ["layernorm"]),
+    # ---- activations
+    ("gelu: 0.0447 in the slope", ACT, [("xx *= 3 * B", "xx *= 3 * B * 0.0447 / 0.044715")], ["gelu"]),
+    ("gelu: factor 3 forgotten", ACT, [("xx *= 3 * B", "xx *= B")], ["gelu"]),
+    ("gelu: slope without 1 +", ACT, [("        slope_t += 1\n", "")], ["gelu"]),
+    ("gelu: slope without x", ACT, [("np.subtract(x_t, y_t, out=slope_t)", "np.subtract(1, y_t, out=slope_t)")],
+     ["gelu"]),
+    ("gelu: another constant throughout", ACT, [("B = A * 0.044715", "B = A * 0.04715")], ["gelu"]),
+    ("gelu: exp overflows", ACT, [("    np.minimum(out, LIMIT, out=out)\n", "")], ["gelu"]),
+    ("gelu: forward writes into x", ACT, [("xx = x_t * x_t\n", "xx = np.multiply(x_t, x_t, out=x_t)\n")], ["gelu"]),
+    ("gelu_erf: slope without x phi(x)", ACT, [
+        ("        slope_t += x_t * np.exp(x_t * x_t * -0.5) * (1 / math.sqrt(2 * math.pi))\n", "")], ["gelu_erf"]),
+    ("gelu: the erf form in GPT-2", ACT, [
+        ("GELU = Activation(gelu_forward, gelu_backward, gelu)",
+         "GELU = Activation(gelu_erf_forward, gelu_erf_backward, gelu_erf)")], ["MLP"]),
+    ("gelu_erf: 1 - Phi cancels", ACT, [("slope_t[:] = np.where(left, tail, 1 - tail)",
+                                         "slope_t[:] = np.where(left, 1 - (1 - tail), 1 - tail)")], ["gelu_erf"]),
+    ("gelu: computed in float32", ACT, [
+        ('y, slope = np.empty_like(x, order="C"), np.empty_like(x, order="C")\n'
+         "    for x_t, y_t, slope_t in tiles(x, y, slope):\n        xx",
+         'y, slope = np.empty_like(x, order="C", dtype="f"), np.empty_like(x, order="C")\n'
+         "    for x_t, y_t, slope_t in tiles(x, y, slope):\n        xx")], ["gelu"]),
+    ("relu: the sign of dy decides", ACT, [("dy * (y > 0)", "dy * (dy > 0)")], ["relu"]),
+    ("relu: zero lets through", ACT, [("dy * (y > 0)", "dy * (y >= 0)")], ["relu"]),
+    ("tanh: 1 - y", ACT, [("    dx = y * y\n", "    dx = y.copy()\n")], ["tanh"]),
+    ("tanh: backward writes into the cache", ACT, [("    dx = y * y\n", "    dx = np.multiply(y, y, out=y)\n")],
+     ["tanh"]),
+    # ---- softmax
+    ("softmax: only the diagonal p (1 - p)", SOFT, [
+        ("np.subtract(dy_t, dx_t.sum(axis=-1, keepdims=True), out=dx_t)", "np.subtract(dy_t, dx_t, out=dx_t)")],
+     ["softmax"]),
+    ("softmax: sum over the wrong axis", SOFT, [("dx_t.sum(axis=-1, keepdims=True)", "dx_t.sum(axis=0)")],
+     ["softmax"]),
+    ("softmax: mean for sum", SOFT, [("dx_t.sum(axis=-1, keepdims=True)", "dx_t.mean(axis=-1, keepdims=True)")],
+     ["softmax"]),
+    ("softmax: sign", SOFT, [("np.subtract(dy_t, dx_t.sum(", "np.add(dy_t, dx_t.sum(")], ["softmax"]),
+    ("softmax: largest not subtracted", SOFT, [("top = x.max(axis=-1, keepdims=True)", "top = x[..., :1] * 0")],
+     ["softmax"]),
+    ("log_softmax: log of the softmax", SOFT, [
+        ("np.subtract(x_t, log_sum, out=y_t)", "np.log(y_t / y_t.sum(axis=-1, keepdims=True), out=y_t)")],
+     ["log_softmax"]),
+    ("log_softmax: no sum of dy", SOFT, [("dx_t *= dy_t.sum(axis=-1, keepdims=True)", "dx_t *= dy_t")],
+     ["log_softmax"]),
+    # ---- cross-entropy
+    ("cross-entropy: gradient not averaged", CE, [("(dloss * weight)", "(dloss * (weight > 0))")], ["cross_entropy"]),
+    ("cross-entropy: dloss ignored", CE, [("(dloss * weight)", "(1.0 * weight)")], ["cross_entropy"]),
+    ("cross-entropy: dloss squared", CE, [("(dloss * weight)", "(dloss * dloss * weight)")], ["cross_entropy"]),
+    ("cross-entropy: - onehot forgotten", CE, [
+        ("    rows(dlogits)[row, safe] -= (1 - label_smoothing) * scale[:, 0]\n", "")], ["cross_entropy"]),
+    ("cross-entropy: sum for mean", CE, [("counted / np.maximum(counted.sum(), 1)", "counted")], ["cross_entropy"]),
+    ("cross-entropy: mean over ignored ones too", CE, [
+        ("counted / np.maximum(counted.sum(), 1)", "counted / max(1, counted.size)")], ["cross_entropy"]),
+    ("cross-entropy: no smoothing in backward", CE, [
+        ("        if label_smoothing:\n            d_t -= label_smoothing / V * scale_t\n", "")],
+     ["cross_entropy, smooth"]),
+    ("cross-entropy: backward overwrites p", CE, [("dlogits = np.empty_like(p)", "dlogits = p")], ["cross_entropy"]),
+    ("cross-entropy: NaN where no target counts", CE, [("np.maximum(counted.sum(), 1)", "counted.sum()")],
+     ["cross_entropy"]),
+    # ---- attention
+    ("attention: dq not scaled", ATT, [("    dq *= 1 / math.sqrt(D)\n", "")], ["attention"]),
+    ("attention: dk not scaled", ATT, [("    dk *= 1 / math.sqrt(D)\n", "")], ["attention"]),
+    ("attention: dq scaled twice", ATT, [("dq *= 1 / math.sqrt(D)", "dq *= 1 / D")], ["attention"]),
+    ("attention: no scale anywhere", ATT, [("(1 / math.sqrt(D))) @", "1) @"), ("    dq *= 1 / math.sqrt(D)\n", ""),
+                                           ("    dk *= 1 / math.sqrt(D)\n", "")], ["attention"]),
+    ("attention: dk from dy", ATT, [("dp.swapaxes(2, 3) @ q_t", "dp.swapaxes(2, 3) @ dy_t")], ["attention"]),
+    ("attention: dq from v", ATT, [("np.matmul(dp, k_s,", "np.matmul(dp, v_s,")], ["attention"]),
+    ("attention: dv from y", ATT, [(".swapaxes(2, 3) @ dy_t", ".swapaxes(2, 3) @ y_t")], ["attention"]),
+    ("attention: softmax without its sum", ATT, [
+        ('        dp -= np.einsum("bhtd,bhtd->bht", dy_t, y_t)[..., None]\n', "")], ["attention"]),
+    ("attention: p forgotten in dscores", ATT, [
+        ("        dp *= p                                         # dscores\n", "")], ["attention"]),
+    ("attention: gradient of the last block only", ATT, [
+        ("dk[heads][:, :, keys] += dp", "dk[heads][:, :, keys] = dp")], ["attention"]),
+    ("attention: heads merged without a transpose", ATT, [
+        ("x.swapaxes(1, 2).reshape(B, T, H * D)", "x.reshape(B, T, H * D)")], ["SelfAttention"]),
+    ("attention: heads interleaved", ATT, [
+        ("x.reshape(B, T, H, C // H).swapaxes(1, 2)", "x.reshape(B, T, C // H, H).transpose(0, 3, 1, 2)")],
+     ["SelfAttention"]),
+    ("attention: sees the next token", ATT, [("shape=(n, n)), 1)", "shape=(n, n)), 2)")], ["attention, causal"]),
+    ("attention: does not see itself", ATT, [("shape=(n, n)), 1)", "shape=(n, n)), 0)")], ["attention, causal"]),
+    ("attention: mask of -10 leaks", ATT, [("np.full_like(q, -math.inf,", "np.full_like(q, -10.0,")],
+     ["attention, causal"]),
+    ("attention: aligned at the upper left", ATT, [("seen = S - T + last if", "seen = last if")],
+     ["attention, causal"]),
+    ("attention: padding mask inverted", ATT, [("np.where(padding_mask,", "np.where(~padding_mask,")],
+     ["attention, padding"]),
+    ("attention: NaN where nothing is seen", ATT, [
+        ("np.maximum(p.max(axis=-1, keepdims=True), LOWEST)", "p.max(axis=-1, keepdims=True)")],
+     ["attention, padding"]),
+    ("attention: largest score not subtracted", ATT, [
+        ("        p -= np.maximum(p.max(axis=-1, keepdims=True), LOWEST)\n", "")], ["attention"]),
+    ("attention: dropout not in dp", ATT, [
+        ("_dropped(dy_t @ v_s.swapaxes(2, 3), keep, dropout)", "dy_t @ v_s.swapaxes(2, 3)")], ["attention, dropout"]),
+    ("attention: dropout before the softmax's sum", ATT, [
+        ("        keep = draw_keep(p, dropout, rng) if dropout and rng is not None else None\n",
+         "        keep = draw_keep(p, dropout, rng) if dropout and rng is not None else None\n"
+         "        p = p if keep is None else p * keep\n")], ["attention, dropout"]),
+    ("attention: a float64 constant promotes", ATT, [("(1 / math.sqrt(D))) @", "(1 / np.sqrt(D))) @")], ["attention"]),
+    # ---- embedding, linear, dropout
+    ("embedding: += loses repeated ids", "layers/embedding.py", [("    np.add.at(dw, ids, dy)", "    dw[ids] += dy")],
+     ["embedding"]),
+    ("embedding: assigned, not added", "layers/embedding.py", [("    np.add.at(dw, ids, dy)", "    dw[ids] = dy")],
+     ["embedding"]),
+    ("embedding: into the gradient that is there", "layers/embedding.py", [
+        ("np.add.at(self.grad, ids, dy)", "self.grad[ids] += dy")], ["Embedding"]),
+    ("embedding: negative ids wrap", "layers/embedding.py", [('    check_ids("ids", ids, len(w))\n', "")],
+     ["embedding"]),
+    ("linear: dw averaged", "layers/linear.py", [
+        ("dw = rows(x).T @ rows(dy)", "dw = rows(x).T @ rows(dy) / max(1, len(rows(x)))")], ["linear"]),
+    ("linear: db of the last sequence only", "layers/linear.py", [
+        ("db = sum_rows(dy)\n", "db = sum_rows(dy[-1:])\n")], ["linear"]),
+    ("linear: w for w' where it is square", "layers/linear.py", [
+        ("rows(dy) @ w.T", "rows(dy) @ (w if w.shape[0] == w.shape[1] else w.T)")], ["SelfAttention"]),
+    ("linear: reads memory in Fortran order", "layers/tiles.py", [
+        ("x.reshape(-1, x.shape[-1])", 'x.reshape(-1, x.shape[-1], order="A")')], ["linear"]),
+    ("dropout: not scaled", "layers/dropout.py", [("    y *= 1 / (1 - rate)\n", "")], ["dropout"]),
+    ("dropout: not scaled either way", "layers/dropout.py", [
+        ("    y *= 1 / (1 - rate)\n", ""), ("    dx *= 1 / (1 - rate)\n", "")], ["dropout"]),
+    ("dropout: keeps with the rate", "layers/dropout.py", [(">= rate, like=x", "< rate, like=x")], ["dropout"]),
+    ("dropout: backward writes into dy", "layers/dropout.py", [
+        ("    dx = dy * keep\n", "    dx = np.multiply(dy, keep, out=dy)\n")], ["dropout"]),
+    # ---- the head with its loss
+    ("head and loss: - onehot forgotten in dx", HEAD, [("    dx -= wte[safe] * (1 - label_smoothing)\n", "")],
+     ["lm_head_loss"]),
+    ("head and loss: - onehot forgotten in dwte", HEAD, [
+        ("    np.add.at(dwte, safe, scaled_x * (label_smoothing - 1))\n", "")], ["lm_head_loss"]),
+    ("head and loss: repeated targets lost", HEAD, [
+        ("np.add.at(dwte, safe, scaled_x * (label_smoothing - 1))",
+         "dwte[safe] += scaled_x * (label_smoothing - 1)")], ["lm_head_loss"]),
+    ("head and loss: not divided by the sum", HEAD, [("(scaled_x / total)", "scaled_x")], ["lm_head_loss"]),
+    # ---- wiring
+    ("GPT-2: gradient of the tied head lost", GPT2, [
+        ("            dx, dwte = lm_head_backward(dlogits, c_head)\n            self.wte.accumulate(dwte)\n",
+         "            dx, dwte = lm_head_backward(dlogits, c_head)\n")], ["GPT2"]),
+    ("GPT-2: gradient of the embedding lost", GPT2, [("        self.wte.backward(dx, c_t)\n", "")], ["GPT2"]),
+    ("GPT-2: positions backwards", GPT2, [("dx.sum(axis=0), c_p", "dx.sum(axis=0)[::-1], c_p")], ["GPT2"]),
+    ("GPT-2: positions averaged", GPT2, [("dx.sum(axis=0), c_p", "dx.mean(axis=0), c_p")], ["GPT2"]),
+    ("GPT-2: positions from 1", GPT2, [("np.arange(tokens.shape[1], like",
+                                        "np.arange(1, tokens.shape[1] + 1, like")], ["GPT2"]),
+    ("GPT-2: gradient halved below the head", GPT2, [
+        ("dx, dwte = lm_head_backward(dlogits, c_head)", "dx, dwte = lm_head_backward(dlogits, c_head); dx *= 0.5")],
+     ["GPT2"]),
+    ("GPT-2: backward through ln_f forgotten", GPT2, [("        dx = self.ln_f.backward(dx, c_ln_f)\n", "")],
+     ["GPT2"]),
+    ("GPT-2: blocks from the bottom in backward", GPT2, [("in reversed(self.h):", "in self.h:")], ["GPT2"]),
+    ("GPT-2: dloss forgotten", GPT2, [("lm_head_loss_backward(dloss, c_loss)", "lm_head_loss_backward(1.0, c_loss)")],
+     ["GPT2"]),
+    ("block: residual around the MLP lost", BLOCK, [
+        ("dx = dy + self.ln_2.backward(dh, c_ln_2)", "dx = self.ln_2.backward(dh, c_ln_2)")], ["PreNormBlock"]),
+    ("block: residual around attention lost", BLOCK, [
+        ("dx = dx + self.ln_1.backward(dh, c_ln_1)", "dx = self.ln_1.backward(dh, c_ln_1)")], ["PreNormBlock"]),
+    ("block: residual lost both ways", BLOCK, [
+        ("        x = x + h\n", "        x = h\n"),
+        ("dx = dx + self.ln_1.backward(dh, c_ln_1)", "dx = self.ln_1.backward(dh, c_ln_1)")], ["PreNormBlock"]),
+    ("block: post-norm residual from dy", BLOCK, [
+        ("c_attn, c_ln_1, c_mlp, c_ln_2 = cache\n        dh = self.ln_2.backward(dy, c_ln_2)\n        dx = dh +",
+         "c_attn, c_ln_1, c_mlp, c_ln_2 = cache\n        dh = self.ln_2.backward(dy, c_ln_2)\n        dx = dy +")],
+     ["PostNormBlock"]),
+    ("block: dk and dv of the memory swapped", HEADS, [
+        ("[merge_heads(dk), merge_heads(dv)]", "[merge_heads(dv), merge_heads(dk)]")], ["CrossAttention"]),
+    ("block: dq, dk, dv in the wrong order", HEADS, [("for a in dqkv]", "for a in dqkv[::-1]]")], ["SelfAttention"]),
+    ("block: self-attention not causal", BLOCK, [
+        ("        self.attn = SelfAttention(n_embd, n_head, rng, True, dropout, dtype)\n        self.ln_2",
+         "        self.attn = SelfAttention(n_embd, n_head, rng, False, dropout, dtype)\n        self.ln_2")],
+     ["PreNormBlock"]),
+    ("parameter: gradient replaced, not added", "layers/module.py", [("self.grad += grad", "self.grad = grad")],
+     ["GPT2"]),
+    ("parameter: a frozen one gets a gradient", "layers/module.py", [
+        ("        if not self.trainable:\n            return\n", "")], ["Linear"]),
+)
