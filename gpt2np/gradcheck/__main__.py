@@ -8,15 +8,18 @@ from . import checks
 from .cases import CASES
 
 WHAT_THE_COLUMNS_SAY = f"""\
-differences  largest error of the gradient against central differences, h = 1e-5, over the largest
-             element of both; PASS needs less than {checks.LIMIT_DIFFERENCES:g}
-adjoint      |<Jv, dy> - <v, J'dy>|, relative, with Jv by the complex step; less than {checks.LIMIT_ADJOINT:g}
-order        central differences come nearer to the gradient like h^order; 2, or "exact" where the
-             layer is linear in the argument and no error is left to fall
-laws         kept / all: equal to scalar loops, linear in dy, and what holds for this layer alone
-             (rows that sum to 1, causality, invariances, limits, bad input refused)
-contract     kept / all: nothing written into, same again same bits, fresh memory, float32 stays
-             float32, any memory layout, shapes refused rather than broadcast, empty batch
+difference  largest error of the gradient against central differences, h = 1e-5,
+            over the largest element of both; PASS needs less than {checks.LIMIT_DIFFERENCES:g}
+adjoint     |<Jv, dy> - <v, J'dy>|, relative, with Jv by the complex step;
+            less than {checks.LIMIT_ADJOINT:g}
+order       central differences come nearer to the gradient like h^order; 2, or
+            "exact" where y is linear in the argument: no error is left to fall
+laws        kept / all: equal to scalar loops, linear in dy, and what holds for
+            this layer alone: rows that sum to 1, causality, invariances, limits,
+            bad input refused
+contract    kept / all: nothing written into, same again same bits, fresh memory,
+            float32 stays float32, any memory layout, shapes refused rather than
+            broadcast, empty batch
 """
 MANY = 6                        # parameters of a module that get a line each; more are summed up in one
 
@@ -52,7 +55,7 @@ def report(cases, seed, each):
     """Print the table of these cases; each=True gives every parameter its line.  Returns the exit code."""
     start, count, failed, gradients = time.perf_counter(), 0, 0, 0
     worst = {"differences": 0.0, "adjoint": 0.0, "order": 0.0}
-    print_row("layer", "argument", "differences", "adjoint", "order", "laws", "contract", "")
+    print_row("layer", "argument", "difference", "adjoint", "order", "laws", "contract", "")
     for case in cases:
         outcomes = list(checks.examine(case, seed))
         print_case(case.name, outcomes, each)
@@ -64,7 +67,7 @@ def report(cases, seed, each):
                 worst[o.kind] = max(worst[o.kind], abs(o.figure - 2) if o.kind == "order" else o.figure)
     print(f"\nlayers: {len(cases)}, gradients: {gradients}, checks: {count}, in {time.perf_counter() - start:.1f} s: "
           + (f"{failed} of the layers FAIL" if failed else "all PASS"))
-    print(f"worst: differences {worst['differences']:.1e} (limit {checks.LIMIT_DIFFERENCES:g}), "
+    print(f"worst: difference {worst['differences']:.1e} (limit {checks.LIMIT_DIFFERENCES:g}), "
           f"adjoint {worst['adjoint']:.1e} (limit {checks.LIMIT_ADJOINT:g}),\n"
           f"       order 2 within {worst['order']:.3f} (limit {checks.LIMIT_ORDER:g})")
     return 1 if failed else 0
@@ -106,7 +109,7 @@ def worst_of(outcomes, kind):
 
 def print_row(layer, argument, differences, adjoint, order, laws, contract, verdict):
     """One line of at most 80 columns, at once."""
-    print(f"{layer:22s} {argument:14s} {differences:>11s} {adjoint:>7s} {order:>5s} {laws:>4s} {contract:>8s} {verdict}"
+    print(f"{layer:21s} {argument:13s} {differences:>10s} {adjoint:>7s} {order:>5s} {laws:>5s} {contract:>8s} {verdict}"
           .rstrip(), flush=True)
 
 

@@ -283,14 +283,15 @@ def filled(module, rng):
     return module
 
 
-of_any_module = (laws.gradients_add, laws.frozen_parameters_get_nothing)
+of_any_parameter = (laws.gradients_add, laws.frozen_parameters_get_nothing)
+of_any_module = (*of_any_parameter, laws.a_replica_has_its_own_gradients, laws.a_shared_parameter_counts_once)
 
 CASES = (
-    Case("linear", linear, (laws.bias_has_a_shape,)),
+    Case("linear", linear, (laws.bias_has_a_shape, laws.one_column)),
     Case("linear, frozen", linear_frozen),
     Case("Linear", linear_module, of_any_module),
     Case("embedding", embedding, (laws.ids_outside_the_table, laws.repeated_ids_add)),
-    Case("Embedding", embedding_module, of_any_module),
+    Case("Embedding", embedding_module, of_any_parameter),
     Case("layernorm", layernorm, (laws.normalised, laws.affine_invariant, laws.gradient_rows_sum_to_0,
                                   laws.accurate_far_from_0, laws.gain_and_bias_have_a_shape, laws.many_tiles_are_one)),
     Case("LayerNorm", layernorm_module, of_any_module),
@@ -304,10 +305,11 @@ CASES = (
     Case("log_softmax", log_softmax, (laws.log_probabilities, laws.gradient_rows_sum_to_0, laws.finite_at_10000,
                                       laws.many_tiles_are_one)),
     Case("attention", attention, (laws.weights_sum_to_1, laws.finite_at_10000, laws.inference_is_forward,
-                                  laws.one_query_at_a_time, laws.attention_refuses)),
+                                  laws.one_query_at_a_time, laws.nothing_kept_nothing_drawn, laws.attention_refuses)),
     Case("attention, causal", attention_causal, (laws.causal, laws.weights_sum_to_1, laws.inference_is_forward,
                                                  laws.one_query_at_a_time)),
-    Case("attention, padding", attention_padding, (laws.padding_is_not_seen, laws.weights_sum_to_1)),
+    Case("attention, padded", attention_padding, (laws.padding_is_not_seen, laws.weights_sum_to_1,
+                                                   laws.padding_of_each_sequence)),
     Case("attention, dropout", attention_dropout, (laws.inference_is_forward,)),
     Case("dropout", dropout, (laws.drops_and_scales,)),
     Case("cross_entropy", cross_entropy, (laws.gradient_rows_sum_to_0, laws.only_the_target_gains,
@@ -322,11 +324,11 @@ CASES = (
     Case("lm_head_loss, smooth", lm_head_loss_smoothing, (laws.head_and_loss_are_two_layers,)),
     Case("lm_head_loss, frozen", lm_head_loss_frozen),
     Case("SelfAttention", self_attention, (laws.later_tokens_do_not_matter, laws.rows_are_independent,
-                                           laws.inference_is_forward, *of_any_module)),
-    Case("SelfAttention, padding", self_attention_padding, (laws.padded_tokens_do_not_matter,
+                                           laws.inference_is_forward, laws.heads_divide_the_width, *of_any_module)),
+    Case("SelfAttention, padded", self_attention_padding, (laws.padded_tokens_do_not_matter,
                                                             laws.inference_is_forward)),
     Case("CrossAttention", cross_attention, (laws.padded_memory_does_not_matter, laws.inference_is_forward,
-                                             *of_any_module)),
+                                             laws.heads_divide_the_width, *of_any_module)),
     Case("MLP", mlp, (laws.rows_are_independent, laws.inference_is_forward, *of_any_module)),
     Case("MLP, dropout", mlp_dropout, (laws.inference_is_forward,)),
     Case("PreNormBlock", pre_norm_block, (laws.later_tokens_do_not_matter, laws.zero_projections_are_the_identity,

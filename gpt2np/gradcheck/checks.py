@@ -270,10 +270,14 @@ def contract_dtype(subject, rng):
     small = {name: a.astype(np.float32) if name in gradients else a for name, a in subject.arguments.items()}
     y_32, cache = subject.forward(small)
     gradients_32 = subject.backward(dy.astype(np.float32), cache)
+    _, cache = subject.forward(small)                   # a model uses its cache up
     for name, got, expected in [("y", y_32, y)] + [(f"d{n}", gradients_32[n], gradients[n]) for n in gradients]:
         if got.dtype != np.float32:
             raise CheckFailed(f"{name}: expected float32 of float32 arguments, got {got.dtype}")
-        close(f"{name} in float32", got, expected, LIMIT_FLOAT32, scale=max(1.0, np.abs(expected).max(initial=0)))
+        close(f"{name} in float32", got, expected, LIMIT_FLOAT32, floor=1.0)
+    for a in _arrays(cache):
+        if a.dtype == np.float64:
+            raise CheckFailed(f"the cache: expected float32 of float32 arguments, got float64 of shape {a.shape}")
 
 
 def contract_layout(subject, rng):
@@ -309,6 +313,9 @@ def contract_dy_shape(subject, rng):
         if 1 not in dy.shape:
             refused(f"backward with dy of shape {dy[..., :1].shape}", subject.backward, dy[..., :1], cache)
             refused(f"backward with dy of shape {dy[:1].shape}", subject.backward, dy[:1], cache)
+        if dy.ndim > 2 and dy.shape[0] > 1:
+            flat = dy.reshape(-1, *dy.shape[2:])        # as many rows, so that a product would not notice
+            refused(f"backward with dy of shape {flat.shape}", subject.backward, flat, cache)
 
 
 def contract_empty_batch(subject, rng):
@@ -325,11 +332,13 @@ CONTRACT = (
 
 
 def refused(what, call, *arguments, **named):
-    """Raise CheckFailed unless the call raises ValueError."""
+    """Raise CheckFailed unless the call raises ValueError, and says what was expected."""
     try:
         call(*arguments, **named)
-    except ValueError:
-        return
+    except ValueError as error:
+        if "expected" in str(error):
+            return
+        raise CheckFailed(f"{what}: expected a message that says what was expected, got: {error}") from error
     raise CheckFailed(f"{what}: expected ValueError, but it was accepted")
 
 
@@ -441,7 +450,8 @@ def examine(case, seed=0, **sizes):
 
 def _outcome(kind, check, seed, subject, *argument):
     try:
-        figure, failure = check(subject, *argument, np.random.default_rng(seed)), None
+        # Not the generator that made the arguments: dy would be equal to x, and a dy in place of an x would not show.
+        figure, failure = check(subject, *argument, np.random.default_rng([seed, 1])), None
     except CheckFailed as error:
         figure, failure = None, str(error)
     except Exception as error:                          # whatever a broken layer raises is a failure of the layer

@@ -9,8 +9,9 @@ import math
 import numpy as np
 
 from ..layers import activations, cross_entropy, dropout, lm_head
+from ..layers.attention import split_heads
 from ..layers.tiles import TILE
-from .checks import CheckFailed, close, identical, refused, upstream
+from .checks import CheckFailed, Seed, close, identical, refused, upstream
 
 EXACT = 1e-13                   # float64, where only rounding differs
 
@@ -19,10 +20,10 @@ EXACT = 1e-13                   # float64, where only rounding differs
 
 
 def inference_is_forward(subject, rng):
-    """With keep_cache=False, y is the same to the bit."""
+    """With keep_cache=False, y is the same (to the bit, unless another form of an activation makes it)."""
     y, _ = subject.forward(subject.arguments)
     y_2, _ = subject.forward(subject.arguments | {"keep_cache": False})
-    identical("y without a cache", y_2, y)
+    close("y without a cache", y_2, y, EXACT)
 
 
 def rows_are_independent(subject, rng):
@@ -132,6 +133,17 @@ def gain_and_bias_have_a_shape(subject, rng):
 # ---- linear
 
 
+def one_column(subject, rng):
+    """A matrix of one column, and one of one row, are matrices."""
+    for n_in, n_out in ((1, 3), (3, 1)):
+        arguments = {"x": rng.standard_normal((4, n_in)), "w": rng.standard_normal((n_in, n_out)),
+                     "b": rng.standard_normal(n_out)}
+        y, cache = subject.forward(arguments)
+        close("y", y, (arguments["x"][:, :, None] * arguments["w"]).sum(axis=1) + arguments["b"], EXACT)
+        dy = upstream(y, rng)
+        close("db", subject.backward(dy, cache)["b"], dy.sum(axis=0), EXACT)
+
+
 def bias_has_a_shape(subject, rng):
     """A bias of another length is refused, not broadcast."""
     refused("b of shape (1, O)", subject.forward, subject.arguments | {"b": subject.arguments["b"][None]})
@@ -172,7 +184,8 @@ def without_a_cache(subject, rng):
     x = subject.arguments["x"].copy()
     y, _ = subject.forward({"x": x})
     inference = getattr(activations, subject.name.removesuffix("_forward"))
-    close("y for inference", inference(x), y, EXACT)
+    for layout in (np.array, np.asfortranarray):
+        close("y for inference", inference(layout(x)), y, EXACT)
     identical("x after the form for inference", x, subject.arguments["x"])
 
 
@@ -182,8 +195,11 @@ def without_a_cache(subject, rng):
 def ids_outside_the_table(subject, rng):
     """Ids that indexing would wrap or that are no integers are refused."""
     ids, w = subject.arguments["ids"], subject.arguments["w"]
-    for wrong in (np.full_like(ids, -1), np.full_like(ids, len(w)), ids.astype(float)):
-        refused(f"ids {wrong.ravel()[:1]}", subject.forward, {"ids": wrong, "w": w})
+    for bad in (-1, len(w)):
+        wrong = ids.copy()
+        wrong.flat[-1:] = bad
+        refused(f"an id of {bad}", subject.forward, {"ids": wrong, "w": w})
+    refused("ids that are floats", subject.forward, {"ids": ids.astype(float), "w": w})
 
 
 def repeated_ids_add(subject, rng):
@@ -229,7 +245,7 @@ def causal(subject, rng):
 def one_query_at_a_time(subject, rng):
     """Blocks of queries and groups of heads give what each query gives alone, over the keys that it sees."""
     causal = subject.arguments.get("causal", False)
-    for B, H, T, S in ((2, 7, 150, 300), (5, 2, 130, 300), (1, 1, 257, 257)):
+    for B, H, T, S in ((2, 7, 150, 300), (5, 2, 130, 300), (1, 1, 257, 257), (1, 1, 2, 2)):
         q, k, v = (rng.standard_normal((B, H, n, 2)) for n in (T, S, S))
         y, cache = subject.forward({"q": q, "k": k, "v": v, "causal": causal})
         dy = upstream(y, rng)
@@ -266,6 +282,28 @@ def padding_is_not_seen(subject, rng):
     everything, _ = subject.forward(subject.arguments | {"padding_mask": np.ones_like(mask)})
     without, _ = subject.forward(subject.arguments | {"padding_mask": None})
     identical("y with a mask of no padding", everything, without)
+
+
+def padding_of_each_sequence(subject, rng):
+    """Groups of sequences give what each gives alone, with its own mask."""
+    B, S = 5, 300
+    q, k, v = (rng.standard_normal((B, 2, n, 2)) for n in (130, S, S))
+    mask = rng.random((B, S)) < 0.5
+    y, _ = subject.forward({"q": q, "k": k, "v": v, "padding_mask": mask})
+    for b in range(B):
+        one = {name: a[b:b + 1] for name, a in {"q": q, "k": k, "v": v, "padding_mask": mask}.items()}
+        close(f"y of sequence {b}", y[b:b + 1], subject.forward(one)[0], EXACT)
+
+
+def nothing_kept_nothing_drawn(subject, rng):
+    """With keep_cache=False there is no cache; without an rng nothing is dropped, and at rate 0 nothing is drawn."""
+    y, _ = subject.forward(subject.arguments)
+    if subject.forward(subject.arguments | {"keep_cache": False})[1] is not None:
+        raise CheckFailed("the cache for inference: expected None")
+    identical("y with a rate but no rng", subject.forward(subject.arguments | {"dropout": 0.5, "rng": None})[0], y)
+    generator = np.random.default_rng(1)
+    identical("y at rate 0", subject.forward(subject.arguments | {"dropout": 0.0, "rng": generator})[0], y)
+    identical("the next number of the rng", generator.random(), np.random.default_rng(1).random())
 
 
 def attention_refuses(subject, rng):
@@ -329,6 +367,8 @@ def uniform_logits_cost_log_v(subject, rng):
 
 def ignored_targets_do_not_count(subject, rng):
     """The mean is over the targets that count; the others have gradient exactly 0; none at all costs 0."""
+    loss, _ = subject.forward({"logits": np.ones((2, 1)), "targets": np.array([-100, 0])})
+    identical("loss over a vocabulary of one", loss, 0.0)
     logits = rng.standard_normal((4, 5))
     for smoothing in (0.0, 0.2):
         options = {"label_smoothing": smoothing}
@@ -477,6 +517,49 @@ def frozen_parameters_get_nothing(subject, rng):
                 close(f"d{name} with {frozen} frozen", gradients[name], free[name], EXACT)
 
 
+def a_replica_has_its_own_gradients(subject, rng):
+    """A replica shares every value, computes the same, and leaves the original's gradients alone."""
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    subject.backward(dy, cache)
+    before = {path: p.grad.copy() for path, p in subject.parameters.items()}
+    replica = subject.module.replica()
+    copies = dict(replica.named_parameters())
+    for path, parameter in subject.parameters.items():
+        if copies[path].value is not parameter.value or copies[path].grad is not None:
+            raise CheckFailed(f"{path} of a replica: expected the same value, and no gradient yet")
+    y_2, cache = replica.forward(**_generators(subject))
+    identical("y of a replica", y_2, y)
+    replica.backward(dy, cache)
+    for path, parameter in subject.parameters.items():
+        identical(f"d{path} after the replica's backward", parameter.grad, before[path])
+        close(f"d{path} of the replica", copies[path].grad, before[path], EXACT)
+
+
+def _generators(subject):
+    return {n: np.random.default_rng(a) if isinstance(a, Seed) else a for n, a in subject.inputs.items()}
+
+
+def a_shared_parameter_counts_once(subject, rng):
+    """A parameter under two names is one parameter, under the first."""
+    paths = [path for path, _ in subject.module.named_parameters()]
+    subject.module.again = [next(p for _, p in subject.module.named_parameters())]
+    try:
+        if [path for path, _ in subject.module.named_parameters()] != paths:
+            raise CheckFailed("named_parameters: expected a shared parameter once")
+    finally:
+        del subject.module.again
+
+
+def heads_divide_the_width(subject, rng):
+    """A width that the heads do not divide is refused, and so are 0 heads; one head is fine."""
+    module, options = type(subject.module), {"causal": True} if hasattr(subject.module, "causal") else {}
+    for n_embd, n_head in ((5, 3), (6, 0), (6, -3), (3, 6)):
+        refused(f"{n_head} heads in a width of {n_embd}", module, n_embd, n_head, rng, **options)
+    module(3, 1, rng, **options)
+    refused("splitting a width of 5 into 3", split_heads, np.zeros((1, 1, 5)), 3)
+
+
 # ---- GPT-2
 
 
@@ -484,6 +567,8 @@ def tokens_refused(subject, rng):
     """Tokens outside the vocabulary, no integers, none at all, too many, or without a batch axis."""
     tokens, n_ctx = subject.arguments["tokens"], subject.module.config.n_ctx
     long = np.zeros((1, n_ctx + 1), int)
+    subject.forward(subject.arguments | {"tokens": long[:, :-1]})
+    subject.forward(subject.arguments | {"tokens": long[:, :1]})
     for name, wrong in {
         "a token of -1": np.full_like(tokens, -1), "a token of V": tokens * 0 + subject.module.config.n_vocab,
         "tokens that are floats": tokens.astype(float), "T = 0": tokens[:, :0], "T > n_ctx": long,

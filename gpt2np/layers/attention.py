@@ -57,7 +57,7 @@ def attention_forward(q, k, v, causal=False, padding_mask=None, dropout=0.0, rng
         np.matmul(_dropped(p, keep, dropout), v[heads][:, :, keys], out=y[heads][:, :, queries])
         if keep_cache:
             weights.append((p, keep))
-    return y, (q, k, v, y, weights, causal, dropout)
+    return y, (q, k, v, y, weights, causal, dropout) if keep_cache else None
 
 
 def attention_backward(dy, cache):

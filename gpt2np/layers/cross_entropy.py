@@ -26,7 +26,8 @@ def cross_entropy_forward(logits, targets, label_smoothing=0.0):
     """
     check_shape("targets", targets, logits.shape[:-1])
     safe, weight = weigh_targets(targets, logits, logits.shape[-1], label_smoothing)
-    p, nll = np.empty_like(logits, order="C"), np.empty_like(logits[..., 0], order="C").reshape(-1, 1)
+    p = np.empty_like(logits, order="C")
+    nll = np.empty_like(weight)[:, None]
     for z, p_t, nll_t, target in tiles(logits, p, nll, safe[:, None]):
         expected = expected_logit(z, target, label_smoothing)
         total, log_sum = exp_rows(z, out=p_t)

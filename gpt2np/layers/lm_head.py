@@ -55,7 +55,7 @@ def lm_head_loss_forward(x, wte, targets, label_smoothing=0.0):
     check_shape("targets", targets, x.shape[:-1])
     safe, weight = weigh_targets(targets, x, len(wte), label_smoothing)
     e = rows(x) @ wte.T                                 # (N, V), the only array of that size
-    total, nll = np.empty_like(e[:, :1]), np.empty_like(e[:, :1])
+    total, nll = np.empty_like(weight)[:, None], np.empty_like(weight)[:, None]
     for z, total_t, nll_t, target in tiles(e, total, nll, safe[:, None]):
         expected = expected_logit(z, target, label_smoothing)
         total_t[:], log_sum = exp_rows(z, out=z)

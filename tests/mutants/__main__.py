@@ -238,11 +238,14 @@ def report_mechanical(jobs, workers, files):
     for file, counts in by_file.items():
         print(f"{file:22s} {sum(counts.values()):5d} " + " ".join(f"{counts[k]:8d}" for k in columns))
     total = sum(by_file.values(), Counter())
-    print(f"{'all':22s} {sum(total.values()):5d} " + " ".join(f"{total[k]:8d}" for k in columns))
-    explained = {key for keys, _ in EQUIVALENT for key in keys}
+    if len(files) > 1:
+        print(f"{'all':22s} {sum(total.values()):5d} " + " ".join(f"{total[k]:8d}" for k in columns))
+    explained = {(file, function, before, after)
+                 for _, file, function, before, *changes in EQUIVALENT for after in changes}
     unexplained = [s for s in survivors if s not in explained]
     stale = [s for s in explained if s[0] in files and s not in survivors]
-    print(f"\nsurvivors that change nothing, with the reason in equivalent.py: {len(survivors) - len(unexplained)}")
+    print(f"\n{sum(total.values()) - len(survivors)} of {sum(total.values())} found; "
+          f"{len(survivors) - len(unexplained)} change nothing, with the reason in equivalent.py")
     for heading, left in (("NOT FOUND", unexplained), ("in equivalent.py, but no survivor", stale)):
         for file, function, before, after in sorted(left):
             print(f"\n{heading}: {file} {function}\n    {before}\n    {after}")

