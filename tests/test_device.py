@@ -33,7 +33,7 @@ def made(case, dtype):
 
 
 def on_device(subject):
-    """The arguments moved; token ids stay on the host where a model takes them: it checks them, and moves them itself."""
+    """The arguments moved.  Tokens stay on the host where a model takes them: it checks them, and moves them itself."""
     stays = ("tokens",) if isinstance(subject, ModuleSubject) else ()
     return {n: a if n in stays or isinstance(a, Seed) else to_device(a) for n, a in subject.arguments.items()}
 

@@ -105,7 +105,10 @@ class GPT2(Module):
 
     def _ids(self, name, ids, ignored=None):
         """Check token ids (B, T) on the host, and move them to where the weights are."""
-        ids = np.asarray(to_host(ids))
+        try:
+            ids = np.asarray(to_host(ids))
+        except ValueError as error:
+            raise ValueError(f"{name}: expected rows of equal length, {error}") from error
         if ids.ndim != 2 or not 1 <= ids.shape[1] <= self.config.n_ctx:
             raise ValueError(f"{name}: expected shape (B, T) with T from 1 to {self.config.n_ctx}, got {ids.shape}")
         check_ids(name, ids, self.config.n_vocab, ignored)

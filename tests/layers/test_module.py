@@ -1,0 +1,61 @@
+"""What all classes share: the parameters by name, their initial values, messages for ids and shapes."""
+
+import numpy as np
+import pytest
+
+from gpt2np.layers.checks import check_ids, check_shape
+from gpt2np.layers.linear import Linear
+from gpt2np.layers.module import Parameter
+from gpt2np.layers.tiles import sum_rows, tiles
+
+
+def test_gradients_add_and_the_first_is_kept_as_it_is():
+    parameter, first = Parameter(np.zeros(3)), np.ones(3)
+    parameter.accumulate(first)
+    assert parameter.grad is first
+    parameter.accumulate(np.full(3, 2.0))
+    assert parameter.grad is first and first.tolist() == [3, 3, 3]
+
+
+def test_freeze_and_back():
+    layer = Linear(2, 3, np.random.default_rng(0))
+    layer.freeze()
+    y, cache = layer.forward(np.ones((4, 2), "f"))
+    layer.backward(y, cache)
+    assert [p.grad for _, p in layer.named_parameters()] == [None, None]
+    layer.freeze(trainable=True)
+    layer.backward(y, cache)
+    assert layer.w.grad.shape == (2, 3)
+    layer.zero_grad()
+    assert layer.w.grad is None
+
+
+def test_initial_values():
+    layer = Linear(300, 400, np.random.default_rng(0))
+    assert layer.w.value.dtype == np.float32
+    assert abs(layer.w.value.std() - 0.02) < 1e-4 and abs(layer.w.value.mean()) < 1e-4
+    assert not layer.b.value.any()
+    assert not Linear(3, 4, None).w.value.any()
+
+
+def test_tiles_cover_every_row_once(monkeypatch):
+    monkeypatch.setattr("gpt2np.layers.tiles.TILE", 10)
+    x, y = np.arange(36.0).reshape(3, 4, 3), np.zeros((3, 4, 1))
+    seen = [(len(a), a.sum()) for a, _ in tiles(x, y)]
+    assert [n for n, _ in seen] == [3, 3, 3, 3]
+    assert sum(total for _, total in seen) == x.sum()
+    for _, b in tiles(x, y):
+        b += 1
+    assert (y == 1).all()
+    assert sum_rows(x).tolist() == x.sum(axis=(0, 1)).tolist()
+
+
+def test_messages_say_what_was_expected_and_what_came():
+    with pytest.raises(ValueError, match=r"^b: expected shape \(3,\), got \(1, 3\)$"):
+        check_shape("b", np.zeros((1, 3)), (3,))
+    with pytest.raises(ValueError, match=r"^ids: expected ids from 0 to 4, got 7 at index \(1, 0\)$"):
+        check_ids("ids", np.array([[1], [7]]), 5)
+    with pytest.raises(ValueError, match=r"^ids: expected integers, got float64$"):
+        check_ids("ids", np.array([1.0]), 5)
+    check_ids("targets", np.array([4, -100]), 5, ignored=-100)
+    check_ids("ids", np.array([], int), 5)

@@ -1,0 +1,42 @@
+"""Imports point one way: layers -> blocks -> models -> what uses them; and importing does nothing but define."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import gpt2np
+
+ROOT = Path(gpt2np.__file__).parent
+# What each part of the package may import of the rest; `device` is the border to the GPU and imports nothing.
+ALLOWED = {
+    "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
+    "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
+}
+
+
+def imported_parts(path):
+    """The parts of the package that a file imports, by the first name below gpt2np."""
+    package = path.relative_to(ROOT.parent).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "gpt2np"):
+            base = package[:len(package) - node.level + 1] if node.level else ()
+            full = [*base, *(node.module or "").split(".")] if node.module else list(base)
+            yield from [full[1]] if len(full) > 1 else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            yield from (a.name.split(".")[1] for a in node.names if a.name.startswith("gpt2np."))
+
+
+def test_imports_point_one_way():
+    for part, allowed in ALLOWED.items():
+        for path in [*(ROOT / part).rglob("*.py"), *ROOT.glob(f"{part}.py")]:
+            wrong = set(imported_parts(path)) - allowed - {part}
+            assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}; {part} may import {allowed or 'nothing'}"
+
+
+def test_layers_need_numpy_alone():
+    script = ("import sys; before = set(sys.modules); import gpt2np.gradcheck.cases\n"
+              "new = {m.split('.')[0] for m in set(sys.modules) - before}\n"
+              "print(*sorted(new - set(sys.stdlib_module_names)))")
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert set(out.stdout.split()) <= {"gpt2np", "numpy"}
