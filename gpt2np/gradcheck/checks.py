@@ -289,7 +289,7 @@ def contract_layout(subject, rng):
         changed = {name: layout(a) if isinstance(a, np.ndarray) and a.ndim else a
                    for name, a in subject.arguments.items()}
         y_2, cache = subject.forward(changed)
-        close("y of another memory layout", y_2, y, LIMIT_REFERENCE)
+        close("y of another memory layout", y_2, y, LIMIT_REFERENCE, floor=1.0)
         gradients_2 = subject.backward(layout(dy) if dy.ndim else dy, cache)
         for name in gradients:
             close(f"d{name} of another memory layout", gradients_2[name], gradients[name], LIMIT_REFERENCE, floor=1.0)

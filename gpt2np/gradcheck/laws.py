@@ -154,12 +154,12 @@ def bias_has_a_shape(subject, rng):
 
 def gelu_limits(subject, rng):
     """gelu(x) is 0 far to the left and x far to the right, with slopes 0 and 1; gelu(0) = 0 with slope 1/2."""
-    for dtype in (np.float64, np.float32):
+    for dtype, limit in ((np.float64, EXACT), (np.float32, 1e-6)):
         x = np.array([[-1e4, -30, 0, 30, 1e4]], dtype)
         y, cache = subject.forward({"x": x})
-        identical("gelu far out", np.round(y, 20), np.array([[0, 0, 0, 30, 1e4]], dtype))
+        close("gelu far out", y, np.array([[0, 0, 0, 30, 1e4]], dtype), limit, scale=1.0)
         slope = subject.backward(np.ones_like(x), cache)["x"]
-        identical("slope of gelu far out", np.round(slope, 20), np.array([[0, 0, 0.5, 1, 1]], dtype))
+        close("slope of gelu far out", slope, np.array([[0, 0, 0.5, 1, 1]], dtype), limit, scale=1.0)
 
 
 def gelu_splits_x(subject, rng):
