@@ -38,14 +38,14 @@ class PairSubject:
 
     def __init__(self, forward, backward, reference, arguments):
         self.arguments, self.name = arguments, forward.__name__
-        self._forward, self._backward, self._reference = forward, backward, reference
+        self.forward_pass, self.backward_pass, self._reference = forward, backward, reference
 
     def forward(self, arguments):
-        return self._forward(**_with_generators(arguments))
+        return self.forward_pass(**_with_generators(arguments))
 
     def backward(self, dy, cache):
         """The gradients by name: backward returns those of the floating arguments, in their order."""
-        return _named(differentiable(self.arguments), self._backward(dy, cache))
+        return _named(differentiable(self.arguments), self.backward_pass(dy, cache))
 
     def reference(self):
         return self._reference(**_with_generators(self.arguments))
@@ -222,7 +222,7 @@ def contract_arguments_untouched(subject, rng):
     arguments = {name: _locked(a) for name, a in subject.arguments.items()}
     y, cache = subject.forward(arguments)
     dy = _locked(upstream(y, rng))
-    for a in _arrays(cache):
+    for a in arrays_of(cache):
         a.flags.writeable = False
     subject.backward(dy, cache)
 
@@ -243,7 +243,7 @@ def contract_fresh_memory(subject, rng):
     """A gradient shares memory with nothing: the caller may add into it."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
-    held = [("dy", dy)] + [("the cache", a) for a in _arrays(cache)]
+    held = [("dy", dy)] + [("the cache", a) for a in arrays_of(cache)]
     held += [(name, a) for name, a in subject.arguments.items() if isinstance(a, np.ndarray)]
     for name, gradient in subject.backward(dy, cache).items():
         if not gradient.flags.writeable:
@@ -275,7 +275,7 @@ def contract_dtype(subject, rng):
         if got.dtype != np.float32:
             raise CheckFailed(f"{name}: expected float32 of float32 arguments, got {got.dtype}")
         close(f"{name} in float32", got, expected, LIMIT_FLOAT32, floor=1.0)
-    for a in _arrays(cache):
+    for a in arrays_of(cache):
         if a.dtype == np.float64:
             raise CheckFailed(f"the cache: expected float32 of float32 arguments, got float64 of shape {a.shape}")
 
@@ -408,13 +408,13 @@ def _strided(a):
     return view
 
 
-def _arrays(cache):
+def arrays_of(cache):
     """Every array in a cache of nested tuples and lists."""
     if isinstance(cache, np.ndarray):
         yield cache
     elif isinstance(cache, tuple | list):
         for part in cache:
-            yield from _arrays(part)
+            yield from arrays_of(part)
 
 
 # ---- one row of the table

@@ -1,0 +1,85 @@
+"""docs/memory.md says what each cache holds.  It is compared with the arrays that are there."""
+
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt2np.blocks.transformer import PreNormBlock
+from gpt2np.gradcheck import cases
+from gpt2np.gradcheck.checks import arrays_of
+from gpt2np.models.config import GPT2Config
+from gpt2np.models.gpt2 import GPT2
+
+PAGE = (Path(__file__).parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
+TABLE = re.findall(r"^\| (`.+?) \| .+? \| `(.+?)`.* \|$", PAGE.split("## One block")[0], re.M)
+SIZES = {"B": 2, "T": 3, "C": 8, "F": 8, "V": 7, "H": 3, "D": 2, "S": 5, "past": 0}
+
+
+def held(subject):
+    """The elements of all arrays in the cache that are no parameter: arguments other than inputs are by reference."""
+    _, cache = subject.forward(subject.arguments)
+    weights = [subject.arguments[n] for n in ("w", "b", "g", "wte") if n in subject.arguments]
+    return elements([a for a in arrays_of(cache) if not any(a is w for w in weights)])
+
+
+def elements(arrays):
+    """How many elements the arrays have in memory: views of the same memory count once."""
+    places = set()
+    for a in arrays:
+        first = a.__array_interface__["data"][0]
+        places |= {first + int(np.dot(index, a.strides)) for index in np.ndindex(a.shape)}
+    return len(places)
+
+
+@pytest.mark.parametrize("pairs, formula", TABLE, ids=[row for row, _ in TABLE])
+def test_each_pair(pairs, formula):
+    for name in ["attention_causal"] if "causal" in pairs else re.findall(r"`(\w+)`", pairs):
+        make = getattr(cases, name)
+        sizes = {n: SIZES[n] for n in inspect.signature(make).parameters if n in SIZES}
+        subject = make(np.random.default_rng(0), **sizes)
+        expected = eval(formula, {**SIZES, "N": SIZES["B"] * SIZES["T"]})
+        assert held(subject) == expected, name
+
+
+def test_every_pair_is_on_the_page():
+    on_page = {name for row, _ in TABLE for name in re.findall(r"`(\w+)`", row)}
+    pairs = {c.name for c in cases.CASES if c.name[0].islower() and "," not in c.name}
+    assert pairs == on_page
+
+
+def test_one_block():
+    B, T, C, H = 2, 5, 12, 3
+    block = PreNormBlock(C, H, np.random.default_rng(0))
+    _, cache = block.forward(np.ones((B, T, C), "f"))
+    parameters = [p.value for _, p in block.named_parameters()]
+    arrays = [a for a in arrays_of(cache) if not any(a is p for p in parameters)]
+    total = int(re.search(r"\*\*(\d+)\*\*", PAGE)[1])
+    assert elements(arrays) == total * B * T * C + B * H * T * T + 2 * B * T
+    assert all(a.dtype == np.float32 for a in arrays)
+
+
+def test_the_share_of_the_square_that_causal_attention_keeps():
+    q = np.ones((1, 1, 1024, 1), "f")
+    _, cache = cases.attention_forward(q, q, q, causal=True)
+    weights = sum(p.size for p, _ in cache[4])
+    assert weights * 16 == 9 * 1024 * 1024
+    assert "9/16" in PAGE
+
+
+def test_the_figures_for_124m():
+    assert round(16 * 1024 * 768 * 4 / 1e6) == 50 and "50 MB" in PAGE
+    assert round(12 * 1024 * 1024 * 9 / 16 * 4 / 1e6) == 28 and "28 MB" in PAGE
+    assert round(12 * (16 * 1024 * 768 + 12 * 1024 * 1024 * 9 / 16) * 4 / 1e9, 2) == 0.94 and "0.94 GB" in PAGE
+    assert round(1024 * 50257 * 4 / 1e6) == 206 and "206 MB" in PAGE
+
+
+def test_backward_frees_the_caches_on_its_way():
+    model = GPT2(GPT2Config(11, 4, 6, 3, 3), np.random.default_rng(0))
+    logits, cache = model.forward([[1, 2, 3]])
+    caches_of_blocks = cache[0][3]
+    assert len(caches_of_blocks) == 3
+    model.backward(logits, cache)
+    assert caches_of_blocks == []
