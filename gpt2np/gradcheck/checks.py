@@ -93,7 +93,7 @@ def close(name, got, expected, limit, scale=None, floor=0.0):
     """max |got - expected| over the largest magnitude of both; raises CheckFailed above the limit, or if not finite.
 
     Never element by element: an element near 0 has no relative error worth the name.  Nor has an array that is 0 but
-    for rounding, the gradient of softmax over one number: `floor` is the size of the terms whose difference it is.
+    for rounding, the gradient of softmax over one number: nothing is divided by less than `floor`.
     """
     got, expected = np.asarray(got), np.asarray(expected)
     if got.shape != expected.shape:
@@ -150,11 +150,11 @@ def adjoint(subject, name, rng):
     gradient = subject.backward(dy, cache)[name]
     v = direction(subject.arguments[name], rng)
     forward, backward = derivative(subject, name, v) * dy, v * gradient
-    scale = max(np.abs(forward).sum() + np.abs(backward).sum(), _floor(subject, dy))
+    scale = max(np.abs(forward).sum() + np.abs(backward).sum(), 1e-2 * _terms(subject, dy))
     error = abs(forward.sum() - backward.sum()) / scale if scale != 0 else 0.0
     if not error <= LIMIT_ADJOINT:
         exact = _gradient_by(subject, name, dy, _complex_difference)
-        close(f"d{name}", gradient, exact, LIMIT_ADJOINT, floor=_floor(subject, dy))
+        close(f"d{name}", gradient, exact, LIMIT_ADJOINT, floor=1e-2 * _terms(subject, dy))
         raise CheckFailed(f"d{name}: expected <Jv, dy> = {forward.sum():.15g}, got <v, J'dy> = {backward.sum():.15g}")
     return float(error)
 
@@ -165,7 +165,7 @@ def differences(subject, name, rng):
     dy = upstream(y, rng)
     gradient = subject.backward(dy, cache)[name]
     expected = _gradient_by(subject, name, dy, _central_difference)
-    return close(f"d{name}", gradient, expected, LIMIT_DIFFERENCES, floor=_floor(subject, dy))
+    return close(f"d{name}", gradient, expected, LIMIT_DIFFERENCES, floor=1e-3 * _terms(subject, dy))
 
 
 def order(subject, name, rng):
@@ -203,7 +203,7 @@ def linearity(subject, rng):
                             for dy in (dy_1, dy_2, 2.5 * dy_1 - 0.5 * dy_2, 0.0 * dy_1))
     for name in d_1:
         identical(f"d{name} at dy = 0", zero[name], np.zeros_like(zero[name]))
-    floor = _floor(subject, dy_1)
+    floor = 1e-2 * _terms(subject, dy_1)
     return max((close(f"d{name} of a sum", both[name], 2.5 * d_1[name] - 0.5 * d_2[name], LIMIT_LINEARITY, floor=floor)
                 for name in d_1), default=0.0)
 
@@ -354,8 +354,11 @@ def _largest(subject):
     return max(np.abs(subject.arguments[name]).max(initial=0) for name in differentiable(subject.arguments))
 
 
-def _floor(subject, dy):
-    """The size of the terms that a gradient is the sum of: products of dy with up to two arguments (scores, values)."""
+def _terms(subject, dy):
+    """The size of the terms that a gradient is the sum of: products of dy with up to two arguments (scores, values).
+
+    Where the sum is 0, what is left of them is rounding: some 10^-15 of it, or 10^-10 after a division by h.
+    """
     return np.abs(dy).max(initial=0) * max(1.0, _largest(subject)) ** 2
 
 
