@@ -108,12 +108,20 @@ def merge_long(ids: list[int], rank_of: Mapping[tuple[int, int], int], made: Seq
 # ---- the tokenizer ---------------------------------------------------------------------------------------------------
 
 
+class Merge(NamedTuple):
+    """Two tokens that became one; rank counts from 0, the merge that was learned first."""
+
+    rank: int
+    left: bytes
+    right: bytes
+
+
 class Piece(NamedTuple):
-    """A piece of a text and how it was encoded; merges holds (left, right) in the order in which they were applied."""
+    """A piece of a text, its bytes, the merges applied to them in their order, and the ids that came out."""
 
     text: str
     data: bytes
-    merges: list[tuple[bytes, bytes]]
+    merges: list[Merge]
     ids: list[int]
 
 
@@ -194,7 +202,8 @@ class Tokenizer:
                 if i > 0: pieces.append(Piece(END_OF_TEXT, END_OF_TEXT.encode(), [], [self.end_of_text]))
                 for piece in PIECE.findall(part):
                     ids, applied = self._merge(piece)
-                    pieces.append(Piece(piece, piece.encode(), [self.merges[rank] for rank in applied], ids))
+                    merges = [Merge(rank, *self.merges[rank]) for rank in applied]
+                    pieces.append(Piece(piece, piece.encode(), merges, ids))
         except UnicodeEncodeError:
             raise _lone_surrogate(text) from None
         return pieces

@@ -1,4 +1,5 @@
-"""Make text_gpt2.json: what tiktoken and HF tokenizers, which must agree, make of texts that are hard to encode.
+"""Make text_gpt2.json: what tiktoken and HF tokenizers, which must agree, make of texts that are hard to encode;
+and the merges that HF tokenizers learns from these same texts.
 
     python tests/golden/make_text_gpt2.py FOLDER
 
@@ -81,10 +82,22 @@ def main(folder):
     if {hf.token_to_id(symbol) for symbol in spelled} != set(single):
         sys.exit("tiktoken and HF tokenizers disagree on the ids of single bytes; nothing was written")
     golden["bytes"] = single
+    golden["learned"] = learned(texts)
 
     lines = [f'"{key}": [\n' + ",\n".join(map(json.dumps, golden[key])) + "\n]" for key in golden]
     Path(__file__).with_name("text_gpt2.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    print(f"text_gpt2.json: {len(texts)} texts, {len(SPECIAL)} with the special token, 256 bytes")
+    print(f"text_gpt2.json: {len(texts)} texts, {len(SPECIAL)} with the special token, 256 bytes, "
+          f"{len(golden['learned'])} merges learned")
+
+
+def learned(texts):
+    """All merges that HF tokenizers learns from pairs that occur twice, as its vocab.bpe would spell them."""
+    model = tokenizers.Tokenizer(tokenizers.models.BPE())
+    model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    model.train_from_iterator(texts, tokenizers.trainers.BpeTrainer(
+        vocab_size=10_000, min_frequency=2, initial_alphabet=alphabet, show_progress=False))
+    return json.loads(model.to_str())["model"]["merges"]
 
 
 def agreed(text, first, second):

@@ -5,6 +5,7 @@ pieces), so it also stands in for that program where speed is compared. It share
 """
 
 import unicodedata
+from collections import Counter
 from itertools import pairwise
 
 import regex
@@ -66,6 +67,25 @@ class Reference:
             symbols = sweep(symbols, pair)
         self.memory[spelled] = " ".join(symbols)
         return self.memory[spelled]
+
+
+def learn(texts, n_merges):
+    """The merges that some texts teach: all pairs counted again for each."""
+    spelling = byte_spelling()
+    order = {symbol: i for i, symbol in enumerate(sorted(spelling.values()))}
+    pieces = [piece.encode("utf-8") for text in texts for piece in PATTERN.findall(text)]
+    pieces = [tuple(spelling[byte] for byte in piece) for piece in pieces]
+    merges = []
+    while len(merges) < n_merges:
+        counts = Counter(pair for piece in pieces for pair in pairwise(piece))
+        candidates = [pair for pair in counts if counts[pair] > 1 and pair[0] + pair[1] not in order]
+        if not candidates:
+            break
+        best = min(candidates, key=lambda pair: (-counts[pair], order[pair[0]], order[pair[1]]))
+        order[best[0] + best[1]] = len(order)
+        pieces = [sweep(piece, best) for piece in pieces]
+        merges.append(best)
+    return merges
 
 
 def sweep(symbols, pair):

@@ -179,9 +179,9 @@ def test_an_unknown_special_token_is_refused(gpt2):
 
 def test_explain_shows_pieces_bytes_and_merges(gpt2):
     lower, _, sign = gpt2.explain(" lower!世")
-    assert lower == (" lower", b" lower",
-                     [(b"e", b"r"), (b" ", b"l"), (b"o", b"w"), (b"ow", b"er"), (b" l", b"ower")], [2793])
-    assert sign == ("世", b"\xe4\xb8\x96", [(b"\xe4", b"\xb8")], [10310, 244])
+    assert lower == (" lower", b" lower", [(7, b"e", b"r"), (44, b" ", b"l"), (66, b"o", b"w"), (533, b"ow", b"er"),
+                                           (2537, b" l", b"ower")], [2793])
+    assert sign == ("世", b"\xe4\xb8\x96", [(10054, b"\xe4", b"\xb8")], [10310, 244])
 
 
 @given(text=texts)
@@ -191,7 +191,8 @@ def test_explained_merges_lead_from_the_bytes_to_the_ids(gpt2, text):
     assert [i for piece in pieces for i in piece.ids] == gpt2.encode(text)
     for piece in pieces:
         symbols = [bytes([byte]) for byte in piece.data]
-        for left, right in piece.merges:
+        assert piece.merges == sorted(piece.merges)
+        for _, left, right in piece.merges:
             at = next(i for i in range(len(symbols)) if symbols[i : i + 2] == [left, right])
             symbols[at : at + 2] = [left + right]
         assert symbols == [gpt2.decode_bytes([i]) for i in piece.ids]
