@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.n_vocab < 257:
         parser.error(f"argument --n-vocab: expected 257 or more, got {options.n_vocab}")
-    return run_command(lambda: train(options))
+    return run_command(train, options)
 
 
 def train(options: argparse.Namespace) -> None:

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.text and sys.stdin.isatty():
         parser.error('expected a text, as in: python -m gpt2np.text "Hello, world"')
-    return run_command(lambda: show(options))
+    return run_command(show, options)
 
 
 def show(options: argparse.Namespace) -> None:
@@ -80,6 +80,7 @@ def paint(text: str, code: str, colour: bool) -> str:
 
 
 def count(number: int, noun: str) -> str:
+    """The number with its noun, as in "1 piece" or "2 pieces"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 

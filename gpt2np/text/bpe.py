@@ -67,10 +67,10 @@ def merge_short(ids: list[int], rank_of: Mapping[tuple[int, int], int], made: Se
     ranks = [rank_of.get(pair, NO_MERGE) for pair in pairwise(ids)]         # ranks[i] is that of ids[i], ids[i + 1]
     while ranks and (lowest := min(ranks)) != NO_MERGE:
         i = ranks.index(lowest)
-        ids[i : i + 2] = [made[lowest]]
-        del ranks[i]
-        if i > 0: ranks[i - 1] = rank_of.get((ids[i - 1], ids[i]), NO_MERGE)
-        if i < len(ranks): ranks[i] = rank_of.get((ids[i], ids[i + 1]), NO_MERGE)
+        ids[i] = new = made[lowest]
+        del ids[i + 1], ranks[i]
+        if i > 0: ranks[i - 1] = rank_of.get((ids[i - 1], new), NO_MERGE)
+        if i < len(ranks): ranks[i] = rank_of.get((new, ids[i + 1]), NO_MERGE)
         applied.append(lowest)
     return applied
 
@@ -234,8 +234,7 @@ class Tokenizer:
 
     def _merge(self, piece: str) -> tuple[list[int], list[int]]:
         """The ids of one piece, and the ranks of the merges that made them."""
-        id_of_byte = self._id_of_byte
-        ids = [id_of_byte[byte] for byte in piece.encode()]
+        ids = [self._id_of_byte[byte] for byte in piece.encode()]
         merge = merge_short if len(ids) < LONG else merge_long
         return ids, merge(ids, self._rank_of, self._made)
 

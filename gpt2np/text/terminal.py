@@ -7,12 +7,12 @@ from collections.abc import Callable
 from .vocabulary import TokenizerError
 
 
-def run_command(command: Callable[[], None]) -> int:
-    """Run a command and return its exit status: 0, or 1 with one sentence on standard error; never a traceback."""
+def run_command(command: Callable[..., None], *arguments: object) -> int:
+    """Run a command and return its exit status: 0, or 1 with one sentence on standard error instead of a traceback."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")       # a terminal in ASCII shows \u4e16 instead of failing
     try:
-        command()
+        command(*arguments)
         sys.stdout.flush()
         return 0
     except BrokenPipeError:
