@@ -43,7 +43,7 @@ PIECE = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\
 LAST_BREAK = regex.compile(r"(?r)(?<=\S)\s")
 
 WINDOW = 2**16          # characters cut into pieces at a time, so that the list of pieces stays small
-MAX_WORDS = 2**16       # pieces remembered, in some 15 MB; Shakespeare has 35,000 different ones
+MAX_WORDS = 2**16       # pieces remembered, in some 10 MB; Shakespeare has 35,000 different ones
 MAX_WORD_LENGTH = 64    # longer pieces are hardly ever met twice
 LONG = 32               # bytes; from here on merge_long is the faster one
 

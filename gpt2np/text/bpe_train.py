@@ -76,7 +76,7 @@ def _parts(path: str | os.PathLike, bar: tqdm) -> Iterator[str]:
                 raise TokenizerError(f"{path} line {line}: expected text in UTF-8, and the byte "
                                      f"0x{error.object[error.start]:02x} is none here") from None
             if not data: break
-            if found := LAST_BREAK.search(text, max(known, 1)):
+            if found := LAST_BREAK.search(text, known):
                 yield text[: found.start()]
                 text = text[found.start() :]
             lines += data.count(b"\n")
@@ -107,7 +107,6 @@ def learn_merges(piece_counts: Mapping[str, int], n_merges: int, progress: bool 
     heapify(heap)
 
     tokens, merges = list(BYTE_TOKENS), []
-    spelled = set(tokens)
     with tqdm(total=n_merges, desc="learning", unit=" merges", disable=None if progress else True) as bar:
         while heap and len(merges) < n_merges:
             promised, pair = heappop(heap)
@@ -116,14 +115,12 @@ def learn_merges(piece_counts: Mapping[str, int], n_merges: int, progress: bool 
                 heappush(heap, (-counts[pair], pair))
                 continue
             left, right = pair
-            if tokens[left] + tokens[right] in spelled: continue    # another pair makes this token: it has its id
             new = len(tokens)
             tokens.append(tokens[left] + tokens[right])
-            spelled.add(tokens[new])
             merges.append((tokens[left], tokens[right]))
 
             fresh = set()
-            for i in sorted(places.pop(pair)):          # from left to right, as in encoding: it matters in "aaa"
+            for i in places.pop(pair):          # from left to right, since they were listed so: it matters in "aaa"
                 j = after[i]
                 if ids[i] != left or ids[j] != right: continue
                 h, k = before[i], after[j]

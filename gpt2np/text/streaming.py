@@ -29,6 +29,4 @@ class StreamingDecoder:
 
     def finish(self) -> str:
         """The text of what was held back: U+FFFD for a character cut off. The decoder is then as new."""
-        rest = self._characters.decode(b"", final=True)
-        self._characters.reset()
-        return rest
+        return self._characters.decode(b"", final=True)

@@ -78,7 +78,7 @@ def learn(texts, n_merges):
     merges = []
     while len(merges) < n_merges:
         counts = Counter(pair for piece in pieces for pair in pairwise(piece))
-        candidates = [pair for pair in counts if counts[pair] > 1 and pair[0] + pair[1] not in order]
+        candidates = [pair for pair in counts if counts[pair] > 1]
         if not candidates:
             break
         best = min(candidates, key=lambda pair: (-counts[pair], order[pair[0]], order[pair[1]]))
