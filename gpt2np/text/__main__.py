@@ -1,6 +1,7 @@
 """Show how a text becomes tokens: `python -m gpt2np.text "Hello, 世界"`. See bpe.py for what it shows."""
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import cycle
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def show(options: argparse.Namespace) -> None:
     """Print what the options ask for."""
-    text = " ".join(options.text) if options.text else read_standard_input()
+    text = read_text(options.text)
     tokenizer = Tokenizer.load(options.vocab) if options.vocab else Tokenizer.gpt2()
     pieces = tokenizer.explain(text, (END_OF_TEXT,) if options.special else ())
     colour = wants_colour()
@@ -45,14 +46,15 @@ def show(options: argparse.Namespace) -> None:
     print(*ids)
 
 
-def read_standard_input() -> str:
-    """All of standard input; TokenizerError if it is no UTF-8."""
-    data = sys.stdin.buffer.read()
+def read_text(words: Sequence[str]) -> str:
+    """The words as one text, or all of standard input if there are none; TokenizerError if it is no UTF-8."""
+    # The bytes of the arguments, since Python decodes them by the locale, which need not be that of a text in UTF-8.
+    data = os.fsencode(" ".join(words)) if words else sys.stdin.buffer.read()
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise TokenizerError(f"standard input: expected text in UTF-8, and the byte 0x{data[error.start]:02x} at "
-                             f"{error.start} is none") from None
+        raise TokenizerError(f"expected text in UTF-8, and the byte 0x{data[error.start]:02x} at {error.start} is none "
+                             f"there") from None
 
 
 def explanation(piece: Piece, tokenizer: Tokenizer, colour: bool) -> Iterator[str]:
