@@ -19,7 +19,7 @@ from itertools import pairwise
 
 from tqdm import tqdm
 
-from .bpe import LAST_BREAK, PIECE, Tokenizer
+from .bpe import LAST_BREAK, Tokenizer, cut
 from .vocabulary import BYTE_TOKENS, END_OF_TEXT, Merges, TokenizerError
 
 BLOCK = 2**20       # bytes read at a time
@@ -57,7 +57,8 @@ def count_pieces(paths: Iterable[str | os.PathLike], progress: bool = False) -> 
         for path in paths:
             for text in _parts(path, bar):
                 for document in text.split(END_OF_TEXT):
-                    counts.update(PIECE.findall(document))
+                    for pieces in cut(document):
+                        counts.update(pieces)
     return counts
 
 

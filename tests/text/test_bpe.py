@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2np.text import bpe
-from gpt2np.text.bpe import PIECE, Tokenizer, merge_long, merge_short
+from gpt2np.text.bpe import ASCII_PIECE, PIECE, Tokenizer, cut, merge_long, merge_short
 from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, TokenizerError, spell
 
 from . import reference
@@ -59,6 +59,11 @@ def test_pieces_equal_a_cut_without_regular_expressions(text):
     assert PIECE.findall(text) == reference.cut(text)
 
 
+@given(text=st.one_of(st.text(st.characters(codec="ascii")), st.text(st.sampled_from(" \n\x1c'srelv10_!"))))
+def test_pieces_of_ascii_are_the_same_by_both_expressions(text):
+    assert ASCII_PIECE.findall(text) == PIECE.findall(text)
+
+
 @given(merges=small_vocabularies(), word=st.text("abc", max_size=80))
 def test_both_ways_of_merging_equal_the_definition_for_any_order_of_merges(merges, word):
     tokenizer = Tokenizer(merges)
@@ -86,10 +91,10 @@ def test_ids_in_another_order_change_nothing_but_the_ids(merges, seed, word):
 def test_cutting_a_long_text_into_windows_changes_nothing(gpt2, window, text):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bpe, "WINDOW", window)
-        windows = list(bpe._windows(text))
+        pieces = [piece for pieces in cut(text) for piece in pieces]
         ids = gpt2.encode(text)
+    assert pieces == PIECE.findall(text)
     assert ids == gpt2.encode(text)
-    assert [piece for start, end in windows for piece in PIECE.findall(text, start, end)] == PIECE.findall(text)
 
 
 # ---- the same as OpenAI's --------------------------------------------------------------------------------------------
