@@ -17,22 +17,12 @@ CYAN_YELLOW = "36", "33"            # tokens in turn, to tell neighbours apart
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: returns its exit status. Wrong usage ends in SystemExit with status 2."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gpt2np.text",
-        description="Show how a text becomes tokens: its pieces, their bytes, and the merges in the order they happen.",
-        epilog="␣ is a space; <e4> is a byte, in hexadecimal, that is no character by itself. Merges are numbered in "
-               "the order in which they were learned, and the lowest number is always applied first.")
-    parser.add_argument("text", nargs="*", help="the text; without it, standard input is read")
-    parser.add_argument("--vocab", metavar="DIR", help="a folder with encoder.json and vocab.bpe (default: GPT-2's)")
-    parser.add_argument("--special", action="store_true", help=f"take {END_OF_TEXT} as the token that ends a document")
-    options = parser.parse_args(arguments)
-    if not options.text and sys.stdin.isatty():
-        parser.error('expected a text, as in: python -m gpt2np.text "Hello, world"')
-    return run_command(show, options)
+    return run_command(show, arguments)
 
 
-def show(options: argparse.Namespace) -> None:
-    """Print what the options ask for."""
+def show(arguments: Sequence[str] | None) -> None:
+    """Print what the arguments ask for."""
+    options = parse(arguments)
     text = read_text(options.text)
     tokenizer = Tokenizer.load(options.vocab) if options.vocab else Tokenizer.gpt2()
     pieces = tokenizer.explain(text, (END_OF_TEXT,) if options.special else ())
@@ -44,6 +34,22 @@ def show(options: argparse.Namespace) -> None:
     print(f"{count(len(text), 'character')}, {count(len(text.encode()), 'byte')}, {count(len(pieces), 'piece')}, "
           f"{count(len(ids), 'token')}")
     print(*ids)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments by their names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gpt2np.text",
+        description="Show how a text becomes tokens: its pieces, their bytes, and the merges in the order they happen.",
+        epilog="␣ is a space; <e4> is a byte, in hexadecimal, that is no character by itself. Merges are numbered in "
+               "the order in which they were learned, and the lowest number is always applied first.")
+    parser.add_argument("text", nargs="*", help="the text; without it, standard input is read")
+    parser.add_argument("--vocab", metavar="DIR", help="a folder with encoder.json and vocab.bpe (default: GPT-2's)")
+    parser.add_argument("--special", action="store_true", help=f"take {END_OF_TEXT} as the token that ends a document")
+    options = parser.parse_args(arguments)
+    if not options.text and sys.stdin.isatty():
+        parser.error('expected a text, as in: python -m gpt2np.text "Hello, world"')
+    return options
 
 
 def read_text(words: Sequence[str]) -> str:

@@ -154,6 +154,7 @@ class Tokenizer:
     ids     the id of every token, from 0 without a gap; by default in OpenAI's order: bytes, merges, `<|endoftext|>`
 
     TokenizerError where these contradict each other. `Tokenizer.gpt2()` has GPT-2's own vocabulary.
+    Attributes to read: n_vocab, how many tokens there are; end_of_text, the id of `<|endoftext|>`; merges.
     """
 
     def __init__(self, merges: Merges, ids: Mapping[bytes, int] | None = None):

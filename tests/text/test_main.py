@@ -112,6 +112,12 @@ def test_a_pipe_gets_no_colour_and_ascii_gets_escapes():
     assert ascii_only.stdout.startswith(b"\\u2423\\u4e16   20 e4 b8 96\n")
 
 
+def test_help_needs_no_unicode():
+    for module in ("gpt2np.text", "gpt2np.train_tokenizer"):
+        done = run("--help", module=module, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_closed_pipe_is_no_error_message():
     process = subprocess.Popen([sys.executable, "-m", "gpt2np.text", "word " * 20_000],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -195,7 +201,7 @@ def test_standard_input_that_is_no_utf8(capsys, monkeypatch):
 
 
 def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
-    def interrupt(options):
+    def interrupt(arguments):
         raise KeyboardInterrupt
     monkeypatch.setattr(explain, "show", interrupt)
     assert explain.main(["text"]) == 1
