@@ -3,14 +3,10 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from gpt2np.text.bpe import Tokenizer
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-settings.register_profile("ci", deadline=None, derandomize=True, database=None)
-settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
