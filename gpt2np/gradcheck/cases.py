@@ -253,7 +253,7 @@ def post_norm_block(rng, B=2, T=4, H=3, D=2):
                          {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T)})
 
 
-def decoder_block(rng, B=2, T=4, S=5, H=3, D=2):
+def decoder_block(rng, B=3, T=4, S=5, H=2, D=2):
     module = DecoderBlock(H * D, H, rng, GELU_ERF, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, memory, memory_padding_mask, p:
                          slow.decoder_block(x, memory, H, p, slow.gelu_erf, memory_padding_mask),
@@ -264,13 +264,13 @@ def decoder_block(rng, B=2, T=4, S=5, H=3, D=2):
 # ---- GPT-2
 
 
-def gpt2(rng, B=2, T=3, H=3, D=2, L=2, V=7, n_ctx=5):
+def gpt2(rng, B=3, T=4, H=2, D=2, L=2, V=7, n_ctx=5):
     module = GPT2(GPT2Config(V, max(T, n_ctx), H * D, H, L), rng, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda tokens, p: slow.gpt2(tokens, H, L, p),
                          {"tokens": ids(rng, V, B, T)})
 
 
-def gpt2_dropout(rng, B=2, T=3, H=2, D=2, L=1, V=7, n_ctx=5):
+def gpt2_dropout(rng, B=2, T=3, H=2, D=2, L=1, V=5, n_ctx=4):
     module = GPT2(GPT2Config(V, max(T, n_ctx), H * D, H, L), rng, dropout=0.3, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda tokens, rng, p: slow.gpt2(tokens, H, L, p, 0.3, rng),
                          {"tokens": ids(rng, V, B, T), "rng": Seed(1)})

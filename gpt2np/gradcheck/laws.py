@@ -576,6 +576,7 @@ def tokens_refused(subject, rng):
     }.items():
         refused(name, subject.forward, subject.arguments | {"tokens": wrong})
         refused(f"{name}, with a loss", subject.module.loss_and_gradients, wrong, wrong)
+    refused("rows of different lengths", subject.forward, subject.arguments | {"tokens": [[1, 2], [3]]})
     refused("targets of another length", subject.module.loss_and_gradients, tokens, tokens[:, :-1])
     refused("targets of another batch", subject.module.loss_and_gradients, tokens, np.concatenate([tokens, tokens]))
 

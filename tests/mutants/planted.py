@@ -39,13 +39,14 @@ PLANTED = (
     ("gelu: another constant throughout", ACT, [("B = A * 0.044715", "B = A * 0.04715")], ["gelu"]),
     ("gelu: exp overflows", ACT, [("    np.minimum(out, LIMIT, out=out)\n", "")], ["gelu"]),
     ("gelu: forward writes into x", ACT, [("xx = x_t * x_t\n", "xx = np.multiply(x_t, x_t, out=x_t)\n")], ["gelu"]),
-    ("gelu_erf: slope without x phi(x)", ACT, [
-        ("        slope_t += x_t * np.exp(x_t * x_t * -0.5) * (1 / math.sqrt(2 * math.pi))\n", "")], ["gelu_erf"]),
+    ("gelu_erf: slope without x phi(x)", ACT, [("        slope_t += Phi\n", "        slope_t[:] = Phi\n")],
+     ["gelu_erf"]),
+    ("gelu_erf: phi without x", ACT, [("        slope_t *= x_t\n", "")], ["gelu_erf"]),
     ("gelu: the erf form in GPT-2", ACT, [
         ("GELU = Activation(gelu_forward, gelu_backward, gelu)",
          "GELU = Activation(gelu_erf_forward, gelu_erf_backward, gelu_erf)")], ["MLP"]),
-    ("gelu_erf: 1 - Phi cancels", ACT, [("slope_t[:] = np.where(left, tail, 1 - tail)",
-                                         "slope_t[:] = np.where(left, 1 - (1 - tail), 1 - tail)")], ["gelu_erf"]),
+    ("gelu_erf: 1 - Phi cancels", ACT, [("np.where(left, tail, 1 - tail)", "np.where(left, 1 - (1 - tail), 1 - tail)")],
+     ["gelu_erf"]),
     ("gelu: computed in float32", ACT, [
         ('y, slope = np.empty_like(x, order="C"), np.empty_like(x, order="C")\n'
          "    for x_t, y_t, slope_t in tiles(x, y, slope):\n        xx",
