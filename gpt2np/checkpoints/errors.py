@@ -32,3 +32,14 @@ class Malformed(Exception):
     def __init__(self, problem: str, expected=None, found=None):
         super().__init__(problem, expected, found)
         self.problem, self.tensor, self.expected, self.found = problem, None, expected, found
+
+
+def some(names: list) -> str:
+    """The first few of a list of names that a file holds, fit for a message."""
+    return ", ".join(map(shortened, names[:3])) + (", ..." if len(names) > 3 else "")
+
+
+def shortened(value) -> str:
+    """A value that a file holds, fit for a message."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -85,6 +85,19 @@ def what_it_looks_like(start: bytes) -> str:
     return ""
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a new file, and have it on the disk."""
+    with open(path, "x", encoding="utf-8", newline="") as file:
+        file.write(text)
+        sync(file)
+
+
+def sync(file) -> None:
+    """Have what was written to an open file on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder as lasting as the files' contents (Windows has no such call, and needs none)."""
     if os.name == "posix":

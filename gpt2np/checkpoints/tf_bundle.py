@@ -14,7 +14,6 @@ tensorflow/core/util/tensor_bundle/tensor_bundle.cc and core/protobuf/tensor_bun
 """
 
 import math
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,13 +21,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gpt2np.checkpoints.arrays import from_bytes, is_possible, widen_bfloat16
 from gpt2np.checkpoints.crc32c import crc32c, mask
 from gpt2np.checkpoints.errors import CheckpointError, Malformed
-from gpt2np.checkpoints.files import map_file, read_small, what_it_looks_like
+from gpt2np.checkpoints.files import map_file, read_small, sync, what_it_looks_like
 from gpt2np.checkpoints.sstable import LONGEST_KEY, decode_table, decode_varint, encode_table, encode_varint
 
 MOST_INDEX_BYTES = 1 << 22          # the largest GPT-2 has an index of 20,724 bytes
-LARGEST_RANK = 32
 
 BFLOAT16 = 14
 DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 4: np.dtype("u1"), 5: np.dtype("<i2"),
@@ -114,10 +113,10 @@ def write(prefix: Path, tensors: Mapping[str, np.ndarray]) -> None:
             pairs.append((key, _encode_entry(Entry(numbers[dtype], array.shape, offset, array.nbytes, crc))))
             file.write(array.reshape(-1).view(np.uint8))
             offset += array.nbytes
-        _sync(file)
+        sync(file)
     with open(f"{prefix}.index", "xb") as file:
         file.write(encode_table(pairs))
-        _sync(file)
+        sync(file)
 
 
 def data_path(prefix: Path) -> Path:
@@ -151,16 +150,8 @@ def _tensor(path, name, entry, data):
     if crc != entry.crc:
         raise CheckpointError(path, "its bytes are damaged: the checksum (masked CRC-32C) differs", name,
                               f"{entry.crc:08x}", f"{crc:08x}")
-    dtype = STORED[entry.dtype]
-    if stored.__array_interface__["data"][0] % dtype.alignment:
-        stored = stored.copy()
-    array = stored.view(dtype).reshape(entry.shape)
+    array = from_bytes(stored, STORED[entry.dtype], entry.shape)
     return widen_bfloat16(array) if entry.dtype == BFLOAT16 else array
-
-
-def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """The float32 numbers whose upper 16 bits are given as uint16: a bfloat16 is exactly that."""
-    return (bits.astype("<u4") << 16).view("<f4")
 
 
 def _is_storable(name):
@@ -168,11 +159,6 @@ def _is_storable(name):
         return name[:1] not in ("", "\0") and len(name.encode()) <= LONGEST_KEY
     except UnicodeEncodeError:                      # half a surrogate pair
         return False
-
-
-def _sync(file):
-    file.flush()
-    os.fsync(file.fileno())
 
 
 # ---- the index: protocol buffers
@@ -228,9 +214,8 @@ def _decode_shape(message):
     if _only(fields, 3, 0):
         raise Malformed("its shape has no known rank")
     dims = [_signed(_only(_fields(dim, {1: VARINT}), 1, 0)) for dim in fields.get(2, [])]
-    # The last condition keeps NumPy content with shapes such as (0, 2^62), which have no elements and yet overflow.
-    if len(dims) > LARGEST_RANK or min(dims, default=0) < 0 or math.prod(max(dim, 1) for dim in dims) >= 1 << 59:
-        raise Malformed("its shape is impossible", found=str(tuple(dims[:LARGEST_RANK])))
+    if not is_possible(dims):
+        raise Malformed("its shape is impossible", found=str(dims[:8]))
     return tuple(dims)
 
 
