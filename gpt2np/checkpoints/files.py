@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt2np.checkpoints.errors import CheckpointError
+from .errors import CheckpointError
 
 
 def read_small(path: Path, most: int) -> bytes:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt2np.checkpoints.arrays import count_not_finite
-from gpt2np.checkpoints.errors import CheckpointError, shortened, some
+from .arrays import count_not_finite
+from .errors import CheckpointError, shortened, some
 
 HPARAMS = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")       # in the order of OpenAI's hparams.json
 MOST_LAYERS = 1000                  # GPT-2's largest has 48; this bounds the list of names

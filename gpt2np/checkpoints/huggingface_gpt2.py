@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt2np.checkpoints import safetensors
-from gpt2np.checkpoints.errors import CheckpointError, shortened
-from gpt2np.checkpoints.files import read_json, write_text
-from gpt2np.checkpoints.gpt2_parameters import as_parameter, check_hparams, check_tensors, parameter_shapes
+from . import safetensors
+from .errors import CheckpointError, shortened
+from .files import read_json, write_text
+from .gpt2_parameters import as_parameter, check_hparams, check_tensors, parameter_shapes
 
 MODEL_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 MOST_CONFIG_BYTES = 1 << 16

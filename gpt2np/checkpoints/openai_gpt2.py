@@ -23,9 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt2np.checkpoints import tf_bundle
-from gpt2np.checkpoints.files import read_json, write_text
-from gpt2np.checkpoints.gpt2_parameters import as_parameter, check_hparams, check_tensors, parameter_shapes
+from . import tf_bundle
+from .files import read_json, write_text
+from .gpt2_parameters import as_parameter, check_hparams, check_tensors, parameter_shapes
 
 BUNDLE, HPARAMS_FILE, CHECKPOINT_FILE = "model.ckpt", "hparams.json", "checkpoint"
 CHECKPOINT = 'model_checkpoint_path: "model.ckpt"\nall_model_checkpoint_paths: "model.ckpt"\n'

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt2np.checkpoints.arrays import from_bytes, is_possible, widen_bfloat16
-from gpt2np.checkpoints.errors import CheckpointError, shortened
-from gpt2np.checkpoints.files import map_file, parse_json, sync, what_it_looks_like
+from .arrays import from_bytes, is_possible, widen_bfloat16
+from .errors import CheckpointError, shortened
+from .files import map_file, parse_json, sync, what_it_looks_like
 
 LENGTH_BYTES = 8
 MOST_HEADER_BYTES = 10_000_000      # GPT-2's largest has some 60,000

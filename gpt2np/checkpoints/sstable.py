@@ -19,8 +19,8 @@ tensorflow/tensorflow.
 import struct
 from collections.abc import Iterable, Iterator
 
-from gpt2np.checkpoints.crc32c import crc32c, mask
-from gpt2np.checkpoints.errors import Malformed
+from .crc32c import crc32c, mask
+from .errors import Malformed
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 FOOTER_BYTES = 48

@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gpt2np.checkpoints.arrays import from_bytes, is_possible, widen_bfloat16
-from gpt2np.checkpoints.crc32c import crc32c, mask
-from gpt2np.checkpoints.errors import CheckpointError, Malformed
-from gpt2np.checkpoints.files import map_file, read_small, sync, what_it_looks_like
-from gpt2np.checkpoints.sstable import LONGEST_KEY, decode_table, decode_varint, encode_table, encode_varint
+from .arrays import from_bytes, is_possible, widen_bfloat16
+from .crc32c import crc32c, mask
+from .errors import CheckpointError, Malformed
+from .files import map_file, read_small, sync, what_it_looks_like
+from .sstable import LONGEST_KEY, decode_table, decode_varint, encode_table, encode_varint
 
 MOST_INDEX_BYTES = 1 << 22          # the largest GPT-2 has an index of 20,724 bytes
 
