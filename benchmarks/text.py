@@ -1,0 +1,161 @@
+"""Time the tokenizer and its trainer beside others, in one run: `python -m benchmarks.text [FILE]`.
+
+The peers tiktoken and tokenizers come with the extra `bench`; one that is not installed is named as absent. The third
+is the algorithm of OpenAI's encoder.py (tests/text/reference.py). All use the vocabulary in this package: no network.
+
+Rounds are interleaved, every peer once in each, so that a slow moment of the machine meets all; ratios are taken within
+a round, and medians over the rounds. "cold" is the first text that a tokenizer meets, "warm" the same text again. The
+garbage collector of Python rests while the clock runs, as in timeit: it would charge each peer for what others hold.
+"""
+
+import argparse
+import gc
+import sys
+import tempfile
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.bpe_train import learn_vocabulary
+from gpt2np.text.terminal import run_command
+from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, spell
+from tests.text import reference
+
+try:
+    import tiktoken
+except ImportError:
+    tiktoken = None
+try:
+    import tokenizers
+except ImportError:
+    tokenizers = None
+
+SHAKESPEARE = Path(__file__).parents[2] / "shared" / "data" / "shakespeare" / "train.txt"
+ROUNDS = 5
+N_VOCAB = 4096
+
+
+# ---- the peers: each is a function that makes a new tokenizer and returns its encode ---------------------------------
+
+
+def new_gpt2np() -> Callable[[str], list[int]]:
+    return Tokenizer.gpt2().encode
+
+
+def new_encoder_py() -> Callable[[str], list[int]]:
+    merges = [(spell(left), spell(right)) for left, right in Tokenizer.gpt2().merges]
+    return reference.Reference(merges, reference.ids_in_order(merges)).encode
+
+
+def new_tiktoken() -> Callable[[str], list[int]]:
+    tokens = BYTE_TOKENS + [left + right for left, right in Tokenizer.gpt2().merges]
+    return tiktoken.Encoding("gpt2", pat_str=reference.PATTERN.pattern, special_tokens={END_OF_TEXT: len(tokens)},
+                             mergeable_ranks={token: i for i, token in enumerate(tokens)}).encode_ordinary
+
+
+def new_tokenizers() -> Callable[[str], list[int]]:
+    with tempfile.TemporaryDirectory() as folder:
+        Tokenizer.gpt2().save(folder)
+        model = tokenizers.models.BPE.from_file(f"{folder}/encoder.json", f"{folder}/vocab.bpe")
+    peer = tokenizers.Tokenizer(model)
+    peer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return lambda text: peer.encode(text).ids
+
+
+def learn_with_gpt2np(path: Path) -> int:
+    return learn_vocabulary([path], N_VOCAB).n_vocab
+
+
+def learn_with_tokenizers(path: Path) -> int:
+    peer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    peer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=N_VOCAB, min_frequency=2, special_tokens=[END_OF_TEXT], show_progress=False,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    peer.train_from_iterator(path.read_bytes().decode().split(END_OF_TEXT), trainer)
+    return peer.get_vocab_size()
+
+
+# ---- the measurements ------------------------------------------------------------------------------------------------
+
+
+def seconds(function: Callable, *arguments) -> tuple[float, object]:
+    """How long a call takes, and what it returns."""
+    gc.collect()
+    gc.disable()
+    start = perf_counter()
+    result = function(*arguments)
+    time = perf_counter() - start
+    gc.enable()
+    return time, result
+
+
+def report(title: str, times: dict[str, list[float]], megabytes: float) -> None:
+    """One line for each peer: its speed, and how many times faster gpt2np is."""
+    print(f"\n{title}")
+    ours = times["gpt2np"]
+    for name, theirs in times.items():
+        ratio = median(their / our for their, our in zip(theirs, ours))
+        print(f"  {name:32}{median(theirs):8.2f} s{megabytes / median(theirs):9.2f} MB/s"
+              + ("" if theirs is ours else f"    gpt2np is {ratio:.2f} times as fast"))
+
+
+def compare_encoding(text: str, peers: dict[str, Callable]) -> None:
+    """Encode the text with every peer, cold and warm; all must give the same ids."""
+    cold, warm = {name: [] for name in peers}, {name: [] for name in peers}
+    for _ in range(ROUNDS):
+        results = []
+        for name, new in peers.items():
+            encode = new()
+            time, ids = seconds(encode, text)
+            cold[name].append(time)
+            warm[name].append(seconds(encode, text)[0])
+            results.append(ids)
+        if any(ids != results[0] for ids in results):
+            sys.exit("the peers disagree on the ids: these times mean nothing")
+    megabytes = len(text.encode()) / 1e6
+    report(f"encode {megabytes:.2f} MB, cold", cold, megabytes)
+    report(f"encode {megabytes:.2f} MB, warm", warm, megabytes)
+
+
+def compare_learning(path: Path, learners: dict[str, Callable]) -> None:
+    """Learn a vocabulary with every peer."""
+    times = {name: [] for name in learners}
+    for _ in range(ROUNDS):
+        for name, learn in learners.items():
+            times[name].append(seconds(learn, path)[0])
+    report(f"learn {N_VOCAB:,} tokens from {path.stat().st_size / 1e6:.2f} MB", times, path.stat().st_size / 1e6)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.text", description="Time the tokenizer beside others.")
+    parser.add_argument("file", nargs="?", type=Path, default=SHAKESPEARE, help="a text (default: Shakespeare's works)")
+    path = parser.parse_args().file
+    if not path.is_file():
+        parser.error(f"there is no file {path}; name a text of some megabytes")
+
+    peers, learners = {"gpt2np": new_gpt2np}, {"gpt2np": learn_with_gpt2np}
+    if tiktoken:
+        peers[f"tiktoken {version('tiktoken')}"] = new_tiktoken
+    else:
+        print("tiktoken is absent: pip install tiktoken")
+    if tokenizers:
+        peers[f"tokenizers {version('tokenizers')}"] = new_tokenizers
+        learners[f"tokenizers {version('tokenizers')}"] = learn_with_tokenizers
+    else:
+        print("tokenizers is absent: pip install tokenizers")
+    peers["OpenAI's encoder.py, rewritten"] = new_encoder_py
+
+    compare_learning(path, learners)
+    compare_encoding(path.read_bytes().decode(), peers)
+    print()
+    for word, name in (("a" * 10**6, "a"), ("世界" * 166_667, "世界")):
+        print(f"one word of 1 MB, {name}...: {seconds(new_gpt2np(), word)[0]:.2f} s")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

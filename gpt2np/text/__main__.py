@@ -1,0 +1,96 @@
+"""Show how a text becomes tokens: `python -m gpt2np.text "Hello, 世界"`. See bpe.py for what it shows."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+
+from .bpe import Piece, Tokenizer
+from .terminal import printable, run_command, wants_colour
+from .vocabulary import END_OF_TEXT, TokenizerError
+
+MOST_MERGES = 40                    # of a piece that are shown step by step: more would fill screens
+BOLD, BOLD_GREEN = "1", "1;32"      # a piece; the token just made
+CYAN_YELLOW = "36", "33"            # tokens in turn, to tell neighbours apart
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: returns its exit status. Wrong usage ends in SystemExit with status 2."""
+    return run_command(show, arguments)
+
+
+def show(arguments: Sequence[str] | None) -> None:
+    """Print what the arguments ask for."""
+    options = parse(arguments)
+    text = read_text(options.text)
+    tokenizer = Tokenizer.load(options.vocab) if options.vocab else Tokenizer.gpt2()
+    pieces = tokenizer.explain(text, (END_OF_TEXT,) if options.special else ())
+    colour = wants_colour()
+    for piece in pieces:
+        for line in explanation(piece, tokenizer, colour):
+            print(line)
+    ids = [i for piece in pieces for i in piece.ids]
+    print(f"{count(len(text), 'character')}, {count(len(text.encode()), 'byte')}, {count(len(pieces), 'piece')}, "
+          f"{count(len(ids), 'token')}")
+    print(*ids)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments by their names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gpt2np.text",
+        description="Show how a text becomes tokens: its pieces, their bytes, and the merges in the order they happen.",
+        epilog="␣ is a space; <e4> is a byte, in hexadecimal, that is no character by itself. Merges are numbered in "
+               "the order in which they were learned, and the lowest number is always applied first.")
+    parser.add_argument("text", nargs="*", help="the text; without it, standard input is read")
+    parser.add_argument("--vocab", metavar="DIR", help="a folder with encoder.json and vocab.bpe (default: GPT-2's)")
+    parser.add_argument("--special", action="store_true", help=f"take {END_OF_TEXT} as the token that ends a document")
+    options = parser.parse_args(arguments)
+    if not options.text and sys.stdin.isatty():
+        parser.error('expected a text, as in: python -m gpt2np.text "Hello, world"')
+    return options
+
+
+def read_text(words: Sequence[str]) -> str:
+    """The words as one text, or all of standard input if there are none; TokenizerError if it is no UTF-8."""
+    # The bytes of the arguments, since Python decodes them by the locale, which need not be that of a text in UTF-8.
+    data = os.fsencode(" ".join(words)) if words else sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"expected text in UTF-8, and the byte 0x{data[error.start]:02x} at {error.start} is none "
+                             f"there") from None
+
+
+def explanation(piece: Piece, tokenizer: Tokenizer, colour: bool) -> Iterator[str]:
+    """The lines that explain a piece: its bytes; the symbols after each merge; the tokens with their ids."""
+    yield paint(printable(piece.data), BOLD, colour) + "   " + piece.data.hex(" ")
+    symbols = [bytes([byte]) for byte in piece.data]
+    if len(piece.merges) > MOST_MERGES:
+        yield f"    ... {len(piece.merges)} merges ..."
+    elif piece.merges:
+        yield "    " + " ".join(map(printable, symbols))
+        for rank, left, right in piece.merges:
+            at = next(i for i in range(len(symbols)) if symbols[i] == left and symbols[i + 1] == right)
+            symbols[at : at + 2] = [left + right]
+            shown = [printable(symbol) for symbol in symbols]
+            shown[at] = paint(shown[at], BOLD_GREEN, colour)
+            yield "    " + " ".join(shown) + f"   (merge {rank}: {printable(left)} + {printable(right)})"
+    tokens = [printable(tokenizer.decode_bytes([i])) for i in piece.ids]
+    yield "    = " + "  ".join(paint(token, code, colour) + f" {i}"
+                               for token, i, code in zip(tokens, piece.ids, cycle(CYAN_YELLOW)))
+
+
+def paint(text: str, code: str, colour: bool) -> str:
+    """The text in a colour of the terminal, or as it is."""
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
+
+def count(number: int, noun: str) -> str:
+    """The number with its noun, as in "1 piece" or "2 pieces"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,286 @@
+"""GPT-2's byte-level byte-pair encoding (BPE): text to token ids and back, to the id as OpenAI's encoder does it.
+
+    text  ->  pieces  ->  bytes  ->  merges  ->  ids
+
+1. A regular expression cuts the text into pieces: a word with the space before it, a number, a run of signs.
+2. Every piece becomes its UTF-8 bytes, and every byte is a token: so there is no text that cannot be encoded.
+3. Of all pairs of neighbours, the one that was learned first (of the lowest rank) is merged into one token, wherever
+   it stands, from left to right; and again, until no pair of neighbours is a merge.
+
+Pieces are encoded independently of one another, so each is worked out once and then remembered.
+This file does not read vocabulary files (vocabulary.py), learn merges (bpe_train.py) or print tokens as they arrive
+(streaming.py).
+
+Sennrich, Haddow, Birch 2016, arXiv:1508.07909, section 3.2 (BPE of words);
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2 (of bytes).
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
+from itertools import chain, pairwise
+from typing import NamedTuple
+
+import regex
+
+from .vocabulary import (
+    END_OF_TEXT,
+    Merges,
+    TokenizerError,
+    check_ids,
+    check_merges,
+    openai_ids,
+    read_gpt2_merges,
+    read_vocabulary,
+    write_vocabulary,
+)
+
+# GPT-2's own: a contraction | letters | digits | other signs, each with one space before it | white space.
+# `\s+(?!\S)` leaves the last space of a run to the word after it: "a   b" is "a", "  ", " b".
+PIECE = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""")
+
+# The same, where there is nothing but ASCII: Python's own `re` needs half the time, but does not know \p{L} and \p{N}.
+ASCII_PIECE = re.compile(r"""'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+""", re.ASCII)
+
+# Where white space follows something else, a piece begins, whatever stands around it. (?r) finds the last such place.
+LAST_BREAK = regex.compile(r"(?r)(?<=\S)\s")
+
+WINDOW = 2**16          # characters cut into pieces at a time, so that the list of pieces stays small
+MAX_WORDS = 2**16       # pieces remembered, in some 10 MB; Shakespeare has 35,000 different ones
+MAX_WORD_LENGTH = 64    # longer pieces are hardly ever met twice
+LONG = 32               # bytes; from here on merge_long is the faster one
+
+NO_MERGE = 2**62        # the rank of a pair that is no merge: above every true rank
+GONE = -1               # stands where a symbol has become part of the one before it
+
+
+# ---- cutting ---------------------------------------------------------------------------------------------------------
+
+
+def cut(text: str) -> Iterator[list[str]]:
+    """The pieces of a text, step 1, as one list after another, each of some WINDOW characters of the text."""
+    start = 0
+    while start < len(text):
+        end = start + WINDOW
+        while end < len(text):
+            if found := LAST_BREAK.search(text, start + 1, end):
+                end = found.start()
+                break
+            end += end - start                  # a long run without a break: look twice as far
+        window = text[start:end]
+        yield ASCII_PIECE.findall(window) if window.isascii() else PIECE.findall(window)
+        start = end
+
+
+# ---- merging ---------------------------------------------------------------------------------------------------------
+#
+# Both functions do step 3, in place, on a list that holds the ids of single bytes at first; they return the ranks they
+# applied, in order. `rank_of` has the rank of each pair of ids that is a merge, `made` the id that each rank makes.
+#
+# They merge one pair at a time, the leftmost of the lowest rank, where step 3 merges a pair wherever it stands. That is
+# the same: a merge needs what earlier merges made (Tokenizer checks it), so a pair that holds the new token ranks above
+# the merge that made the token, and waits until that merge has been applied wherever it can be.
+
+
+def merge_short(ids: list[int], rank_of: Mapping[tuple[int, int], int], made: Sequence[int]) -> list[int]:
+    """Merge a short piece: look through all pairs for the lowest rank, merge it, look again."""
+    applied = []
+    ranks = [rank_of.get(pair, NO_MERGE) for pair in pairwise(ids)]         # ranks[i] is that of ids[i], ids[i + 1]
+    while ranks and (lowest := min(ranks)) != NO_MERGE:
+        i = ranks.index(lowest)
+        ids[i] = new = made[lowest]
+        del ids[i + 1], ranks[i]
+        if i > 0: ranks[i - 1] = rank_of.get((ids[i - 1], new), NO_MERGE)
+        if i < len(ranks): ranks[i] = rank_of.get((new, ids[i + 1]), NO_MERGE)
+        applied.append(lowest)
+    return applied
+
+
+def merge_long(ids: list[int], rank_of: Mapping[tuple[int, int], int], made: Sequence[int]) -> list[int]:
+    """Merge a piece of n bytes in O(n log n): merge_short would look at all n pairs again for each of n merges.
+
+    The symbols form a linked list (before, after) over their first places, so that a merge moves nothing; a heap gives
+    the lowest rank. A merge changes the two pairs beside it: their old entries stay in the heap, and are known to be
+    stale by ranks[i], which always holds the rank of the pair that begins at place i now.
+    """
+    n = len(ids)
+    applied = []
+    before, after = list(range(-1, n - 1)), list(range(1, n + 1))
+    ranks = [rank_of.get(pair, NO_MERGE) for pair in pairwise(ids)] + [NO_MERGE]
+    heap = [rank * n + i for i, rank in enumerate(ranks) if rank != NO_MERGE]   # sorts by rank, then from left to right
+    heapify(heap)
+    while heap:
+        rank, i = divmod(heappop(heap), n)
+        if ranks[i] != rank: continue
+        gone = after[i]
+        ids[i], ids[gone], ranks[gone] = made[rank], GONE, NO_MERGE
+        after[i] = after[gone]
+        if after[i] < n: before[after[i]] = i
+        for left in (before[i], i):
+            if left < 0: continue
+            right = after[left]
+            ranks[left] = rank_of.get((ids[left], ids[right]), NO_MERGE) if right < n else NO_MERGE
+            if ranks[left] != NO_MERGE: heappush(heap, ranks[left] * n + left)
+        applied.append(rank)
+    ids[:] = [token for token in ids if token != GONE]
+    return applied
+
+
+# ---- the tokenizer ---------------------------------------------------------------------------------------------------
+
+
+class Merge(NamedTuple):
+    """Two tokens that became one; rank counts from 0, the merge that was learned first."""
+
+    rank: int
+    left: bytes
+    right: bytes
+
+
+class Piece(NamedTuple):
+    """A piece of a text, its bytes, the merges applied to them in their order, and the ids that came out."""
+
+    text: str
+    data: bytes
+    merges: list[Merge]
+    ids: list[int]
+
+
+class Tokenizer:
+    """Encodes text as token ids and decodes ids as text, with a vocabulary of bytes, merges and `<|endoftext|>`.
+
+    merges  (left, right) in the order of learning, as bytes; each part is a byte or what an earlier merge makes
+    ids     the id of every token, from 0 without a gap; by default in OpenAI's order: bytes, merges, `<|endoftext|>`
+
+    TokenizerError where these contradict each other. `Tokenizer.gpt2()` has GPT-2's own vocabulary.
+    Attributes to read: n_vocab, how many tokens there are; end_of_text, the id of `<|endoftext|>`; merges.
+    """
+
+    def __init__(self, merges: Merges, ids: Mapping[bytes, int] | None = None):
+        check_merges(merges)
+        if ids is None:
+            ids = openai_ids(merges)
+        check_ids(ids, merges)
+        self.merges = list(merges)
+        self.n_vocab = len(ids)
+        self.end_of_text = ids[END_OF_TEXT.encode()]
+        self._token_of_id = {i: token for token, i in ids.items()}
+        self._id_of_byte = [ids[bytes([byte])] for byte in range(256)]
+        self._rank_of = {(ids[left], ids[right]): rank for rank, (left, right) in enumerate(merges)}
+        self._made = [ids[left + right] for left, right in merges]
+        self._ids_of_piece = _RememberedPieces(self)
+
+    @classmethod
+    def gpt2(cls) -> "Tokenizer":
+        """GPT-2's vocabulary, one for all its sizes: it comes with this package, so nothing is downloaded."""
+        return cls(read_gpt2_merges())
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> "Tokenizer":
+        """The vocabulary in the files encoder.json and vocab.bpe of `folder`, in OpenAI's layout.
+
+        TokenizerError says which file and line is missing, damaged or in contradiction with the other.
+        """
+        try:
+            return cls(*read_vocabulary(folder))
+        except TokenizerError as error:
+            raise TokenizerError(f"the vocabulary in {folder} cannot be used: {error}") from None
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write the vocabulary as encoder.json and vocab.bpe into `folder`, made if need be; OSError if that fails."""
+        write_vocabulary(folder, self.merges, {token: i for i, token in self._token_of_id.items()})
+
+    def encode(self, text: str, allowed_special: Iterable[str] = ()) -> list[int]:
+        """The ids of a text.
+
+        text             any str; TokenizerError for bytes and for lone surrogates, which are no text
+        allowed_special  `("<|endoftext|>",)` makes that string in the text the token that ends a document;
+                         by default it is text like any other, so that nobody can end a document by writing it
+        returns          a list of ids
+        """
+        ids: list[int] = []
+        ids_of = self._ids_of_piece.__getitem__
+        try:
+            for i, part in enumerate(self._parts(text, allowed_special)):
+                if i > 0: ids.append(self.end_of_text)
+                for pieces in cut(part):
+                    ids.extend(chain.from_iterable(map(ids_of, pieces)))
+        except UnicodeEncodeError:
+            raise _lone_surrogate(text) from None
+        return ids
+
+    def encode_batch(self, texts: Iterable[str], allowed_special: Iterable[str] = ()) -> list[list[int]]:
+        """The ids of several texts, a list for each; the arguments and errors are those of encode."""
+        if isinstance(texts, (str, bytes)):
+            raise TokenizerError(f"encode_batch: expected a list of texts, got one {type(texts).__name__}; "
+                                 f"encode takes one text")
+        return [self.encode(text, allowed_special) for text in texts]
+
+    def explain(self, text: str, allowed_special: Iterable[str] = ()) -> list[Piece]:
+        """How encode comes to its ids: the pieces of the text, the bytes of each, and the merges applied, in order."""
+        explained = []
+        try:
+            for i, part in enumerate(self._parts(text, allowed_special)):
+                if i > 0: explained.append(Piece(END_OF_TEXT, END_OF_TEXT.encode(), [], [self.end_of_text]))
+                for piece in chain.from_iterable(cut(part)):
+                    ids, applied = self._merge(piece)
+                    merges = [Merge(rank, *self.merges[rank]) for rank in applied]
+                    explained.append(Piece(piece, piece.encode(), merges, ids))
+        except UnicodeEncodeError:
+            raise _lone_surrogate(text) from None
+        return explained
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of a sequence of ids, with U+FFFD for bytes that are no UTF-8; TokenizerError for an unknown id."""
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of a sequence of ids, which need not be UTF-8; TokenizerError for an unknown id."""
+        token_of_id = self._token_of_id
+        try:
+            return b"".join([token_of_id[i] for i in ids])
+        except KeyError as error:
+            raise TokenizerError(f"decode: expected ids from 0 to {self.n_vocab - 1}, got {error.args[0]!r}") from None
+        except TypeError as error:
+            raise TokenizerError(f"decode: expected a flat sequence of ids: {error}") from None
+
+    def _parts(self, text: str, allowed_special: Iterable[str]) -> list[str]:
+        """The text between the tokens `<|endoftext|>`: one part, the whole text, unless that token is allowed."""
+        if not isinstance(text, str):
+            hint = "; decode it first, as in data.decode('utf-8')" if isinstance(text, (bytes, bytearray)) else ""
+            raise TokenizerError(f"expected text, a str, got {type(text).__name__}{hint}")
+        allowed = {allowed_special} if isinstance(allowed_special, str) else set(allowed_special)
+        if unknown := allowed - {END_OF_TEXT}:
+            raise TokenizerError(f"allowed_special: the one special token is {END_OF_TEXT!r}, got {sorted(unknown)}")
+        return text.split(END_OF_TEXT) if allowed else [text]
+
+    def _merge(self, piece: str) -> tuple[list[int], list[int]]:
+        """The ids of one piece, and the ranks of the merges that made them."""
+        ids = [self._id_of_byte[byte] for byte in piece.encode()]
+        merge = merge_short if len(ids) < LONG else merge_long
+        return ids, merge(ids, self._rank_of, self._made)
+
+
+class _RememberedPieces(dict):
+    """piece -> its ids, worked out when first asked for; emptied when full, so that it never grows with the text."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+
+    def __missing__(self, piece: str) -> tuple[int, ...]:
+        ids = tuple(self.tokenizer._merge(piece)[0])
+        if len(piece) <= MAX_WORD_LENGTH:
+            if len(self) >= MAX_WORDS: self.clear()
+            self[piece] = ids
+        return ids
+
+
+def _lone_surrogate(text: str) -> TokenizerError:
+    """The error for a text that UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return TokenizerError(f"the text holds a lone surrogate, U+{ord(text[error.start]):04X} at character "
+                              f"{error.start}, which UTF-8 cannot hold; text.encode('utf-8', 'replace').decode() "
+                              f"puts '?' in its place")

@@ -1,0 +1,156 @@
+"""Learning the merges of a vocabulary from text: the most frequent pair of neighbours becomes a token, again and again.
+
+The text is read once, and only to count its different pieces (see bpe.py): no merge crosses the border of a piece, so a
+piece that occurs 10,000 times need be looked at once, with weight 10,000. From then on every merge touches the places
+where its pair stands, and no others.
+
+Ties, which are frequent, go to the pair with the smaller ids, first left, then right: the same text gives the same
+vocabulary, whatever the order of its files or words. A pair seen only once is not learned: it would be about one word.
+
+Sennrich, Haddow, Birch 2016, arXiv:1508.07909, algorithm 1 (which counts all pairs again for every merge).
+"""
+
+import codecs
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+
+from tqdm import tqdm
+
+from .bpe import LAST_BREAK, Tokenizer, cut
+from .vocabulary import BYTE_TOKENS, END_OF_TEXT, Merges, TokenizerError
+
+BLOCK = 2**20       # bytes read at a time
+WALL = -1           # stands before, between and after the pieces, so that every symbol has neighbours
+GONE = -2           # stands where a symbol has become part of the one before it
+
+
+def learn_vocabulary(paths: Iterable[str | os.PathLike], n_vocab: int, progress: bool = False) -> Tokenizer:
+    """Learn a vocabulary from text files.
+
+    paths     files in UTF-8; `<|endoftext|>` in them stands between documents and is not learned as text
+    n_vocab   how many tokens to have: 256 bytes, n_vocab - 257 merges, and `<|endoftext|>`
+    progress  show how far it is on the terminal, if there is one
+    returns   the tokenizer; TokenizerError for text that is no UTF-8 or does not suffice, OSError from reading
+    """
+    n_merges = n_vocab - 257
+    if n_merges < 0:
+        raise TokenizerError(f"expected a vocabulary of 257 tokens, bytes and {END_OF_TEXT}, or more, got {n_vocab}")
+    merges = learn_merges(count_pieces(paths, progress), n_merges, progress)
+    if len(merges) < n_merges:
+        raise TokenizerError(f"the text has too few pairs that occur twice for {n_vocab} tokens: it suffices for "
+                             f"{257 + len(merges)}; ask for fewer tokens, or give more text")
+    return Tokenizer(merges)
+
+
+# ---- counting pieces -------------------------------------------------------------------------------------------------
+
+
+def count_pieces(paths: Iterable[str | os.PathLike], progress: bool = False) -> Counter[str]:
+    """How often each piece occurs in some text files. TokenizerError where they are no UTF-8."""
+    paths = list(paths)
+    counts: Counter[str] = Counter()
+    size = sum(os.path.getsize(path) for path in paths)
+    with tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=None if progress else True) as bar:
+        for path in paths:
+            for text in _parts(path, bar):
+                for document in text.split(END_OF_TEXT):
+                    for pieces in cut(document):
+                        counts.update(pieces)
+    return counts
+
+
+def _parts(path: str | os.PathLike, bar: tqdm) -> Iterator[str]:
+    """The text of a file in parts of about BLOCK bytes, cut where a piece begins: so never inside `<|endoftext|>`."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    text, lines = "", 1
+    with open(path, "rb") as file:
+        while True:
+            data = file.read(BLOCK)
+            known = len(text)           # searched already, and without a place to cut
+            try:
+                text += decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                line = lines + error.object.count(b"\n", 0, error.start)
+                raise TokenizerError(f"{path} line {line}: expected text in UTF-8, and the byte "
+                                     f"0x{error.object[error.start]:02x} is none here") from None
+            if not data: break
+            if found := LAST_BREAK.search(text, known):
+                yield text[: found.start()]
+                text = text[found.start() :]
+            lines += data.count(b"\n")
+            bar.update(len(data))
+    yield text
+
+
+# ---- learning merges -------------------------------------------------------------------------------------------------
+
+
+def learn_merges(piece_counts: Mapping[str, int], n_merges: int, progress: bool = False) -> Merges:
+    """The first `n_merges` merges that these pieces teach, or fewer if no pair is left that occurs twice.
+
+    All pieces stand in one linked list (ids, before, after), with a WALL between any two. `counts` and `places` say
+    how often, by weight, and where each pair of neighbours stands. A merge changes both beside each of its places only;
+    places that it made untrue stay listed and are found out when their turn comes. So does the heap: counts of old
+    pairs only ever fall, so an entry promises at least the true count, and is put back lower if it promised more.
+    """
+    ids, weights = _lay_out(piece_counts)
+    before, after = list(range(-1, len(ids) - 1)), list(range(1, len(ids) + 1))
+    counts: dict[tuple[int, int], int] = defaultdict(int)
+    places: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for i, pair in enumerate(pairwise(ids)):
+        if WALL not in pair:
+            counts[pair] += weights[i]
+            places[pair].append(i)
+    heap = [(-count, pair) for pair, count in counts.items()]       # the smallest is the most frequent
+    heapify(heap)
+
+    tokens, merges = list(BYTE_TOKENS), []
+    with tqdm(total=n_merges, desc="learning", unit=" merges", disable=None if progress else True) as bar:
+        while heap and len(merges) < n_merges:
+            promised, pair = heappop(heap)
+            if counts[pair] < 2: continue
+            if counts[pair] != -promised:
+                heappush(heap, (-counts[pair], pair))
+                continue
+            left, right = pair
+            new = len(tokens)
+            tokens.append(tokens[left] + tokens[right])
+            merges.append((tokens[left], tokens[right]))
+
+            fresh = set()
+            for i in places.pop(pair):          # from left to right, since they were listed so: it matters in "aaa"
+                j = after[i]
+                if ids[i] != left or ids[j] != right: continue
+                h, k = before[i], after[j]
+                ids[i], ids[j], after[i], before[k] = new, GONE, k, i
+                if ids[h] != WALL:
+                    counts[ids[h], left] -= weights[i]
+                    counts[ids[h], new] += weights[i]
+                    places[ids[h], new].append(h)
+                    fresh.add((ids[h], new))
+                if ids[k] != WALL:
+                    counts[right, ids[k]] -= weights[i]
+                    counts[new, ids[k]] += weights[i]
+                    places[new, ids[k]].append(i)
+                    fresh.add((new, ids[k]))
+            del counts[pair]
+            for pair in fresh:
+                heappush(heap, (-counts[pair], pair))
+            bar.update()
+    return merges
+
+
+def _lay_out(piece_counts: Mapping[str, int]) -> tuple[list[int], list[int]]:
+    """The bytes of all pieces as ids, with walls, and for each place how often its piece occurs."""
+    id_of_byte = [BYTE_TOKENS.index(bytes([byte])) for byte in range(256)]
+    ids, weights = [WALL], [0]
+    for piece, count in piece_counts.items():
+        data = piece.encode()
+        ids += [id_of_byte[byte] for byte in data]
+        weights += [count] * len(data)
+        ids.append(WALL)
+        weights.append(0)
+    return ids, weights

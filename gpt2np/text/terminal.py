@@ -1,0 +1,45 @@
+"""What the commands for text share: errors as one sentence, closed pipes, and any text on any terminal."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from .vocabulary import TokenizerError
+
+
+def run_command(command: Callable[..., None], *arguments: object) -> int:
+    """Run a command and return its exit status: 0, or 1 with one sentence on standard error instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")       # a terminal in ASCII shows \u4e16 instead of failing
+    try:
+        command(*arguments)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        # The reader has gone (`... | head`). Python would try to flush again at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except TokenizerError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    return 1
+
+
+def wants_colour() -> bool:
+    """Whether standard output is a terminal that shows colour, and nobody asked for none (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def printable(token: bytes) -> str:
+    """The token as a reader can see it: ␣ for a space, <e4> for a byte that is no whole, printable character."""
+    shown = []
+    for character in token.decode("utf-8", errors="surrogateescape"):
+        if character == " ":
+            shown.append("␣")
+        elif character.isprintable():
+            shown.append(character)
+        else:
+            shown += [f"<{byte:02x}>" for byte in character.encode("utf-8", errors="surrogateescape")]
+    return "".join(shown)

@@ -1,0 +1,220 @@
+"""`python -m gpt2np.text` and `python -m gpt2np.train_tokenizer`: what they print, and how they take bad input."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gpt2np import train_tokenizer
+from gpt2np.text import __main__ as explain
+from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.terminal import printable
+from gpt2np.text.vocabulary import END_OF_TEXT
+
+SENTENCE = """\
+␣lower   20 6c 6f 77 65 72
+    ␣ l o w e r
+    ␣ l o w er   (merge 7: e + r)
+    ␣l o w er   (merge 44: ␣ + l)
+    ␣l ow er   (merge 66: o + w)
+    ␣l ower   (merge 533: ow + er)
+    ␣lower   (merge 2537: ␣l + ower)
+    = ␣lower 2793
+世   e4 b8 96
+    <e4> <b8> <96>
+    <e4><b8> <96>   (merge 10054: <e4> + <b8>)
+    = <e4><b8> 10310  <96> 244
+"""
+
+
+def run(*arguments, module="gpt2np.text", **options):
+    """A command in a process of its own: its output and its errors come back as bytes."""
+    return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, timeout=60, **options)
+
+
+def piped(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+# ---- what it shows ---------------------------------------------------------------------------------------------------
+
+
+def test_it_shows_pieces_bytes_merges_and_ids(capsys):
+    assert explain.main([" lower!世"]) == 0
+    before, after = SENTENCE.split("世   ")
+    assert capsys.readouterr().out == (before + "!   21\n    = ! 0\n" + "世   " + after +
+                                       "8 characters, 10 bytes, 3 pieces, 4 tokens\n2793 0 10310 244\n")
+
+
+def test_words_without_quotes_are_one_text(capsys):
+    assert explain.main(["To", "be"]) == 0
+    assert capsys.readouterr().out.endswith("5 characters, 5 bytes, 2 pieces, 2 tokens\n2514 307\n")
+
+
+def test_standard_input_is_read_as_it_is(capsys, monkeypatch):
+    piped(monkeypatch, "世\r\n".encode())
+    assert explain.main([]) == 0
+    assert capsys.readouterr().out.endswith("\n10310 244 201 198\n")
+
+
+def test_nothing_at_all_has_no_tokens(capsys, monkeypatch):
+    piped(monkeypatch, b"")
+    assert explain.main([]) == 0
+    assert capsys.readouterr().out == "0 characters, 0 bytes, 0 pieces, 0 tokens\n\n"
+
+
+def test_the_special_token_is_asked_for(capsys):
+    assert explain.main([END_OF_TEXT]) == 0
+    assert capsys.readouterr().out.endswith("\n27 91 437 1659 5239 91 29\n")
+    assert explain.main(["--special", END_OF_TEXT]) == 0
+    assert capsys.readouterr().out.endswith("\n50256\n")
+
+
+def test_many_merges_are_not_shown_one_by_one(capsys):
+    assert explain.main(["a" * 200]) == 0
+    assert "    ... 150 merges ...\n" in capsys.readouterr().out
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    assert printable(b"\x1b[31m\n\x00\x7f") == "<1b>[31m<0a><00><7f>"
+    assert printable("\u202e\u00a0\ufeff".encode()) == "<e2><80><ae><c2><a0><ef><bb><bf>"
+
+
+def test_colour_marks_what_a_merge_made():
+    tokenizer = Tokenizer.gpt2()
+    lines = list(explain.explanation(tokenizer.explain(" lower")[0], tokenizer, colour=True))
+    assert lines[2] == "    ␣ l o w \x1b[1;32mer\x1b[0m   (merge 7: e + r)"
+    plain = list(explain.explanation(tokenizer.explain(" lower")[0], tokenizer, colour=False))
+    assert "\x1b" not in "".join(plain)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal, which Windows does not have")
+@pytest.mark.parametrize("environment, coloured", [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colour_is_for_terminals_and_can_be_refused(environment, coloured):
+    terminal, end = os.openpty()
+    try:
+        plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+        subprocess.run([sys.executable, "-m", "gpt2np.text", "he"], stdout=end, env=plain | environment, check=True)
+        assert (b"\x1b" in os.read(terminal, 10_000)) is coloured
+    finally:
+        os.close(terminal)
+        os.close(end)
+
+
+def test_a_pipe_gets_no_colour_and_ascii_gets_escapes():
+    plain = run("世", env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "1"})
+    assert (plain.returncode, plain.stderr) == (0, b"")
+    assert "世   e4 b8 96" in plain.stdout.decode() and b"\x1b" not in plain.stdout
+    ascii_only = run(" 世", env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
+    assert (ascii_only.returncode, ascii_only.stderr) == (0, b"")
+    assert ascii_only.stdout.startswith(b"\\u2423\\u4e16   20 e4 b8 96\n")
+
+
+def test_help_needs_no_unicode():
+    for module in ("gpt2np.text", "gpt2np.train_tokenizer"):
+        done = run("--help", module=module, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_closed_pipe_is_no_error_message():
+    process = subprocess.Popen([sys.executable, "-m", "gpt2np.text", "word " * 20_000],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(60) == 1
+
+
+# ---- learning a vocabulary -------------------------------------------------------------------------------------------
+
+
+def test_a_vocabulary_is_learned_and_used(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("the cat sat on the mat\n" * 10)
+    out = tmp_path / "new" / "vocabulary"
+    assert train_tokenizer.main([str(tmp_path / "text.txt"), "--n-vocab", "262", "--out", str(out)]) == 0
+    assert "262 tokens written to" in capsys.readouterr().out
+    assert Tokenizer.load(out).n_vocab == 262
+    assert explain.main(["--vocab", str(out), "that"]) == 0
+    assert "merge 0: a + t" in capsys.readouterr().out
+
+
+def test_an_existing_vocabulary_is_not_replaced(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("the cat\n" * 10)
+    (tmp_path / "vocab.bpe").write_text("precious")
+    assert train_tokenizer.main([str(tmp_path / "text.txt"), "--n-vocab", "258", "--out", str(tmp_path)]) == 1
+    assert "exists, and a model may need it" in capsys.readouterr().err
+    assert (tmp_path / "vocab.bpe").read_text() == "precious"
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command, arguments, message", [
+    (explain, ["--vocab", "missing", "text"], "error: the vocabulary in missing cannot be used: encoder.json cannot"),
+    (explain, ["a\udcffb"], "error: expected text in UTF-8, and the byte 0xff at 1 is none there"),
+    (train_tokenizer, ["missing.txt", "--n-vocab", "300", "--out", "out"], "error: missing.txt: No such file"),
+    (train_tokenizer, [".", "--n-vocab", "300", "--out", "out"], "error: .: Is a directory"),
+    (train_tokenizer, ["little.txt", "--n-vocab", "300", "--out", "out"], "error: the text has too few pairs"),
+    (train_tokenizer, ["latin.txt", "--n-vocab", "300", "--out", "out"], "error: latin.txt line 2: expected text in"),
+    (train_tokenizer, ["little.txt", "--n-vocab", "257", "--out", "latin.txt"], "error: latin.txt: "),
+])
+def test_an_error_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, command, arguments, message):
+    (tmp_path / "little.txt").write_text("little")
+    (tmp_path / "latin.txt").write_bytes(b"first\ncaf\xe9\n")
+    monkeypatch.chdir(tmp_path)
+    assert command.main(arguments) == 1
+    output = capsys.readouterr()
+    assert output.err.startswith(message)
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+
+
+@pytest.mark.parametrize("command, arguments, message", [
+    (explain, ["--colour"], "unrecognized arguments: --colour"),
+    (train_tokenizer, [], "the following arguments are required: FILE, --n-vocab, --out"),
+    (train_tokenizer, ["a.txt", "--n-vocab", "many", "--out", "x"], "invalid int value: 'many'"),
+    (train_tokenizer, ["a.txt", "--n-vocab", "256", "--out", "x"], "argument --n-vocab: expected 257 or more, got 256"),
+])
+def test_wrong_usage_is_status_2(capsys, monkeypatch, command, arguments, message):
+    piped(monkeypatch, b"")
+    with pytest.raises(SystemExit) as caught:
+        command.main(arguments)
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_text_at_a_terminal_is_wrong_usage(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    with pytest.raises(SystemExit) as caught:
+        explain.main([])
+    assert caught.value.code == 2
+    assert "expected a text, as in: python -m gpt2np.text" in capsys.readouterr().err
+
+
+def test_standard_input_that_is_no_utf8(capsys, monkeypatch):
+    piped(monkeypatch, b"caf\xe9")
+    assert explain.main([]) == 1
+    assert capsys.readouterr().err == "error: expected text in UTF-8, and the byte 0xe9 at 3 is none there\n"
+
+
+def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
+    def interrupt(arguments):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(explain, "show", interrupt)
+    assert explain.main(["text"]) == 1
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_importing_text_loads_no_vocabulary():
+    """Nor the rest of the package."""
+    script = ("import gc, sys, gpt2np.text.bpe_train, gpt2np.text.streaming\n"
+              "print(*sorted(name for name in sys.modules if name.startswith('gpt2np')))\n"
+              "print(sum(isinstance(thing, gpt2np.text.bpe.Tokenizer) for thing in gc.get_objects()))")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    loaded, tokenizers = done.stdout.splitlines()
+    assert loaded.split() == ["gpt2np", "gpt2np.text"] + [
+        f"gpt2np.text.{name}" for name in ("bpe", "bpe_train", "streaming", "vocabulary")]
+    assert tokenizers == "0"
