@@ -98,6 +98,12 @@ def sync(file) -> None:
     os.fsync(file.fileno())
 
 
+def sync_file(path: Path) -> None:
+    """The same for a file that has been closed."""
+    with open(path, "r+b") as file:
+        sync(file)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder as lasting as the files' contents (Windows has no such call, and needs none)."""
     if os.name == "posix":

@@ -78,12 +78,13 @@ def read_config(path: Path) -> dict[str, int]:
     return hparams
 
 
-def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[str, int]) -> None:
+def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[str, int], end_of_text: int) -> None:
     """Write model.safetensors and config.json, so that transformers can read them, and so can `read`.
 
     folder       an existing folder without these files
     parameters   path -> array
     hparams      the five
+    end_of_text  the id of <|endoftext|>
 
     Raises CheckpointError if the parameters are not those of a model with these hparams; OSError where the disk
     refuses.
@@ -94,11 +95,10 @@ def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[s
     check_tensors(folder, parameters, shapes)
     tensors = {tensor_name(path): as_parameter(folder, path, parameters[path], np.float32) for path in shapes}
     safetensors.write(folder / MODEL_FILE, tensors, {"format": "pt"})          # transformers refuses a file without it
-    last = hparams["n_vocab"] - 1                                              # <|endoftext|>
     config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
               **{field: hparams[name] for name, field in FIELDS.items()}, "n_ctx": hparams["n_ctx"],
               "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "initializer_range": 0.02,
-              "bos_token_id": last, "eos_token_id": last}
+              "bos_token_id": end_of_text, "eos_token_id": end_of_text}
     write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
 
 

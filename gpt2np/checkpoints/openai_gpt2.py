@@ -27,7 +27,7 @@ from . import tf_bundle
 from .files import read_json, write_text
 from .gpt2_parameters import as_parameter, check_hparams, check_tensors, parameter_shapes
 
-BUNDLE, HPARAMS_FILE, CHECKPOINT_FILE = "model.ckpt", "hparams.json", "checkpoint"
+BUNDLE, INDEX_FILE, HPARAMS_FILE, CHECKPOINT_FILE = "model.ckpt", "model.ckpt.index", "hparams.json", "checkpoint"
 CHECKPOINT = 'model_checkpoint_path: "model.ckpt"\nall_model_checkpoint_paths: "model.ckpt"\n'
 MOST_HPARAMS_BYTES = 1 << 16
 
@@ -45,7 +45,7 @@ def read(folder: Path, dtype=np.float32) -> tuple[dict[str, np.ndarray], dict[st
     bundle = Path(folder) / BUNDLE
     tensors = tf_bundle.read(bundle)
     shapes = parameter_shapes(hparams)
-    check_tensors(Path(f"{bundle}.index"), tensors, {tensor_name(path): stored(path, shapes[path]) for path in shapes})
+    check_tensors(Path(folder, INDEX_FILE), tensors, {tensor_name(path): stored(path, shapes[path]) for path in shapes})
     parameters = {}
     for path, shape in shapes.items():
         name = tensor_name(path)

@@ -38,7 +38,7 @@ def test_reads_what_transformers_wrote():
 
 
 def test_round_trip(tmp_path):
-    huggingface_gpt2.write(tmp_path, parameters(), TINY)
+    huggingface_gpt2.write(tmp_path, parameters(), TINY, 28)
     read, hparams = huggingface_gpt2.read(tmp_path / "model.safetensors")
     same(read)
     assert hparams == TINY
@@ -125,5 +125,5 @@ def test_a_config_may_be_brief_but_not_absent(tmp_path):
 
 def test_writing_refuses_what_is_not_the_model(tmp_path):
     with pytest.raises(CheckpointError, match="1 missing"):
-        huggingface_gpt2.write(tmp_path, {p: a for p, a in parameters().items() if p != "wte"}, TINY)
+        huggingface_gpt2.write(tmp_path, {p: a for p, a in parameters().items() if p != "wte"}, TINY, 28)
     assert not list(tmp_path.iterdir())

@@ -25,3 +25,8 @@ def openai_folder(folder: Path) -> Path:
     shutil.copytree(GOLDEN / "tf" / "tiny", folder)
     (folder / "hparams.json").write_text(json.dumps(TINY))
     return folder
+
+
+# TINY has too few tokens for a tokenizer, of which 256 bytes and <|endoftext|> are the least. This has enough.
+SMALL = {"n_vocab": 259, "n_ctx": 8, "n_embd": 4, "n_head": 2, "n_layer": 2}
+MERGES = [(b"t", b"h"), (b"th", b"e")]
