@@ -45,7 +45,7 @@ def all_dtypes():
     """One tensor of every dtype that we write, and every kind of shape and name that might go wrong."""
     tensors = {f"kinds/{np.dtype(d).name}": (np.arange(-3, 12) % 100).astype(d).reshape(3, 5)
                for d in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")}
-    tensors |= {"scalar": np.float32(1.5).reshape(()),
+    tensors |= {"scalar": np.array(1.5, np.float32),
                 "none": np.zeros((0,), np.float32), "none/3": np.zeros((3, 0, 2), "i4"),
                 "a": np.ones(1, np.int8), "ab": np.full((1, 1, 1, 1), 2, np.float64), "höhe/高度": numbers((130,), 1),
                 "extremes": np.array([np.inf, -np.inf, np.nan, -0.0, 1e-45], np.float32)}
