@@ -1,6 +1,7 @@
 """Write a model in another layout:  python -m gpt2np.convert SOURCE DEST --to openai|safetensors"""
 
 import argparse
+import os
 import sys
 
 from .checkpoints.errors import CheckpointError
@@ -15,6 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--to", required=True, choices=LAYOUTS,
                         help="OpenAI's files, which TensorFlow reads; or safetensors with Hugging Face's names")
     options = parser.parse_args(arguments)
+    if os.path.lexists(options.dest):               # save() replaces a model; a slip of the hand here should not
+        print(f"gpt2np.convert: {options.dest}: it is there already", file=sys.stderr)
+        return 1
     try:
         write_model(options.dest, options.to, *read_model(options.source))
     except CheckpointError as error:
@@ -23,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"gpt2np.convert: {error.filename or options.dest}: {error.strerror or error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\ngpt2np.convert: stopped; nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -57,11 +57,16 @@ def map_file(path: Path) -> np.ndarray:
     """
     try:
         with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:                  # mmap refuses to map nothing
-                return np.empty(0, np.uint8)
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
-    except (OSError, ValueError, OverflowError) as error:
+            return map_open_file(file)
+    except OSError as error:
         raise unreadable(path, error) from None
+
+
+def map_open_file(file) -> np.ndarray:
+    """The same for a file that is open; OSError if it cannot be mapped."""
+    if os.fstat(file.fileno()).st_size == 0:                          # mmap refuses to map nothing
+        return np.empty(0, np.uint8)
+    return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
 
 
 def unreadable(path, error) -> CheckpointError:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from .arrays import count_not_finite
 from .errors import CheckpointError, shortened, some
@@ -65,7 +66,7 @@ def check_tensors(file: Path, tensors: Mapping[str, np.ndarray], shapes: Mapping
             raise CheckpointError(file, "its shape is wrong", name, shape, tensors[name].shape)
 
 
-def as_parameter(file: Path, name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def as_parameter(file: Path, name: str, array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     """A tensor as the model wants it: in `dtype`, without a copy where it has it already, and every number finite.
 
     Raises CheckpointError if its numbers are not floating, or not all finite (after the conversion: 1e300 is infinite

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import safetensors
 from .errors import CheckpointError, shortened
@@ -32,7 +33,7 @@ ARITHMETIC = {"model_type": ("gpt2",), "activation_function": ("gelu_new", "gelu
               "add_cross_attention": (False,), "tie_word_embeddings": (True,)}
 
 
-def read(path: Path, dtype=np.float32) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+def read(path: Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """The parameters of a model and its hparams, everything checked.
 
     path      a .safetensors file with config.json beside it

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from ..device import to_host
 from ..models.config import SIZES, GPT2Config
@@ -33,7 +34,7 @@ MODEL_FILES = {"checkpoint", "hparams.json", "model.ckpt.index", "model.ckpt.dat
                "model.safetensors", "config.json", *VOCABULARY, *VOCABULARY.values()}
 
 
-def load(name_or_path: str | os.PathLike, dtype=np.float32) -> tuple[GPT2, Tokenizer]:
+def load(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -> tuple[GPT2, Tokenizer]:
     """A model and its tokenizer.
 
         model, tokenizer = gpt2np.load("124M")
@@ -65,7 +66,7 @@ def save(folder: str | os.PathLike, model: GPT2, tokenizer: Tokenizer) -> None:
     write_model(folder, "openai", parameters, hparams, tokenizer)
 
 
-def read_model(name_or_path: str | os.PathLike, dtype=np.float32) -> tuple[dict, dict, Tokenizer]:
+def read_model(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -> tuple[dict, dict, Tokenizer]:
     """What `load` reads, before it becomes a model: parameters by path, hparams, tokenizer."""
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")

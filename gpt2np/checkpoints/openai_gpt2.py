@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import tf_bundle
 from .files import read_json, write_text
@@ -32,7 +33,7 @@ CHECKPOINT = 'model_checkpoint_path: "model.ckpt"\nall_model_checkpoint_paths: "
 MOST_HPARAMS_BYTES = 1 << 16
 
 
-def read(folder: Path, dtype=np.float32) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+def read(folder: Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """The parameters of a model and its hparams, everything checked.
 
     folder    the folder with hparams.json and model.ckpt.*

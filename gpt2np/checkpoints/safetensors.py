@@ -13,6 +13,7 @@ huggingface/safetensors, README.md and safetensors/src/tensor.rs.
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from .arrays import from_bytes, is_possible, widen_bfloat16
 from .errors import CheckpointError, shortened
-from .files import map_file, parse_json, sync, what_it_looks_like
+from .files import map_open_file, parse_json, sync, unreadable, what_it_looks_like
 
 LENGTH_BYTES = 8
 MOST_HEADER_BYTES = 10_000_000      # GPT-2's largest has some 60,000
@@ -36,24 +37,22 @@ STORED = DTYPES | {"BF16": np.dtype("<u2")}
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """All tensors of a file, and its metadata.
 
-    returns   name -> array, in the order of their places in the file; mapped from it where their address allows, copied
-              where not; BF16 as float32, everything else as it was stored. And the metadata, empty if there is none.
+    returns   name -> array, in the order of their places in the file; mapped from it where their address allows, read
+              or copied where not; BF16 as float32, everything else as it was stored. And the metadata, perhaps empty.
 
     Raises CheckpointError, and nothing else, for whatever is wrong with the file. The format has no checksums: a
     changed bit in a number goes unseen.
     """
     path = Path(path)
-    data = map_file(path)
-    size = int.from_bytes(data[:LENGTH_BYTES].tobytes(), "little")
-    if data.size < LENGTH_BYTES or size > min(MOST_HEADER_BYTES, data.size - LENGTH_BYTES):
-        most = max(0, min(MOST_HEADER_BYTES, data.size - LENGTH_BYTES))
-        raise CheckpointError(path, "not a safetensors file" + what_it_looks_like(data[:200].tobytes()),
-                              expected=f"a header of at most {most:,} bytes", found=f"{size:,}")
-    header = parse_json(path, data[LENGTH_BYTES:LENGTH_BYTES + size].tobytes())
+    try:
+        with open(path, "rb") as file:
+            text, data = _header_and_data(path, file)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    header = parse_json(path, text)
     metadata = header.pop(METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise CheckpointError(path, f"{METADATA} does not map strings to strings")
-    data = data[LENGTH_BYTES + size:]
     places = {name: _check_entry(path, name, entry) for name, entry in header.items()}
     tensors, end = {}, 0
     for name, (begin, after) in sorted(places.items(), key=lambda item: item[1]):
@@ -104,6 +103,29 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
             array = np.asarray(tensors[name], tensors[name].dtype.newbyteorder("<"), order="C")
             file.write(array.reshape(-1).view(np.uint8))
         sync(file)
+
+
+def _header_and_data(path, file):
+    """The header's text, and the bytes after it: mapped if they begin where numbers may begin, otherwise read.
+
+    In the released GPT-2 they begin after 14,291 bytes, so that every number lies across two words. To copy each tensor
+    out of a mapping would keep both in memory.
+    """
+    total = os.fstat(file.fileno()).st_size
+    size = int.from_bytes(file.read(LENGTH_BYTES), "little")
+    most = max(0, min(MOST_HEADER_BYTES, total - LENGTH_BYTES))
+    if total < LENGTH_BYTES or size > most:
+        file.seek(0)
+        raise CheckpointError(path, "not a safetensors file" + what_it_looks_like(file.read(200)),
+                              expected=f"a header of at most {most:,} bytes", found=f"{size:,}")
+    text = file.read(size)
+    begin = LENGTH_BYTES + size
+    if begin % LENGTH_BYTES == 0:
+        return text, map_open_file(file)[begin:]
+    data = np.empty(total - begin, np.uint8)
+    if file.readinto(data) != data.size:
+        raise CheckpointError(path, "the file became shorter while it was read")
+    return text, data
 
 
 def _check_entry(path, name, entry):
