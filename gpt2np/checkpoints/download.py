@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from http.client import responses
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -94,7 +95,7 @@ def download(name: str, mirror: str | None = None) -> Path:
     if name not in FILES:
         raise CheckpointError(repr(name), "no released model has this name", expected=f"one of {', '.join(FILES)}")
     for place in places():
-        if (place / name).exists():
+        if os.path.exists(place / name):
             return _check_existing(place / name, name)
     base = (mirror or os.environ.get("GPT2NP_MIRROR") or RELEASE).rstrip("/")
     _check_url(base, base)
@@ -136,13 +137,13 @@ def _fetch(session, base, url, path, release, advice):
     if path.exists() and path.stat().st_size == release.size:
         return
     part = path.with_name(f"{path.name}.part")
-    failures = 0
+    failures, most = 0, _size(part)
     while _size(part) != release.size:
-        before = _size(part)
         try:
             _attempt(session, base, url, part, release)
         except _Transient as error:
-            failures = 0 if _size(part) > before else failures + 1
+            failures = 0 if _size(part) > most else failures + 1
+            most = max(most, _size(part))               # what was lost and is fetched again is no progress
             if failures == MOST_FAILURES:
                 raise CheckpointError(url, f"it cannot be fetched: {error}. {advice}") from None
             wait = min(LONGEST_WAIT, 2**failures if error.wait is None else error.wait)
@@ -195,12 +196,12 @@ def _check_answer(response, url, part, have, size):
     status = response.status_code
     if status in (408, 429) or status >= 500:
         wait = re.fullmatch("[0-9]{1,4}", response.headers.get("Retry-After", ""))
-        raise _Transient(f"the server answers {status} {response.reason}", int(wait[0]) if wait else None)
+        raise _Transient(f"the server answers {_named(status)}", int(wait[0]) if wait else None)
     if status == 416 and have:
         part.unlink()
         raise _Transient("the server does not have the rest of it; beginning anew")
     if status not in (200, 206):
-        raise CheckpointError(url, f"the server answers {status} {response.reason}")
+        raise CheckpointError(url, f"the server answers {_named(status)}")
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise CheckpointError(url, "the server sends it compressed", found=repr(response.headers["Content-Encoding"]))
     if status == 200:                                               # the whole: it has changed, or no parts are given
@@ -224,14 +225,16 @@ def _get(session, base, url, headers):
         try:
             response = session.get(url, headers=headers, stream=True, allow_redirects=False,
                                    timeout=(CONNECT_SECONDS, READ_SECONDS))
+            if not response.is_redirect:
+                return response
+            response.close()
+            url = urljoin(url, response.headers["Location"])
         except requests.exceptions.SSLError as error:
-            raise CheckpointError(url, f"the connection is not secure: {error}") from None
+            raise CheckpointError(url, f"the connection is not secure ({_reason(error)})") from None
+        except ValueError as error:                     # from requests too, which looks where the redirection goes
+            raise CheckpointError(url, f"it, or where it redirects to, is no URL ({error})") from None
         except requests.exceptions.RequestException as error:
             raise _Transient(f"no connection ({_reason(error)})") from None
-        if not response.is_redirect:
-            return response
-        response.close()
-        url = urljoin(url, response.headers["Location"])
     raise CheckpointError(url, f"more than {MOST_REDIRECTS} redirections")
 
 
@@ -257,13 +260,23 @@ def _chunks(response) -> Iterator[bytes]:
 
 def _check_url(url, base):
     """Only https; plain http to this machine itself, if that is where we were told to go."""
-    secure = urlsplit(url).scheme == "https" and urlsplit(url).hostname
-    if not secure and not (_is_local(url) and _is_local(base)):
+    scheme, host = _scheme_and_host(url)
+    secure = scheme == "https" and host
+    local = all(scheme == "http" and host in LOOPBACK for scheme, host in map(_scheme_and_host, (url, base)))
+    if not secure and not local:
         raise CheckpointError(url, "only https is used", expected="https://...")
 
 
-def _is_local(url):
-    return urlsplit(url).scheme == "http" and urlsplit(url).hostname in LOOPBACK
+def _scheme_and_host(url):
+    try:
+        return urlsplit(url).scheme, urlsplit(url).hostname
+    except ValueError:                                  # brackets that are no IPv6 address
+        return None, None
+
+
+def _named(status):
+    """404 (Not Found): the number with the name that the standard gives it, not with what the server says."""
+    return f"{status} ({responses[status]})" if status in responses else str(status)
 
 
 def _reason(error):

@@ -10,7 +10,7 @@ class CheckpointError(ValueError):
     expected   what should have been there, and
     found      what was
 
-    Names that come out of a file are shown with repr, so that no control character of theirs reaches a terminal.
+    Its text has no control characters but newlines: much of it comes out of a file, and it goes to a terminal.
     """
 
     def __init__(self, file, problem: str, tensor: str | None = None, expected=None, found=None):
@@ -23,7 +23,7 @@ class CheckpointError(ValueError):
             text += f": expected {self.expected}"
         if self.found is not None:
             text += f"{': ' if self.expected is None else ', '}found {self.found}"
-        return text
+        return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 class Malformed(Exception):

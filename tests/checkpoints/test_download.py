@@ -205,6 +205,12 @@ def test_a_part_that_was_not_asked_for_is_not_taken_for_the_whole(server, tmp_pa
     arrives(server, tmp_path)
 
 
+def test_beginning_anew_has_an_end(server, tmp_path):
+    server.script = [drop_after(100_000), status(416)] * 20
+    fails(server, tmp_path, "cannot be fetched")
+    assert len(server.log) == 6
+
+
 def test_416_makes_it_begin_anew(server, tmp_path):
     server.script = [drop_after(100_000), status(416)]
     arrives(server, tmp_path)
@@ -298,10 +304,10 @@ def test_a_server_that_is_busy_is_asked_again(code, server, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("target",
-                         ["http://example.invalid/x", "ftp://127.0.0.1/x", "file:///etc/passwd", "//example.invalid/x"])
+                         ["http://example.invalid/x", "ftp://127.0.0.1/x", "file:///etc/passwd", "//example.invalid/x", "http://[x"])
 def test_redirection_away_from_https_is_refused_unasked(target, server, tmp_path):
     server.script = [status(302, Location=target)]
-    fails(server, tmp_path, "only https is used")
+    fails(server, tmp_path, "only https is used" if "[" not in target else "is no URL")
 
 
 def test_redirection_is_followed_but_not_for_ever(server, tmp_path):
@@ -315,8 +321,8 @@ def test_redirection_is_followed_but_not_for_ever(server, tmp_path):
 
 @pytest.mark.parametrize("mirror",
                          ["http://example.invalid", "example.com/gpt-2", "https:///x", "file:///x",
-                          "http://127.0.0.1.x/"])
-def test_a_mirror_must_be_https(mirror):
+                          "http://127.0.0.1.x/", "https://["])
+def test_a_mirror_must_be_https(mirror, server):
     with pytest.raises(CheckpointError, match="only https is used"):
         download("124M", mirror)
 
