@@ -1,8 +1,8 @@
 """CRC-32C, the checksum of TensorFlow's checkpoints, at the speed of memory in NumPy alone.
 
 A message is a polynomial over GF(2), its first bit the highest power, and its CRC is the remainder modulo a
-polynomial P of degree 32. The usual loop divides byte by byte: a minute of Python for the weights of GPT-2. But whole
-words can be moved at once. If P divides the sparse polynomial
+polynomial P of degree 32. The usual loop divides byte by byte: in Python some 30 MB a second, and GPT-2 has 500 to
+6,200. But whole words can be moved at once. If P divides the sparse polynomial
 
     x^n + x^b + x^a + 1          (squared six times: x^64n + x^64b + x^64a + 1, so it speaks of 64-bit words too)
 

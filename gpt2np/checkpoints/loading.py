@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,11 @@ def load(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -> tupl
         model, tokenizer = gpt2np.load("124M")
 
     name_or_path   demo, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's layout, or of a
-                   .safetensors file with config.json beside it
+                   .safetensors file with config.json beside it (a folder here that is called 124M: ./124M)
     dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
                    use; training changes only this process's copy), or float64
 
-    Raises CheckpointError, and nothing else, for a model that is not there or not as it must be.
+    Raises CheckpointError for a model that is not there or not as it must be, and ValueError for another dtype.
     """
     parameters, hparams, tokenizer = read_model(name_or_path, dtype)
     model = GPT2(GPT2Config(**hparams), dtype=dtype)
@@ -61,9 +62,8 @@ def save(folder: str | os.PathLike, model: GPT2, tokenizer: Tokenizer) -> None:
     Raises CheckpointError if the folder holds anything but a model, if model and tokenizer do not belong together, or
     if a parameter is not finite; OSError where the disk refuses. See write_model for what a crash can leave behind.
     """
-    hparams = {name: getattr(model.config, name) for name in ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")}
     parameters = {path: to_host(parameter.value) for path, parameter in model.named_parameters()}
-    write_model(folder, "openai", parameters, hparams, tokenizer)
+    write_model(folder, "openai", parameters, asdict(model.config), tokenizer)
 
 
 def read_model(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -> tuple[dict, dict, Tokenizer]:
@@ -76,7 +76,7 @@ def read_model(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -
         return *openai_gpt2.read(path, dtype), tokenizer
     if os.path.exists(path / huggingface_gpt2.MODEL_FILE):
         path = path / huggingface_gpt2.MODEL_FILE
-    if path.is_file() and path.suffix == ".safetensors":
+    if os.path.isfile(path) and path.suffix == ".safetensors":
         hparams = huggingface_gpt2.read_config(path.parent / huggingface_gpt2.CONFIG_FILE)
         tokenizer = read_tokenizer(path.parent, hparams["n_vocab"])
         return *huggingface_gpt2.read(path, dtype), tokenizer
@@ -115,8 +115,7 @@ def read_tokenizer(folder: Path, n_vocab: int) -> Tokenizer:
 
 
 def write_model(folder: str | os.PathLike, layout: str, parameters: Mapping[str, np.ndarray],
-                hparams: Mapping[str, int],
-                tokenizer: Tokenizer) -> None:
+                hparams: Mapping[str, int], tokenizer: Tokenizer) -> None:
     """Write a model into a folder, whole or not at all.
 
     folder       is made; a model that is there already is replaced
@@ -187,7 +186,7 @@ def places() -> list[Path]:
 
 def _not_a_model(path):
     """The error for a path at which something lies, but no model that can be read."""
-    if path.is_file():
+    if os.path.isfile(path):
         return CheckpointError(path, "not a .safetensors file" + what_it_looks_like(map_file(path)[:200].tobytes()))
     pickles = [name for name in ("pytorch_model.bin", "model.pt", "model.pth") if os.path.exists(path / name)]
     hint = f"; {pickles[0]} is a pickle, which can run any code: ask for model.safetensors" if pickles else ""

@@ -147,5 +147,5 @@ def _check_entry(path, name, entry):
 
 
 def _are_whole(numbers):
-    return isinstance(numbers,
-                      list) and all(type(n) is int and n >= 0 for n in numbers)      # type: not True, which is 1
+    """Whether this is a list of whole numbers; True is one to isinstance, and not to the format."""
+    return isinstance(numbers, list) and all(type(n) is int and n >= 0 for n in numbers)

@@ -33,6 +33,7 @@ def main():
     print(model.load_state_dict(state, strict=False))
     shutil.rmtree(GOLDEN / "huggingface", ignore_errors=True)
     model.save_pretrained(GOLDEN / "huggingface")
+    (GOLDEN / "huggingface" / "generation_config.json").unlink()
     with torch.no_grad():
         np.save(GOLDEN / "huggingface" / "logits.npy", model(torch.tensor(IDS)).logits.numpy())
     print(transformers.__version__, safetensors.__version__, torch.__version__)
