@@ -145,6 +145,7 @@ BAD_ENTRIES = {
     "rank 1000": ([entry("w", W, shape=(1,) * 1000, size=4)], DATA, ["tensor 'w'", "impossible"]),
     "dtype 0": ([entry("w", W, dtype=0)], DATA, ["tensor 'w'", "dtype is not supported"]),
     "dtype 99": ([entry("w", W, dtype=99)], DATA, ["tensor 'w'", "dtype is not supported", "99"]),
+    "no dtype": ([(b"w", b"\x12\x00\x28\x04")], DATA[:4], ["tensor 'w'", "dtype is not supported", "0"]),
     "string": ([entry("w", W, dtype=7)], DATA, ["tensor 'w'", "dtype is not supported"]),
     "unknown rank": ([(b"w", b"\x08\x01\x12\x02\x18\x01\x28\x18")], DATA, ["tensor 'w'", "no known rank"]),
     "slices": ([entry("w", W, more=b"\x3a\x00")], DATA, ["tensor 'w'", "slices"]),
@@ -253,6 +254,12 @@ def test_a_bad_table_is_refused(content, problem, tmp_path):
     (tmp_path / "x.index").write_bytes(content)
     (tmp_path / "x.data-00000-of-00001").write_bytes(DATA)
     refused(tmp_path / "x", "x.index", problem)
+
+
+def test_a_block_that_ends_a_little_too_late_is_refused(tmp_path):
+    for extra in range(1, 100):
+        (tmp_path / "x.index").write_bytes(table(shift=(0, extra)))
+        refused(tmp_path / "x", "beyond the end")
 
 
 def test_every_truncation_and_every_flipped_byte_is_refused(tmp_path):

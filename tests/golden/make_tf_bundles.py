@@ -53,9 +53,16 @@ def all_dtypes():
 
 
 def many():
-    """Enough names to fill several blocks of an index, and a tensor long enough for every stage of our checksum."""
-    tensors = {f"layer_{i % 97:03d}/a_rather_long_scope_name/unit_{i}/w": np.float32([i]) for i in range(9000)}
-    return tensors | {"large": numbers((150_000,), 2)}
+    """Enough names to fill several blocks of an index, and a tensor long enough for every stage of our checksum.
+
+    Where one block ends and the next begins, the names of layers differ by one in some letter, and then the
+    index has the whole name; scattered ones differ by two, and then it has a shorter one.
+    """
+    near = {f"layer_{i % 97:03d}/a_rather_long_scope_name/unit_{i}/w": np.float32([i]) for i in range(9000)}
+    letters = str.maketrans("01234", "acegi")
+    far = {f"scattered/{np.base_repr(i, 5):>06}/and/a/long/name".translate(letters): np.float32([i])
+           for i in range(9000)}
+    return near | far | {"large": numbers((150_000,), 2)}
 
 
 def main():
