@@ -1,5 +1,6 @@
 """gpt2np.load and gpt2np.save: names and paths, vocabularies, and folders that are never there by half."""
 
+import errno
 import json
 import os
 import shutil
@@ -211,6 +212,18 @@ def test_saving_refuses_a_tokenizer_of_another_model_and_weights_that_are_not_fi
         gpt2np.save(folder, model, tokenizer)
     gpt2np.load(folder)
     assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+
+
+def test_a_full_disk_leaves_the_old_model(folder, model, tokenizer, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for place, name in ((openai_gpt2, "write_text"), (loading, "sync_folder"), (loading, "sync_file")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, full)
+            with pytest.raises(OSError, match="No space left"):
+                gpt2np.save(folder, model, tokenizer)
+        assert_same(gpt2np.load(folder)[0], model)
+        assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
 
 
 CRASH = """
