@@ -36,13 +36,14 @@ class Server(http.server.ThreadingHTTPServer):
 
     script    functions to answer the next requests for the big file with, in order; each is given the handler
     log       the Range header of every request for the big file
+    asked     the names of all files asked for
     """
 
     daemon_threads = True
 
     def __init__(self, files):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.script, self.log, self.lock = files, [], [], threading.Lock()
+        self.files, self.script, self.log, self.asked, self.lock = files, [], [], [], threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/models"
 
 
@@ -56,6 +57,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         name = self.path.rpartition("/")[2]
         with self.server.lock:
             answer = normal
+            self.server.asked.append(name)
             if name == BIG:
                 self.server.log.append(self.headers["Range"])
                 if self.server.script:
@@ -282,11 +284,18 @@ def test_a_model_of_another_size_is_refused(server, tmp_path, monkeypatch):
 def test_404_is_final(server, tmp_path):
     del (files := dict(server.files))[BIG]
     server.files = files
-    fails(server, tmp_path, f"{server.url}/124M/{BIG}: the server answers 404")
+    fails(server, tmp_path, f"{server.url}/124M/{BIG}: the server answers 404 (Not Found)")
     assert len(server.log) == 1
 
 
-@pytest.mark.parametrize("code", [401, 403, 410, 204, 304])
+def test_what_has_arrived_is_not_asked_for_again(server, tmp_path):
+    server.script = [status(404)]
+    fails(server, tmp_path, "404")
+    arrives(server, tmp_path)
+    assert sorted(server.asked) == sorted([*server.files, BIG])
+
+
+@pytest.mark.parametrize("code", [401, 403, 410, 204, 304, 299])
 def test_other_answers_are_final(code, server, tmp_path):
     server.script = [lambda handler: handler.answer(code)]
     fails(server, tmp_path, f"the server answers {code}")
