@@ -178,7 +178,7 @@ def places() -> list[Path]:
     """The folders in which models go by their names, the first one first; downloads go there."""
     given = os.environ.get("GPT2NP_WEIGHTS")
     clone = Path(__file__).parents[2]
-    cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
     return [*([Path(given)] if given else []),
             *([clone / "weights"] if os.path.exists(clone / "pyproject.toml") else []),
             Path(cache) / "gpt2np"]
