@@ -6,7 +6,7 @@ VENV   ?= .venv
 RUN     = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help gradcheck test lint mutants bench clean
+.PHONY: help gradcheck test lint mutants bench fuzz test-peers clean
 
 help:           ## print this list
 	@echo "gpt2np: GPT-2 in NumPy alone, with proof that its gradients are right."
@@ -28,6 +28,12 @@ mutants: $(VENV)/installed-test    ## plant mistakes in the layers, and see that
 bench: $(VENV)/installed-test      ## time every layer (beside PyTorch, where it is installed)
 	@$(RUN) benchmarks/layers.py
 
+fuzz: $(VENV)/installed-test       ## damage checkpoints at random without end, and see that each is refused or whole
+	@$(RUN) -m tests.checkpoints.fuzz
+
+test-peers: $(VENV)/installed-peers   ## test our checkpoints with TensorFlow, safetensors and transformers (large)
+	@GPT2NP_PEERS=1 TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -q tests/checkpoints/test_peers.py
+
 clean:          ## remove .venv and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -42,6 +48,11 @@ $(VENV)/installed-test: setup.cfg pyproject.toml | $(RUN)
 	@echo "Installing gpt2np and what its tests need into $(VENV) (this happens once) ..."
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/installed-run
+
+$(VENV)/installed-peers: setup.cfg pyproject.toml | $(RUN)
+	@echo "Installing TensorFlow, PyTorch, safetensors and transformers into $(VENV) (this happens once, some gigabytes) ..."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,peers]'
+	@touch $@ $(VENV)/installed-test $(VENV)/installed-run
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \

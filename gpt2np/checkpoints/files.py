@@ -1,0 +1,132 @@
+"""Bytes from files: small ones whole, large ones mapped."""
+
+import json
+import mmap
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .errors import CheckpointError
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """The bytes of a file that has no reason to be larger than `most` bytes.
+
+    Raises CheckpointError if it is missing, unreadable or larger.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if len(data) > most:
+        raise CheckpointError(path, "the file is too large for what it should be", expected=f"at most {most:,} bytes")
+    return data
+
+
+def read_json(path: Path, most: int) -> dict:
+    """The JSON object in a small file: see parse_json and read_small, which say what is refused."""
+    return parse_json(path, read_small(path, most))
+
+
+def parse_json(path: Path, data: bytes) -> dict:
+    """The JSON object in `data`, which came from the file `path`.
+
+    Raises CheckpointError if it is anything else: not UTF-8, not JSON, not an object, a key twice in one object (a
+    reader that keeps the first and one that keeps the last would disagree), NaN or Infinity (which JSON does not
+    have), or nested too deep to be read.
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError, MemoryError) as error:      # UnicodeDecodeError and JSONDecodeError among them
+        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise CheckpointError(path, f"not valid JSON ({reason})" + what_it_looks_like(data)) from None
+    if not isinstance(value, dict):
+        raise CheckpointError(path, "not a JSON object", found=type(value).__name__)
+    return value
+
+
+def map_file(path: Path) -> np.ndarray:
+    """The bytes of a file as an array that is read from the disk as it is used, not before.
+
+    returns   uint8, one-dimensional; writable, but what is written stays in this process and never reaches the file
+
+    Raises CheckpointError if the file is missing or unreadable. The file must not shrink while the array is in use (the
+    operating system answers with SIGBUS): this package never writes to a file in place.
+    """
+    try:
+        with open(path, "rb") as file:
+            return map_open_file(file)
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def map_open_file(file) -> np.ndarray:
+    """The same for a file that is open; OSError if it cannot be mapped."""
+    if os.fstat(file.fileno()).st_size == 0:                          # mmap refuses to map nothing
+        return np.empty(0, np.uint8)
+    return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
+
+
+def unreadable(path, error) -> CheckpointError:
+    """The error for a file that the operating system would not give."""
+    if isinstance(error, FileNotFoundError):
+        return CheckpointError(path, "there is no such file")
+    return CheckpointError(path, f"cannot be read ({getattr(error, 'strerror', None) or error})")
+
+
+def what_it_looks_like(start: bytes) -> str:
+    """A clause that names a familiar kind of file by its first bytes, or the empty string."""
+    text = start[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "; it looks like an HTML page, such as a server sends instead of a file"
+    if text.startswith((b"<?xml", b"<error")):
+        return "; it looks like an XML error page, such as a storage server sends instead of a file"
+    if text.startswith(b"version https://git-lfs"):
+        return "; it is a pointer of Git LFS, not the file itself"
+    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        return "; it looks like a pickle (PyTorch's .bin, .pt and .ckpt), which can run any code: ask for .safetensors"
+    return ""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a new file, and have it on the disk."""
+    with open(path, "x", encoding="utf-8", newline="") as file:
+        file.write(text)
+        sync(file)
+
+
+def sync(file) -> None:
+    """Have what was written to an open file on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_file(path: Path) -> None:
+    """The same for a file that has been closed."""
+    with open(path, "r+b") as file:
+        sync(file)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder as lasting as the files' contents (Windows has no such call, and needs none)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _without_duplicates(pairs):
+    names = dict(pairs)
+    if len(names) != len(pairs):
+        seen = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
+        raise ValueError(f"the key {twice!r} comes twice")
+    return names
+
+
+def _refuse_constant(name):
+    raise ValueError(f"{name} is not JSON")

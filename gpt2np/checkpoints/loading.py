@@ -1,0 +1,209 @@
+"""From a name or a path to a model and its tokenizer, and back into a folder.
+
+A name is one of demo, 124M, 355M, 774M, 1558M, and stands for the folder of that name in the first of these places that
+has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository; gpt2np/ in the user's cache folder.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from ..device import to_host
+from ..models.config import SIZES, GPT2Config
+from ..models.gpt2 import GPT2
+from ..text.bpe import Tokenizer
+from ..text.vocabulary import TokenizerError
+from . import huggingface_gpt2, openai_gpt2
+from .errors import CheckpointError
+from .files import map_file, read_small, sync_file, sync_folder, what_it_looks_like
+
+NAMES = ("demo", *SIZES)
+LAYOUTS = ("openai", "safetensors")
+GPT2_VOCABULARY = 50257
+MOST_VOCABULARY_BYTES = 1 << 24
+
+# The two files of the vocabulary go by other names in Hugging Face's layout, and have the same content.
+VOCABULARY = {"encoder.json": "vocab.json", "vocab.bpe": "merges.txt"}
+
+MODEL_FILES = {"checkpoint", "hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001", "model.ckpt.meta",
+               "model.safetensors", "config.json", *VOCABULARY, *VOCABULARY.values()}
+
+
+def load(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -> tuple[GPT2, Tokenizer]:
+    """A model and its tokenizer.
+
+        model, tokenizer = gpt2np.load("124M")
+
+    name_or_path   demo, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's layout, or of a
+                   .safetensors file with config.json beside it (a folder here that is called 124M: ./124M)
+    dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
+                   use; training changes only this process's copy), or float64
+
+    Raises CheckpointError for a model that is not there or not as it must be, and ValueError for another dtype.
+    """
+    parameters, hparams, tokenizer = read_model(name_or_path, dtype)
+    model = GPT2(GPT2Config(**hparams), dtype=dtype)
+    for path, parameter in model.named_parameters():
+        parameter.value = parameters.pop(path)
+    return model, tokenizer
+
+
+def save(folder: str | os.PathLike, model: GPT2, tokenizer: Tokenizer) -> None:
+    """Save a model and its tokenizer in OpenAI's layout, as float32, so that `load` and TensorFlow can read them.
+
+    folder      is made; a model that is there already is replaced, and stays whole until the new one is
+
+    Raises CheckpointError if the folder holds anything but a model, if model and tokenizer do not belong together, or
+    if a parameter is not finite; OSError where the disk refuses. See write_model for what a crash can leave behind.
+    """
+    parameters = {path: to_host(parameter.value) for path, parameter in model.named_parameters()}
+    write_model(folder, "openai", parameters, asdict(model.config), tokenizer)
+
+
+def read_model(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -> tuple[dict, dict, Tokenizer]:
+    """What `load` reads, before it becomes a model: parameters by path, hparams, tokenizer."""
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
+    path = find(name_or_path)
+    if os.path.exists(path / openai_gpt2.INDEX_FILE):
+        tokenizer = read_tokenizer(path, openai_gpt2.read_hparams(path)["n_vocab"])
+        return *openai_gpt2.read(path, dtype), tokenizer
+    if os.path.exists(path / huggingface_gpt2.MODEL_FILE):
+        path = path / huggingface_gpt2.MODEL_FILE
+    if os.path.isfile(path) and path.suffix == ".safetensors":
+        hparams = huggingface_gpt2.read_config(path.parent / huggingface_gpt2.CONFIG_FILE)
+        tokenizer = read_tokenizer(path.parent, hparams["n_vocab"])
+        return *huggingface_gpt2.read(path, dtype), tokenizer
+    raise _not_a_model(path)
+
+
+def read_tokenizer(folder: Path, n_vocab: int) -> Tokenizer:
+    """The tokenizer whose files lie in a folder, under OpenAI's or Hugging Face's names.
+
+    n_vocab   how many tokens the model knows
+
+    Where there are no such files at all, a model with 50,257 tokens has GPT-2's own vocabulary, which comes with this
+    package. Raises CheckpointError for anything else that is missing, for damaged files, and for another number of
+    tokens.
+    """
+    try:
+        if any(os.path.exists(folder / name) for name in VOCABULARY):
+            tokenizer = Tokenizer.load(folder)
+        elif any(os.path.exists(folder / name) for name in VOCABULARY.values()):
+            with tempfile.TemporaryDirectory() as scratch:
+                for name, theirs in VOCABULARY.items():
+                    if os.path.exists(folder / theirs):
+                        Path(scratch, name).write_bytes(read_small(folder / theirs, MOST_VOCABULARY_BYTES))
+                tokenizer = Tokenizer.load(scratch)
+        elif n_vocab == GPT2_VOCABULARY and not os.path.exists(folder / "tokenizer.json"):
+            tokenizer = Tokenizer.gpt2()
+        else:
+            raise CheckpointError(folder,
+                                  "it lacks its vocabulary: encoder.json and vocab.bpe, or vocab.json and merges.txt")
+    except (TokenizerError, OSError) as error:
+        raise CheckpointError(folder, f"its vocabulary cannot be read: {error}") from None
+    if tokenizer.n_vocab != n_vocab:
+        raise CheckpointError(folder, "its vocabulary is not the model's", expected=f"{n_vocab:,} tokens",
+                              found=f"{tokenizer.n_vocab:,}")
+    return tokenizer
+
+
+def write_model(folder: str | os.PathLike, layout: str, parameters: Mapping[str, np.ndarray],
+                hparams: Mapping[str, int], tokenizer: Tokenizer) -> None:
+    """Write a model into a folder, whole or not at all.
+
+    folder       is made; a model that is there already is replaced
+    layout       "openai" or "safetensors"
+
+    Everything is written into a folder .NAME.PID.new beside it, is on the disk, and only then gets its name. A model
+    that is there moves to .NAME.old in the moment before and is removed in the moment after: whatever happens, one
+    whole model is in NAME or in .NAME.old. Raises what `save` raises.
+    """
+    folder = Path(os.path.realpath(folder))
+    _refuse_what_is_no_model(folder)
+    old, new = _old(folder), folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    if tokenizer.n_vocab != hparams["n_vocab"]:
+        raise CheckpointError(folder, "the tokenizer is not the model's", expected=f"{hparams['n_vocab']:,} tokens",
+                              found=f"{tokenizer.n_vocab:,}")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        tokenizer.save(new)
+        if layout == "safetensors":
+            for name, theirs in VOCABULARY.items():
+                (new / name).rename(new / theirs)
+            huggingface_gpt2.write(new, parameters, hparams, tokenizer.end_of_text)
+        else:
+            openai_gpt2.write(new, parameters, hparams)
+        for path in new.iterdir():
+            sync_file(path)
+        sync_folder(new)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)      # if both are there, `folder` is the newer one, and whole
+            folder.rename(old)
+        new.rename(folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find(name_or_path: str | os.PathLike) -> Path:
+    """The folder or file that a name or path stands for; CheckpointError if there is none."""
+    if str(name_or_path) in NAMES:
+        for place in places():
+            if os.path.isdir(place / name_or_path):
+                return place / name_or_path
+        hint = "" if name_or_path == "demo" else f"; to fetch it: python -m gpt2np.download {name_or_path}"
+        raise CheckpointError(name_or_path, f"this model is in none of {', '.join(map(str, places()))}{hint}")
+    path = Path(name_or_path)
+    if not os.path.exists(path):                        # False, where path.exists() may raise: a name too long, ...
+        left = path.name and os.path.exists(_old(path))
+        hint = f"; a crash while it was being replaced has left it as {_old(path)}: rename that" if left else ""
+        raise CheckpointError(repr(str(path)),
+                              f"neither a model's name ({', '.join(NAMES)}) nor the path of one" + hint)
+    return path
+
+
+def places() -> list[Path]:
+    """The folders in which models go by their names, the first one first; downloads go there."""
+    given = os.environ.get("GPT2NP_WEIGHTS")
+    clone = Path(__file__).parents[2]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
+    return [*([Path(given)] if given else []),
+            *([clone / "weights"] if os.path.exists(clone / "pyproject.toml") else []),
+            Path(cache) / "gpt2np"]
+
+
+def _not_a_model(path):
+    """The error for a path at which something lies, but no model that can be read."""
+    if os.path.isfile(path):
+        return CheckpointError(path, "not a .safetensors file" + what_it_looks_like(map_file(path)[:200].tobytes()))
+    pickles = [name for name in ("pytorch_model.bin", "model.pt", "model.pth") if os.path.exists(path / name)]
+    hint = f"; {pickles[0]} is a pickle, which can run any code: ask for model.safetensors" if pickles else ""
+    return CheckpointError(path, f"it holds neither {openai_gpt2.INDEX_FILE} nor {huggingface_gpt2.MODEL_FILE}{hint}")
+
+
+def _old(folder):
+    """The name of a model in the moment in which another one replaces it."""
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _refuse_what_is_no_model(folder):
+    """Saving replaces a folder: it must be one that holds a model's files and nothing that someone would miss."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise CheckpointError(folder, "a file, where the folder of a model should go")
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in MODEL_FILES or not path.is_file()):
+        raise CheckpointError(folder, "it holds something that is not part of a model, and is left as it is",
+                              found=repr(others[0]))

@@ -1,0 +1,307 @@
+"""gpt2np.load and gpt2np.save: names and paths, vocabularies, and folders that are never there by half."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gpt2np
+from gpt2np import convert
+from gpt2np.checkpoints import huggingface_gpt2, loading, openai_gpt2
+from gpt2np.checkpoints.errors import CheckpointError
+from gpt2np.models.config import GPT2Config
+from gpt2np.models.gpt2 import GPT2
+from gpt2np.text.bpe import Tokenizer
+from tests.checkpoints.tiny import MERGES, SMALL
+from tests.golden.make_huggingface import IDS
+from tests.golden.make_tf_bundles import GOLDEN, TINY
+
+TEXT = "the thé \n"
+
+
+@pytest.fixture
+def tokenizer():
+    return Tokenizer(MERGES)
+
+
+@pytest.fixture
+def model():
+    return GPT2(GPT2Config(**SMALL), np.random.default_rng(0))
+
+
+@pytest.fixture
+def folder(tmp_path, model, tokenizer):
+    gpt2np.save(tmp_path / "model", model, tokenizer)
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Only these folders for models that go by name."""
+    monkeypatch.setattr(loading, "places", lambda: [tmp_path / "first", tmp_path / "second"])
+    return loading.places()
+
+
+def assert_same(loaded, model):
+    ours = dict(model.named_parameters())
+    for path, parameter in loaded.named_parameters():
+        np.testing.assert_array_equal(parameter.value, ours[path].value)
+        assert parameter.value.dtype == ours[path].value.dtype
+    assert loaded.config == model.config
+
+
+def refused(path, *patterns):
+    with pytest.raises(CheckpointError) as caught:
+        gpt2np.load(path)
+    for pattern in patterns:
+        assert pattern in str(caught.value), str(caught.value)
+
+
+def test_a_saved_model_is_loaded_as_it_was(folder, model, tokenizer):
+    loaded, words = gpt2np.load(folder)
+    assert_same(loaded, model)
+    assert words.encode(TEXT) == tokenizer.encode(TEXT)
+    assert words.n_vocab == loaded.config.n_vocab
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "checkpoint", "encoder.json", "hparams.json", "model.ckpt.data-00000-of-00001", "model.ckpt.index", "vocab.bpe"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+
+
+def test_a_loaded_model_computes_and_can_be_trained_without_touching_the_file(folder, model):
+    before = (folder / "model.ckpt.data-00000-of-00001").read_bytes()
+    loaded, _ = gpt2np.load(folder)
+    tokens = np.array([[1, 2, 3]])
+    np.testing.assert_array_equal(loaded.forward(tokens)[0], model.forward(tokens)[0])
+    for _, parameter in loaded.named_parameters():
+        parameter.value -= 1
+    assert (folder / "model.ckpt.data-00000-of-00001").read_bytes() == before
+
+
+def test_loading_copies_no_weights(folder):
+    loaded, _ = gpt2np.load(folder)
+    assert not any(parameter.value.flags.owndata for _, parameter in loaded.named_parameters())
+
+
+def test_float64_can_be_asked_for_and_nothing_else(folder):
+    loaded, _ = gpt2np.load(folder, dtype=np.float64)
+    assert all(parameter.value.dtype == np.float64 for _, parameter in loaded.named_parameters())
+    with pytest.raises(ValueError, match="expected float32 or float64, got float16"):
+        gpt2np.load(folder, dtype=np.float16)
+
+
+def test_logits_equal_those_of_transformers():
+    """tests/golden/huggingface holds a model that transformers saved, and the logits that it computed."""
+    parameters, hparams = huggingface_gpt2.read(GOLDEN / "huggingface" / "model.safetensors", np.float64)
+    model = GPT2(GPT2Config(**hparams), dtype=np.float64)
+    for path, parameter in model.named_parameters():
+        parameter.value = parameters[path]
+    logits, _ = model.forward(np.array(IDS))
+    np.testing.assert_allclose(logits, np.load(GOLDEN / "huggingface" / "logits.npy"), atol=2e-5)
+
+
+# ---- names and paths
+
+def test_names_are_looked_for_in_every_place_in_order(folder, places):
+    shutil.copytree(folder, places[1] / "demo")
+    assert loading.find("demo") == places[1] / "demo"
+    shutil.copytree(folder, places[0] / "demo")
+    assert loading.find("demo") == places[0] / "demo"
+    gpt2np.load("demo")
+
+
+def test_the_places(monkeypatch, tmp_path):
+    monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    clone = Path(gpt2np.__file__).parents[1] / "weights"
+    assert loading.places() == [tmp_path, clone, tmp_path / "cache" / "gpt2np"]
+    monkeypatch.delenv("GPT2NP_WEIGHTS")
+    assert loading.places() == [clone, tmp_path / "cache" / "gpt2np"]
+
+
+def test_what_is_not_there(places, tmp_path):
+    refused("124M", "in none of", str(places[0]), "python -m gpt2np.download 124M")
+    refused("117M", "neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one")
+    refused(tmp_path / "absent", "neither")
+    refused("\0", "neither")
+    refused("x" * 5000, "neither")
+    refused(tmp_path, "neither model.ckpt.index nor model.safetensors")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
+    refused(tmp_path, "pytorch_model.bin is a pickle")
+    refused(tmp_path / "pytorch_model.bin", "looks like a pickle")
+    (tmp_path / "x.pt").write_bytes(b"\x80\x02")
+    refused(tmp_path / "x.pt", "looks like a pickle")
+
+
+def test_a_safetensors_file_and_its_folder(folder, tmp_path, model):
+    assert convert.main([str(folder), str(tmp_path / "hf"), "--to", "safetensors"]) == 0
+    assert sorted(path.name for path in (tmp_path / "hf").iterdir()) == [
+        "config.json", "merges.txt", "model.safetensors", "vocab.json"]
+    for path in (tmp_path / "hf", tmp_path / "hf" / "model.safetensors"):
+        loaded, words = gpt2np.load(path)
+        assert_same(loaded, model)
+        assert words.decode(words.encode(TEXT)) == TEXT
+    assert json.loads((tmp_path / "hf" / "config.json").read_text())["eos_token_id"] == words.end_of_text
+
+
+# ---- vocabularies
+
+def test_a_vocabulary_must_be_there_and_be_the_models(folder):
+    (folder / "vocab.bpe").rename(folder / "x")
+    refused(folder, str(folder), "vocab.bpe cannot be read")
+    (folder / "encoder.json").rename(folder / "y")
+    refused(folder, str(folder), "lacks its vocabulary")
+    Tokenizer(MERGES[:1]).save(folder)
+    refused(folder, str(folder), "expected 259 tokens, found 258")
+
+
+def test_half_a_vocabulary_under_other_names(folder, tmp_path):
+    convert.main([str(folder), str(tmp_path / "hf"), "--to", "safetensors"])
+    (tmp_path / "hf" / "merges.txt").unlink()
+    refused(tmp_path / "hf", "vocabulary cannot be read")
+    (tmp_path / "hf" / "vocab.json").unlink()
+    refused(tmp_path / "hf", "lacks its vocabulary")
+
+
+def test_gpt2s_own_vocabulary_serves_where_there_is_none(tmp_path):
+    assert loading.read_tokenizer(tmp_path, 50257).n_vocab == 50257
+    (tmp_path / "tokenizer.json").write_text("{}")      # it has one, in a format that is not read
+    with pytest.raises(CheckpointError, match="lacks its vocabulary"):
+        loading.read_tokenizer(tmp_path, 50257)
+
+
+# ---- saving
+
+def test_saving_replaces_a_model(folder, model, tokenizer):
+    old, _ = gpt2np.load(folder)
+    model.wte.value += 1
+    gpt2np.save(folder, model, tokenizer)
+    assert_same(gpt2np.load(folder)[0], model)
+    np.testing.assert_array_equal(old.wte.value + 1, model.wte.value)      # the model that is loaded does not change
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+
+
+def test_saving_over_the_model_that_is_loaded(folder):
+    model, tokenizer = gpt2np.load(folder)
+    gpt2np.save(folder, model, tokenizer)
+    assert_same(gpt2np.load(folder)[0], model)
+
+
+def test_saving_leaves_other_things_alone(folder, model, tokenizer, tmp_path):
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"not part of a model, and is left as it is: found .notes\.txt"):
+        gpt2np.save(folder, model, tokenizer)
+    assert (folder / "notes.txt").read_text() == "mine"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="a file, where the folder"):
+        gpt2np.save(tmp_path / "file", model, tokenizer)
+    with pytest.raises(CheckpointError, match="left as it is"):
+        gpt2np.save("/", model, tokenizer)
+
+
+def test_saving_refuses_a_tokenizer_of_another_model_and_weights_that_are_not_finite(folder, model, tokenizer):
+    with pytest.raises(CheckpointError, match="expected 259 tokens, found 258"):
+        gpt2np.save(folder, model, Tokenizer(MERGES[:1]))
+    model.wte.value[0, 0] = np.nan
+    with pytest.raises(CheckpointError, match=r"'wte': 1 of its 1,036 numbers are not finite"):
+        gpt2np.save(folder, model, tokenizer)
+    gpt2np.load(folder)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+
+
+def test_a_full_disk_leaves_the_old_model(folder, model, tokenizer, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for place, name in ((openai_gpt2, "write_text"), (loading, "sync_folder"), (loading, "sync_file")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, full)
+            with pytest.raises(OSError, match="No space left"):
+                gpt2np.save(folder, model, tokenizer)
+        assert_same(gpt2np.load(folder)[0], model)
+        assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+
+
+CRASH = """
+import os, sys
+import gpt2np
+from gpt2np.checkpoints import files
+model, tokenizer = gpt2np.load(sys.argv[1])
+model.wte.value += 1
+count = 0
+def dies(name):
+    real = getattr(os, name)
+    def call(*arguments, **named):
+        global count
+        count += 1
+        if count == int(sys.argv[2]):
+            os._exit(9)
+        return real(*arguments, **named)
+    setattr(os, name, call)
+for name in ("fsync", "rename", "mkdir", "unlink", "rmdir"):
+    dies(name)
+gpt2np.save(sys.argv[1], model, tokenizer)
+os._exit(0)
+"""
+
+
+def test_a_crash_at_any_step_of_saving_leaves_a_whole_model(folder, model):
+    """The process ends at its 1st, 2nd, 3rd ... change to the disk: old or new, always whole; saving works again."""
+    values = {model.wte.value.tobytes(), (model.wte.value + 1).tobytes()}
+    for step in range(1, 60):
+        status = subprocess.run([sys.executable, "-c", CRASH, str(folder), str(step)], timeout=60,
+                                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}).returncode
+        there = folder if folder.exists() else folder.with_name(".model.old")
+        loaded, tokenizer = gpt2np.load(there)
+        assert loaded.wte.value.tobytes() in values
+        if not folder.exists():
+            refused(folder, "rename that")
+            there.rename(folder)
+        if status == 0:
+            break
+        assert status == 9
+        shutil.rmtree(folder.with_name(".model.old"), ignore_errors=True)
+        gpt2np.save(folder, model, tokenizer)
+    assert step > 15
+
+
+# ---- the commands
+
+def run(*arguments, **environment):
+    return subprocess.run([sys.executable, "-m", *map(str, arguments)], capture_output=True, text=True, timeout=60,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "LC_ALL": "C"} | environment)
+
+
+def test_convert_there_and_back(folder, tmp_path):
+    assert run("gpt2np.convert", folder, tmp_path / "hf", "--to", "safetensors").returncode == 0
+    assert run("gpt2np.convert", tmp_path / "hf", tmp_path / "back", "--to", "openai").returncode == 0
+    for path in folder.iterdir():
+        assert (tmp_path / "back" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_convert_says_what_is_wrong_in_one_line(folder, tmp_path):
+    for arguments, status in (((folder, tmp_path / "x"), 2), ((folder, tmp_path / "x", "--to", "gguf"), 2),
+                              ((tmp_path / "absent", tmp_path / "x", "--to", "openai"), 1),
+                              ((folder, tmp_path, "--to", "openai"), 1), ((folder, "/proc/x/y", "--to", "openai"), 1)):
+        done = run("gpt2np.convert", *arguments)
+        assert done.returncode == status and "Traceback" not in done.stderr and not done.stdout, done
+        assert status == 2 or len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_importing_gpt2np_imports_nothing_else():
+    code = "import sys, gpt2np; print([m for m in sys.modules if m.startswith(('gpt2np.', 'numpy', 'requests'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.stdout == "[]\n", done
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        gpt2np.nothing  # noqa: B018
+
+
+def test_the_tiny_models_have_no_tokenizer():
+    """A model of 29 tokens cannot have one: 256 bytes are the least. It is refused at the vocabulary, not later."""
+    assert openai_gpt2.parameter_shapes(TINY)["wte"] == (29, 6)
+    refused(GOLDEN / "huggingface", "lacks its vocabulary")

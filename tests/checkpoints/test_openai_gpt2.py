@@ -1,0 +1,171 @@
+"""OpenAI's folder: names, shapes and hparams, each exactly as it must be."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from gpt2np.checkpoints import openai_gpt2, tf_bundle
+from gpt2np.checkpoints.errors import CheckpointError
+from gpt2np.checkpoints.gpt2_parameters import parameter_shapes
+from tests.checkpoints.tiny import openai_folder, parameters
+from tests.golden.make_tf_bundles import TINY, tiny_gpt2
+
+SIZES = {"124M": (12, 12, 768, 124_439_808, 148), "355M": (24, 16, 1024, 354_823_168, 292),
+         "774M": (36, 20, 1280, 774_030_080, 436), "1558M": (48, 25, 1600, 1_557_611_200, 580)}
+RELEASED = {                        # sha256 of files in OpenAI's release
+    "hparams.json": "d9d56e4121c427164e0c55c6f03c08e1daf9002b9b672825112d19097b680318",
+    "checkpoint": "dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb"}
+
+
+def refused(folder, *patterns):
+    with pytest.raises(CheckpointError) as caught:
+        openai_gpt2.read(folder)
+    for pattern in patterns:
+        assert pattern in str(caught.value), str(caught.value)
+
+
+def test_reads_tensorflows_model_and_writes_the_same_bytes(tmp_path):
+    folder = openai_folder(tmp_path / "theirs")
+    read, hparams = openai_gpt2.read(folder)
+    assert hparams == TINY
+    assert list(read) == list(parameters())
+    for path, array in parameters().items():
+        np.testing.assert_array_equal(read[path], array)
+        assert read[path].dtype == np.float32 and read[path].shape == array.shape
+    (tmp_path / "ours").mkdir()
+    openai_gpt2.write(tmp_path / "ours", read, hparams)
+    for name in ("checkpoint", "model.ckpt.index", "model.ckpt.data-00000-of-00001"):
+        assert (tmp_path / "ours" / name).read_bytes() == (folder / name).read_bytes()
+    assert openai_gpt2.read_hparams(tmp_path / "ours") == TINY
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_released_sizes(size):
+    n_layer, n_head, n_embd, count, tensors = SIZES[size]
+    shapes = parameter_shapes(dict(n_vocab=50257, n_ctx=1024, n_embd=n_embd, n_head=n_head, n_layer=n_layer))
+    assert len(shapes) == tensors and sum(int(np.prod(shape)) for shape in shapes.values()) == count
+
+
+def test_the_index_of_the_released_model_has_its_size():
+    """5,215 bytes for 124M, as OpenAI's server states; only names and shapes matter for it."""
+    shapes = parameter_shapes(dict(n_vocab=50257, n_ctx=1024, n_embd=768, n_head=12, n_layer=12))
+    pairs, offset = [(b"", bytes.fromhex("08011a020801"))], 0
+    for name, shape in sorted((openai_gpt2.tensor_name(p), openai_gpt2.stored(p, shape)) for p,
+                              shape in shapes.items()):
+        size = 4 * int(np.prod(shape))
+        pairs.append((name.encode(), tf_bundle._encode_entry(tf_bundle.Entry(1, shape, offset, size, 1))))
+        offset += size
+    assert len(tf_bundle.encode_table(pairs)) == 5215 and offset == 497_759_232
+
+
+def test_small_files_are_openais_to_the_byte():
+    hparams = dict(n_vocab=50257, n_ctx=1024, n_embd=768, n_head=12, n_layer=12)
+    for name, text in {"hparams.json": openai_gpt2.hparams_text(hparams), "checkpoint": openai_gpt2.CHECKPOINT}.items():
+        assert hashlib.sha256(text.encode()).hexdigest() == RELEASED[name]
+
+
+def test_a_model_one_wide_keeps_its_shapes(tmp_path):
+    """What a loader that squeezes would lose."""
+    hparams = dict(n_vocab=1, n_ctx=1, n_embd=1, n_head=1, n_layer=1)
+    openai_gpt2.write(tmp_path, parameters(hparams), hparams)
+    read, _ = openai_gpt2.read(tmp_path)
+    assert {path: array.shape for path, array in read.items()} == parameter_shapes(hparams)
+
+
+@pytest.mark.parametrize("stored, dtype",
+                         [(np.float16, np.float32), (np.float64, np.float32), (np.float32, np.float64)])
+def test_other_precisions_are_converted(stored, dtype, tmp_path):
+    (tmp_path / "hparams.json").write_text(json.dumps(TINY))
+    tf_bundle.write(tmp_path / "model.ckpt", {name: array.astype(stored) for name, array in tiny_gpt2().items()})
+    read, _ = openai_gpt2.read(tmp_path, dtype)
+    for path, array in parameters().items():
+        assert read[path].dtype == dtype
+        np.testing.assert_array_equal(read[path], array)
+
+
+def without(tensors, *names):
+    return {name: array for name, array in tensors.items() if name not in names}
+
+
+def with_value(name, index, value, dtype=np.float32):
+    array = tiny_gpt2()[name].astype(dtype)
+    array.reshape(-1)[index] = value
+    return {name: array}
+
+
+T = tiny_gpt2()
+WRONG = {
+    "missing": (without(T, "model/wte", "model/h3/ln_1/g"),
+                ["2 missing ('model/wte', 'model/h3/ln_1/g')", "found 134"]),
+    "unexpected": (T | {"model/extra": T["model/wpe"]}, ["1 unexpected ('model/extra')"]),
+    "many": (without(T, *[name for name in T if "/h1/" in name]), ["12 missing (", ", ...)"]),
+    "no 1 in front": (T | {"model/h0/attn/c_attn/w": T["model/h0/attn/c_attn/w"][0]},
+                      ["tensor 'model/h0/attn/c_attn/w'", "expected (1, 6, 18), found (6, 18)"]),
+    "transposed": (T | {"model/wte": T["model/wte"].T}, ["tensor 'model/wte'", "expected (29, 6), found (6, 29)"]),
+    "integers": (T | {"model/wte": T["model/wte"].astype("i4")},
+                 ["tensor 'model/wte'", "floating numbers, found int32"]),
+    "a NaN": (T | with_value("model/ln_f/g", 2, np.nan),
+              ["tensor 'model/ln_f/g'", "1 of its 6 numbers are not finite"]),
+    "infinite": (T | with_value("model/wpe", slice(0, 9), -np.inf), ["tensor 'model/wpe'", "9 of its 42"]),
+    "too large": (T | with_value("model/wpe", 0, 1e300, float), ["tensor 'model/wpe'", "1 of its 42", "float32"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_tensors_are_refused_by_name(case, tmp_path):
+    tensors, patterns = WRONG[case]
+    (tmp_path / "hparams.json").write_text(json.dumps(TINY))
+    tf_bundle.write(tmp_path / "model.ckpt", tensors)
+    refused(tmp_path, *patterns)
+
+
+GOOD = json.dumps(TINY)
+
+
+@pytest.mark.parametrize("text, problem", [
+    ("", "not valid JSON"), ("{", "not valid JSON"), ("[]", "not a JSON object: found list"),
+    ("null", "not a JSON object"),
+    ("{}", "lacks n_vocab, n_ctx"), (GOOD.replace('"n_head": 2, ', ""), "lacks n_head"),
+    (GOOD[:-1] + ', "n_extra": 1}', "found 'n_extra'"), (GOOD[:-1] + ', "n_ctx": 7}', "'n_ctx' comes twice"),
+    (GOOD.replace("29", '"29"'), "n_vocab: expected a whole number from 1 to 2147483647, found '29'"),
+    (GOOD.replace("29", "29.0"), "found 29.0"), (GOOD.replace("29", "true"), "found True"),
+    (GOOD.replace("29", "0"), "found 0"),
+    (GOOD.replace("29", "-29"), "found -29"), (GOOD.replace("29", "NaN"), "NaN is not JSON"),
+    (GOOD.replace("29", "null"), "None"),
+    (GOOD.replace("29", "2147483648"), "n_vocab"), (GOOD.replace("29", "9" * 5000), "not valid JSON"),
+    (GOOD.replace("11", "1001"), "n_layer: expected a whole number from 1 to 1000"),
+    (GOOD.replace("2,", "4,"), "multiple of n_head"),
+    (GOOD.replace("11", "12"), "12 missing"), (GOOD.replace("11", "10"), "12 unexpected"),
+    (GOOD.replace("7", "8"), "(8, 6)"),
+    ("[" * 60_000, "nested too deep"), ('{"a":' * 13_000, "nested too deep"), (" " * 65_537, "too large"),
+    ("<?xml version='1.0'?><Error><Code>BlobNotFound</Code></Error>", "XML error page")])
+def test_bad_hparams_are_refused(text, problem, tmp_path):
+    folder = openai_folder(tmp_path / "x")
+    (folder / "hparams.json").write_text(text)
+    refused(folder, problem)
+
+
+def test_hparams_in_another_encoding_are_refused(tmp_path):
+    folder = openai_folder(tmp_path / "x")
+    (folder / "hparams.json").write_bytes(GOOD.encode("utf-16"))
+    refused(folder, "hparams.json", "not valid JSON")
+
+
+def test_the_file_named_checkpoint_is_not_believed(tmp_path):
+    folder = openai_folder(tmp_path / "x")
+    (folder / "checkpoint").write_text('model_checkpoint_path: "/etc/passwd"\n')
+    assert openai_gpt2.read(folder)[1] == TINY
+
+
+def test_writing_refuses_what_is_not_the_model(tmp_path):
+    good = parameters()
+    for bad, problem in ((without(good, "wte"), "1 missing"),
+                         (good | {"wte": good["wte"].T}, "tensor 'wte': its shape"),
+                         (good | {"wte": good["wte"] * np.nan}, "not finite")):
+        with pytest.raises(CheckpointError, match=problem):
+            openai_gpt2.write(tmp_path, bad, TINY)
+    with pytest.raises(CheckpointError, match="multiple"):
+        openai_gpt2.write(tmp_path, good, TINY | {"n_head": 4})
+    assert not list(tmp_path.iterdir())
