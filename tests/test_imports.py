@@ -12,7 +12,9 @@ ROOT = Path(gpt2np.__file__).parent
 ALLOWED = {
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
+    "checkpoints": {"models", "text", "device"},
 }
+ALONE = ("checkpoints/tf_bundle.py", "checkpoints/safetensors.py")      # formats: they know nothing of GPT-2
 
 
 def imported_parts(path):
@@ -32,6 +34,15 @@ def test_imports_point_one_way():
         for path in [*(ROOT / part).rglob("*.py"), *ROOT.glob(f"{part}.py")]:
             wrong = set(imported_parts(path)) - allowed - {part}
             assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}; {part} may import {allowed or 'nothing'}"
+
+
+def test_file_formats_stand_alone():
+    for name in ALONE:
+        parts = set(imported_parts(ROOT / name))
+        assert parts == {"checkpoints"}, f"{name} imports {parts}"
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+        modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level}
+        assert not modules & {"loading", "openai_gpt2", "huggingface_gpt2", "gpt2_parameters"}, f"{name}: {modules}"
 
 
 def test_layers_need_numpy_alone():

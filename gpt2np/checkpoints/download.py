@@ -241,9 +241,10 @@ def _get(session, base, url, headers):
 def _chunks(response) -> Iterator[bytes]:
     """The bytes of an answer as they come; _Transient if they stop coming, or all but."""
     began, received = time.monotonic(), 0
-    while True:
+    read = getattr(response.raw, "read1", response.raw.read)    # read1 returns what is there, so that a trickle is
+    while True:                                                 # seen as one; urllib3 before 2.2 has read alone
         try:
-            chunk = response.raw.read1(CHUNK)           # read1 returns what is there: a trickle is seen as one
+            chunk = read(CHUNK)
         except urllib3.exceptions.ProtocolError:        # closed too early, or reset: the caller counts the bytes
             return
         except (urllib3.exceptions.HTTPError, OSError) as error:

@@ -20,6 +20,11 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 seeds = st.integers(0, 2 ** 32 - 1)
 
 
+def examples(n):
+    """So many of each hundred examples that the profile asks for: a forward by scalar loops is slow."""
+    return settings(max_examples=n * settings.default.max_examples // 100)
+
+
 @st.composite
 def sizes(draw, case, smallest=1):
     """Other values for the sizes in a case's signature: the batch, the sequence, the heads ..."""
@@ -27,8 +32,9 @@ def sizes(draw, case, smallest=1):
     names = [n for n, p in inspect.signature(case.make).parameters.items() if isinstance(p.default, int)]
     drawn = {n: draw(st.integers(0 if n == "past" else smallest, largest), label=n) for n in names}
     # Two numbers are normalised to +1 and -1 whatever they are: the gradient is what eps leaves of it, 10^-5 of the
-    # terms that it is the difference of, and has that many digits less.
-    assume(drawn.get("C", drawn.get("H", 1) * drawn.get("D", 1)) != 2)
+    # terms that it is the difference of, and has that many digits less.  With three it is still likely to be ill-
+    # conditioned somewhere in a stack.
+    assume(drawn.get("C", drawn.get("H", 1) * drawn.get("D", 1)) not in ((2,) if case in PAIRS else (2, 3)))
     return drawn
 
 
@@ -48,7 +54,7 @@ def test_as_in_the_report(case):
 
 
 @every_case
-@settings(max_examples=30)
+@examples(30)
 @given(data=st.data(), seed=seeds, scale=st.sampled_from([1e-3, 1.0, 30.0]))
 def test_adjoint_linearity_and_reference(case, data, seed, scale):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
@@ -63,7 +69,7 @@ def test_adjoint_linearity_and_reference(case, data, seed, scale):
 
 
 @every_case
-@settings(max_examples=15)
+@examples(15)
 @given(data=st.data(), seed=seeds)
 def test_contract(case, data, seed):
     drawn = data.draw(sizes(case))
@@ -75,7 +81,7 @@ def test_contract(case, data, seed):
 
 
 @every_case
-@settings(max_examples=4)
+@examples(4)
 @given(data=st.data(), seed=seeds)
 def test_differences(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
@@ -84,7 +90,7 @@ def test_differences(case, data, seed):
 
 
 @every_case
-@settings(max_examples=4)
+@examples(4)
 @given(data=st.data(), seed=seeds)
 def test_order(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case, smallest=2)))
@@ -93,7 +99,7 @@ def test_order(case, data, seed):
 
 
 @every_case
-@settings(max_examples=4)
+@examples(4)
 @given(data=st.data(), seed=seeds)
 def test_laws(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
