@@ -4,7 +4,9 @@
     logits, _ = model.forward(to_device(tokens))        # the same functions, on the GPU
     logits = to_host(logits)
 
-No other file names CuPy, and no other file copies between the two: a copy waits for all that the GPU still has to do.
+No other file names CuPy.  Only two places copy beside it, both to the device, by like=: the models their tokens, which
+are checked on the host, and dropout its masks, which are drawn there.  A copy back waits for all that the GPU still has
+to do.
 """
 
 import numpy as np
@@ -49,7 +51,8 @@ def _move(thing, convert):
     if isinstance(thing, dict):
         return {key: _move(item, convert) for key, item in thing.items()}
     if isinstance(thing, (tuple, list)):
-        return type(thing)(_move(item, convert) for item in thing)
+        parts = [_move(item, convert) for item in thing]
+        return type(thing)(*parts) if hasattr(thing, "_fields") else type(thing)(parts)     # a NamedTuple, or not
     if thing is None or isinstance(thing, (bool, int, float, str, np.generic)):
         return thing
     if isinstance(thing, np.ndarray) or hasattr(thing, "get"):

@@ -72,6 +72,12 @@ def test_loss_and_gradients_on_the_stand_in(dtype, frozen, stand_in):
         loss_device = model.loss_and_gradients(tokens, targets)
     assert [e.split(" (")[0] for e in seen.events] == ["to_device: asarray of an array of the host"] * 2
     assert to_host(loss_device) == loss
+    with watching() as seen:
+        logits, cache = model.forward(tokens)
+        model.backward(logits, cache)
+    assert [e.split(" (")[0] for e in seen.events] == ["to_device: asarray of an array of the host"]
+    model.zero_grad()
+    model.loss_and_gradients(tokens, targets)
     for path, parameter in to_host(model).named_parameters():
         if parameter.trainable:
             assert parameter.grad.tobytes() == expected[path].tobytes(), path

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from gpt2np.models.gpt2 import GPT2
 
 PAGE = (Path(__file__).parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
 TABLE = re.findall(r"^\| (`.+?) \| .+? \| `(.+?)`.* \|$", PAGE.split("## One block")[0], re.M)
-SIZES = {"B": 2, "T": 3, "C": 8, "F": 8, "V": 7, "H": 3, "D": 2, "S": 5, "past": 0}
+SIZES = {"B": 2, "T": 3, "C": 8, "F": 8, "V": 7, "H": 3, "D": 2, "S": 5}
 
 
 def held(subject):
@@ -36,9 +37,12 @@ def elements(arrays):
 
 @pytest.mark.parametrize("pairs, formula", TABLE, ids=[row for row, _ in TABLE])
 def test_each_pair(pairs, formula):
-    for name in ["attention_causal"] if "causal" in pairs else re.findall(r"`(\w+)`", pairs):
+    with_options = {"`attention`, causal": "attention_causal", "`attention`, with dropout": "attention_dropout"}
+    for name in [with_options[pairs]] if pairs in with_options else re.findall(r"`(\w+)`", pairs):
         make = getattr(cases, name)
-        sizes = {n: SIZES[n] for n in inspect.signature(make).parameters if n in SIZES}
+        past = {"attention_causal": 0, "attention_dropout": SIZES["S"] - SIZES["T"]}
+        sizes = {n: {**SIZES, "past": past.get(name)}[n] for n in inspect.signature(make).parameters
+                 if n in SIZES or n == "past"}
         subject = make(np.random.default_rng(0), **sizes)
         expected = eval(formula, {**SIZES, "N": SIZES["B"] * SIZES["T"]})
         assert held(subject) == expected, name
@@ -83,3 +87,19 @@ def test_backward_frees_the_caches_on_its_way():
     assert len(caches_of_blocks) == 3
     model.backward(logits, cache)
     assert caches_of_blocks == []
+
+
+def test_head_and_loss_keep_one_array_of_the_logits_size():
+    """At its peak, forward and backward together hold one (N, V) array, and arrays of the parameters' sizes."""
+    N, V, C = 256, 20000, 8
+    rng = np.random.default_rng(0)
+    x, wte = rng.standard_normal((N, C), dtype="f"), rng.standard_normal((V, C), dtype="f")
+    targets = rng.integers(0, V, N)
+    tracemalloc.start()
+    try:
+        _, cache = cases.lm_head_loss_forward(x, wte, targets)
+        cases.lm_head_loss_backward(1.0, cache)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert N * V * 4 < peak < 1.15 * N * V * 4

@@ -158,6 +158,12 @@ def attention_padding(rng, B=2, H=3, T=4, S=5, D=2):
     return attention(rng, B, H, T, S, D, {"padding_mask": mask(rng, B, S)})
 
 
+def attention_causal_padding(rng, B=2, H=3, T=4, past=1, D=2):
+    """Padding on the left, so that the first queries of a row see nothing at all."""
+    real = mask(rng, B, T + past)[:, ::-1].copy()
+    return attention(rng, B, H, T, T + past, D, {"causal": True, "padding_mask": real})
+
+
 def attention_dropout(rng, B=2, H=3, T=4, past=1, D=2):
     return attention(rng, B, H, T, T + past, D, {"causal": True, "dropout": 0.3, "rng": Seed(1)})
 
@@ -216,6 +222,12 @@ def self_attention(rng, B=2, T=4, H=3, D=2):
                          {"x": normal(rng, B, T, H * D)})
 
 
+def self_attention_both_ways(rng, B=2, T=4, H=3, D=2):
+    module = SelfAttention(H * D, H, rng, causal=False, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, p: slow.self_attention(x, H, p, False),
+                         {"x": normal(rng, B, T, H * D)})
+
+
 def self_attention_padding(rng, B=2, T=4, H=3, D=2):
     module = SelfAttention(H * D, H, rng, causal=False, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, padding_mask, p:
@@ -229,6 +241,13 @@ def cross_attention(rng, B=2, T=4, S=5, H=3, D=2):
                          slow.cross_attention(x, memory, H, p, padding_mask),
                          {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D),
                           "padding_mask": mask(rng, B, S)})
+
+
+def cross_attention_dropout(rng, B=2, T=4, S=5, H=3, D=2):
+    module = CrossAttention(H * D, H, rng, 0.3, np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, memory, rng, p:
+                         slow.cross_attention(x, memory, H, p, None, 0.3, rng),
+                         {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D), "rng": Seed(1)})
 
 
 def mlp(rng, B=2, T=3, C=4):
@@ -246,6 +265,13 @@ def pre_norm_block(rng, B=2, T=4, H=3, D=2):
                          {"x": normal(rng, B, T, H * D)})
 
 
+def pre_norm_block_dropout(rng, B=2, T=3, H=2, D=2):
+    module = PreNormBlock(H * D, H, rng, 0.3, np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, padding_mask, rng, p:
+                         slow.pre_norm_block(x, H, p, padding_mask, 0.3, rng),
+                         {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T), "rng": Seed(1)})
+
+
 def post_norm_block(rng, B=2, T=4, H=3, D=2):
     module = PostNormBlock(H * D, H, rng, GELU_ERF, dtype=np.float64)       # as in BERT; ReLU has a kink to step over
     return ModuleSubject(filled(module, rng), lambda x, padding_mask, p:
@@ -253,12 +279,28 @@ def post_norm_block(rng, B=2, T=4, H=3, D=2):
                          {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T)})
 
 
+def post_norm_block_dropout(rng, B=2, T=3, H=2, D=2):
+    module = PostNormBlock(H * D, H, rng, GELU_ERF, 0.3, np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, rng, p:
+                         slow.post_norm_block(x, H, p, slow.gelu_erf, None, 0.3, rng),
+                         {"x": normal(rng, B, T, H * D), "rng": Seed(1)})
+
+
 def decoder_block(rng, B=3, T=4, S=5, H=2, D=2):
     module = DecoderBlock(H * D, H, rng, GELU_ERF, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, memory, memory_padding_mask, p:
-                         slow.decoder_block(x, memory, H, p, slow.gelu_erf, memory_padding_mask),
+                         slow.decoder_block(x, memory, H, p, slow.gelu_erf, None, memory_padding_mask),
                          {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D),
                           "memory_padding_mask": mask(rng, B, S)})
+
+
+def decoder_block_dropout(rng, B=2, T=3, S=4, H=2, D=2):
+    module = DecoderBlock(H * D, H, rng, GELU_ERF, 0.3, np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, memory, padding_mask, memory_padding_mask, rng, p:
+                         slow.decoder_block(x, memory, H, p, slow.gelu_erf, padding_mask, memory_padding_mask, 0.3,
+                                            rng),
+                         {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D),
+                          "padding_mask": mask(rng, B, T), "memory_padding_mask": mask(rng, B, S), "rng": Seed(1)})
 
 
 # ---- GPT-2
@@ -267,13 +309,13 @@ def decoder_block(rng, B=3, T=4, S=5, H=2, D=2):
 def gpt2(rng, B=3, T=4, H=2, D=2, L=2, V=7, n_ctx=5):
     module = GPT2(GPT2Config(V, max(T, n_ctx), H * D, H, L), rng, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda tokens, p: slow.gpt2(tokens, H, L, p),
-                         {"tokens": ids(rng, V, B, T)})
+                         {"tokens": ids(rng, V, B, T)}, uses_cache_up=True)
 
 
 def gpt2_dropout(rng, B=2, T=3, H=2, D=2, L=1, V=5, n_ctx=4):
     module = GPT2(GPT2Config(V, max(T, n_ctx), H * D, H, L), rng, dropout=0.3, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda tokens, rng, p: slow.gpt2(tokens, H, L, p, 0.3, rng),
-                         {"tokens": ids(rng, V, B, T), "rng": Seed(1)})
+                         {"tokens": ids(rng, V, B, T), "rng": Seed(1)}, uses_cache_up=True)
 
 
 def filled(module, rng):
@@ -309,7 +351,9 @@ CASES = (
     Case("attention, causal", attention_causal, (laws.causal, laws.weights_sum_to_1, laws.inference_is_forward,
                                                  laws.one_query_at_a_time)),
     Case("attention, padded", attention_padding, (laws.padding_is_not_seen, laws.weights_sum_to_1,
-                                                   laws.padding_of_each_sequence)),
+                                                   laws.padding_of_each_query)),
+    Case("attention, both masks", attention_causal_padding, (laws.padding_is_not_seen,
+                                                                 laws.padding_of_each_query)),
     Case("attention, dropout", attention_dropout, (laws.inference_is_forward,)),
     Case("dropout", dropout, (laws.drops_and_scales,)),
     Case("cross_entropy", cross_entropy, (laws.gradient_rows_sum_to_0, laws.only_the_target_gains,
@@ -325,18 +369,23 @@ CASES = (
     Case("lm_head_loss, frozen", lm_head_loss_frozen),
     Case("SelfAttention", self_attention, (laws.later_tokens_do_not_matter, laws.rows_are_independent,
                                            laws.inference_is_forward, laws.heads_divide_the_width, *of_any_module)),
+    Case("SelfAttention, both", self_attention_both_ways, (laws.every_token_matters, laws.inference_is_forward)),
     Case("SelfAttention, padded", self_attention_padding, (laws.padded_tokens_do_not_matter,
                                                             laws.inference_is_forward)),
     Case("CrossAttention", cross_attention, (laws.padded_memory_does_not_matter, laws.inference_is_forward,
                                              laws.heads_divide_the_width, *of_any_module)),
+    Case("CrossAttention, drop", cross_attention_dropout, (laws.inference_is_forward,)),
     Case("MLP", mlp, (laws.rows_are_independent, laws.inference_is_forward, *of_any_module)),
     Case("MLP, dropout", mlp_dropout, (laws.inference_is_forward,)),
     Case("PreNormBlock", pre_norm_block, (laws.later_tokens_do_not_matter, laws.zero_projections_are_the_identity,
                                           laws.rows_are_independent, laws.inference_is_forward, *of_any_module)),
+    Case("PreNormBlock, dropout", pre_norm_block_dropout, (laws.padded_tokens_do_not_matter,)),
     Case("PostNormBlock", post_norm_block, (laws.padded_tokens_do_not_matter, laws.inference_is_forward,
                                             *of_any_module)),
+    Case("PostNormBlock, drop", post_norm_block_dropout),
     Case("DecoderBlock", decoder_block, (laws.later_tokens_do_not_matter, laws.padded_memory_does_not_matter,
                                          laws.inference_is_forward, *of_any_module)),
+    Case("DecoderBlock, dropout", decoder_block_dropout, (laws.padded_memory_does_not_matter,)),
     Case("GPT2", gpt2, (laws.later_words_do_not_matter, laws.unused_positions_have_no_gradient,
                         laws.loss_is_head_and_cross_entropy, laws.tokens_refused, laws.a_cache_serves_once,
                         laws.inference_is_forward, *of_any_module)),

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..layers import activations, cross_entropy, dropout, lm_head
 from ..layers.attention import split_heads
+from ..layers.module import Parameter
 from ..layers.tiles import TILE
 from .checks import CheckFailed, Seed, close, identical, refused, upstream
 
@@ -259,7 +260,7 @@ def one_query_at_a_time(subject, rng):
             dq[:, :, t:t + 1] = d_t["q"]
             dk[:, :, :seen] += d_t["k"]
             dv[:, :, :seen] += d_t["v"]
-            close(f"y of query {t} of {T}", y[:, :, t:t + 1], y_t, EXACT)
+            close(f"y of query {t} of {T}", y[:, :, t:t + 1], y_t, EXACT, floor=1.0)
         for name, alone in {"q": dq, "k": dk, "v": dv}.items():
             close(f"d{name} of {T} queries", gradients[name], alone, 1e-12)
 
@@ -284,15 +285,18 @@ def padding_is_not_seen(subject, rng):
     identical("y with a mask of no padding", everything, without)
 
 
-def padding_of_each_sequence(subject, rng):
-    """Groups of sequences give what each gives alone, with its own mask."""
-    B, S = 5, 300
-    q, k, v = (rng.standard_normal((B, 2, n, 2)) for n in (130, S, S))
+def padding_of_each_query(subject, rng):
+    """Groups of sequences and blocks of queries give what each query of each sequence gives alone, with its mask."""
+    B, T, S, causal = 5, 130, 300, subject.arguments.get("causal", False)
+    q, k, v = (rng.standard_normal((B, 2, n, 2)) for n in (T, S, S))
     mask = rng.random((B, S)) < 0.5
-    y, _ = subject.forward({"q": q, "k": k, "v": v, "padding_mask": mask})
+    y, _ = subject.forward({"q": q, "k": k, "v": v, "causal": causal, "padding_mask": mask})
     for b in range(B):
-        one = {name: a[b:b + 1] for name, a in {"q": q, "k": k, "v": v, "padding_mask": mask}.items()}
-        close(f"y of sequence {b}", y[b:b + 1], subject.forward(one)[0], EXACT)
+        for t in (0, 1, 127, 128, 129):
+            s = slice(0, S - T + t + 1 if causal else S)
+            one = {"q": q[b:b + 1, :, t:t + 1], "k": k[b:b + 1, :, s], "v": v[b:b + 1, :, s],
+                   "padding_mask": mask[b:b + 1, s]}
+            close(f"y of query {t} of sequence {b}", y[b:b + 1, :, t:t + 1], subject.forward(one)[0], EXACT, floor=1.0)
 
 
 def nothing_kept_nothing_drawn(subject, rng):
@@ -318,6 +322,9 @@ def attention_refuses(subject, rng):
         "more causal queries than keys": {"q": np.concatenate([q] * (S + 1), axis=2), "causal": True},
         "a padding mask of the queries' shape": {"padding_mask": np.ones((B, S + 1), bool)},
         "a padding mask of numbers": {"padding_mask": np.ones((B, S))},
+        "no keys": {"k": k[:, :, :0], "v": v[:, :, :0]},
+        "no columns": {"q": q[..., :0], "k": k[..., :0], "v": v[..., :0]},
+        "no heads": {"q": q[:, :0], "k": k[:, :0], "v": v[:, :0]},
         "a dropout rate of 1": {"dropout": 1.0},
         "a dropout rate below 0": {"dropout": -0.1},
     }.items():
@@ -367,6 +374,9 @@ def uniform_logits_cost_log_v(subject, rng):
 
 def ignored_targets_do_not_count(subject, rng):
     """The mean is over the targets that count; the others have gradient exactly 0; none at all costs 0."""
+    loss, _ = subject.forward({"logits": np.array([[-np.inf, 1], [0, 0]]), "targets": np.array([-100, 1])})
+    close("loss beside an ignored row with a logit of -inf", loss, math.log(2), EXACT)
+    refused("a dloss for each row", subject.backward, np.ones(2), subject.forward(subject.arguments)[1])
     loss, _ = subject.forward({"logits": np.ones((2, 1)), "targets": np.array([-100, 0])})
     identical("loss over a vocabulary of one", loss, 0.0)
     logits = rng.standard_normal((4, 5))
@@ -493,28 +503,40 @@ def gradients_add(subject, rng):
     once = subject.backward(dy, cache)
     once = {name: a.copy() for name, a in once.items()}
     _, cache = subject.forward(subject.arguments)
+    refused("a second backward with a wrong dy", subject.module.backward, dy[..., :1, None], cache)
+    for path, parameter in subject.parameters.items():
+        close(f"d{path} after a refused backward", parameter.grad, once[path], EXACT)
+    _, cache = subject.forward(subject.arguments)
     subject.module.backward(dy, cache)                  # without zero_grad before
     for path, parameter in subject.parameters.items():
         close(f"d{path} after two backwards", parameter.grad, 2 * once[path], EXACT)
 
 
 def frozen_parameters_get_nothing(subject, rng):
-    """A frozen parameter has no gradient, and those of all others are what they were."""
+    """A frozen parameter has no gradient, those of all others are what they were, and no product is made for it."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
     free = subject.backward(dy, cache)
     for frozen in subject.parameters:
-        subject.parameters[frozen].trainable = False
+        parameter = subject.parameters[frozen]
+        parameter.trainable = False
+        if parameter.value.ndim == 2:
+            parameter.accumulate = _unwanted            # nobody should even offer a gradient that took a product
         try:
             _, cache = subject.forward(subject.arguments)
             gradients = subject.backward(dy, cache)
         finally:
-            subject.parameters[frozen].trainable = True
+            parameter.trainable = True
+            vars(parameter).pop("accumulate", None)
         if gradients[frozen] is not None:
             raise CheckFailed(f"d{frozen}: expected None for a frozen parameter, got a gradient")
         for name in free:
             if name != frozen:
                 close(f"d{name} with {frozen} frozen", gradients[name], free[name], EXACT)
+
+
+def _unwanted(gradient):
+    raise CheckFailed(f"a frozen matrix: expected that no gradient is made for it, got one of shape {gradient.shape}")
 
 
 def a_replica_has_its_own_gradients(subject, rng):
@@ -541,14 +563,15 @@ def _generators(subject):
 
 
 def a_shared_parameter_counts_once(subject, rng):
-    """A parameter under two names is one parameter, under the first."""
+    """A parameter under two names is one parameter, under the first; one more, in a tuple, is one more."""
     paths = [path for path, _ in subject.module.named_parameters()]
-    subject.module.again = [next(p for _, p in subject.module.named_parameters())]
+    subject.module.more = (Parameter(np.zeros(1)), next(p for _, p in subject.module.named_parameters()))
     try:
-        if [path for path, _ in subject.module.named_parameters()] != paths:
-            raise CheckFailed("named_parameters: expected a shared parameter once")
+        found = [path for path, _ in subject.module.named_parameters()]
+        if found != [*paths, "more.0"]:
+            raise CheckFailed(f"named_parameters: expected {[*paths, 'more.0']}, got {found}")
     finally:
-        del subject.module.again
+        del subject.module.more
 
 
 def heads_divide_the_width(subject, rng):
@@ -613,8 +636,11 @@ def loss_is_head_and_cross_entropy(subject, rng):
         subject.module.zero_grad()
         for path, parameter in subject.parameters.items():
             parameter.trainable = path != frozen
+        if frozen:
+            subject.parameters[frozen].accumulate = _unwanted
         close("loss", subject.module.loss_and_gradients(tokens, targets, dloss=0.7, rng=generator), loss, EXACT)
         subject.module.freeze(trainable=True)
+        vars(subject.parameters["wte"]).pop("accumulate", None)
         for path, parameter in subject.parameters.items():
             if path != frozen:
                 close(f"d{path} of the loss", parameter.grad, expected[path], EXACT, floor=1.0)
@@ -624,7 +650,9 @@ def a_cache_serves_once(subject, rng):
     """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
     logits, cache = subject.forward(subject.arguments)
     dlogits = upstream(logits, rng)
-    subject.module.backward(dlogits, cache)
+    once = {path: a.copy() for path, a in subject.backward(dlogits, cache).items()}
     refused("a cache that has been used", subject.module.backward, dlogits, cache)
     _, cache = subject.forward(subject.arguments | {"keep_cache": False})
     refused("the cache of inference", subject.module.backward, dlogits, cache)
+    for path, parameter in subject.parameters.items():
+        identical(f"d{path} after two that were refused", parameter.grad, once[path])

@@ -126,11 +126,12 @@ def self_attention(x, H, p, causal, padding_mask=None, rate=0.0, rng=None):
     return _dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
 
 
-def cross_attention(x, memory, H, p, padding_mask=None):
+def cross_attention(x, memory, H, p, padding_mask=None, rate=0.0, rng=None):
     C = x.shape[-1]
     q = heads(linear(x, p["c_q.w"], p["c_q.b"]), H)
     k, v = (heads(linear(memory, p["c_kv.w"][:, i:i + C], p["c_kv.b"][i:i + C]), H) for i in (0, C))
-    return linear(joined(attention(q, k, v, False, padding_mask)), p["c_proj.w"], p["c_proj.b"])
+    y = joined(attention(q, k, v, False, padding_mask, rate, rng))
+    return _dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
 
 
 def mlp(x, p, activation=gelu, rate=0.0, rng=None):
@@ -142,27 +143,28 @@ def norm(x, p):
     return layernorm(x, p["g"], p["b"])
 
 
-def pre_norm_block(x, H, p, rate=0.0, rng=None):
-    x = x + self_attention(norm(x, below(p, "ln_1")), H, below(p, "attn"), True, None, rate, rng)
+def pre_norm_block(x, H, p, padding_mask=None, rate=0.0, rng=None):
+    x = x + self_attention(norm(x, below(p, "ln_1")), H, below(p, "attn"), True, padding_mask, rate, rng)
     return x + mlp(norm(x, below(p, "ln_2")), below(p, "mlp"), gelu, rate, rng)
 
 
-def post_norm_block(x, H, p, activation, padding_mask=None):
-    x = norm(x + self_attention(x, H, below(p, "attn"), False, padding_mask), below(p, "ln_1"))
-    return norm(x + mlp(x, below(p, "mlp"), activation), below(p, "ln_2"))
+def post_norm_block(x, H, p, activation, padding_mask=None, rate=0.0, rng=None):
+    x = norm(x + self_attention(x, H, below(p, "attn"), False, padding_mask, rate, rng), below(p, "ln_1"))
+    return norm(x + mlp(x, below(p, "mlp"), activation, rate, rng), below(p, "ln_2"))
 
 
-def decoder_block(x, memory, H, p, activation, memory_padding_mask=None):
-    x = norm(x + self_attention(x, H, below(p, "attn"), True), below(p, "ln_1"))
-    x = norm(x + cross_attention(x, memory, H, below(p, "cross_attn"), memory_padding_mask), below(p, "ln_2"))
-    return norm(x + mlp(x, below(p, "mlp"), activation), below(p, "ln_3"))
+def decoder_block(x, memory, H, p, activation, padding_mask=None, memory_padding_mask=None, rate=0.0, rng=None):
+    x = norm(x + self_attention(x, H, below(p, "attn"), True, padding_mask, rate, rng), below(p, "ln_1"))
+    h = cross_attention(x, memory, H, below(p, "cross_attn"), memory_padding_mask, rate, rng)
+    x = norm(x + h, below(p, "ln_2"))
+    return norm(x + mlp(x, below(p, "mlp"), activation, rate, rng), below(p, "ln_3"))
 
 
 def gpt2(tokens, H, L, p, rate=0.0, rng=None):
     positions = np.array([range(tokens.shape[1])] * len(tokens))
     x = _dropped(embedding(tokens, p["wte"]) + embedding(positions, p["wpe"]), rate, rng)
     for i in range(L):
-        x = pre_norm_block(x, H, below(p, f"h.{i}"), rate, rng)
+        x = pre_norm_block(x, H, below(p, f"h.{i}"), None, rate, rng)
     return lm_head(norm(x, below(p, "ln_f")), p["wte"])
 
 

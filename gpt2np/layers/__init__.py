@@ -6,8 +6,8 @@ A layer is a pair of pure functions,
     dx, ...  = layer_backward(dy, cache)     the gradients of the loss by the arguments of forward, in their order
 
 where dy is the gradient of the loss by y.  A forward never writes into its arguments, a backward never writes into dy
-or the cache, and what a backward returns is fresh memory that the caller may add into.  y may be part of the cache:
-do not write into it before the backward pass.
+or the cache, and what a backward returns is fresh memory that the caller may add into (but for dropout that drops
+nothing: x and dy pass through).  y may be part of the cache: do not write into it before the backward pass.
 
 Shape letters, the same in every file:
 

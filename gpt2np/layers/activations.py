@@ -12,9 +12,9 @@ import numpy as np
 from .checks import check_shape
 from .tiles import tiles
 
-A = 2 * math.sqrt(2 / math.pi)
-B = A * 0.044715
-LIMIT = 80.0                    # exp(80) = 6e34 is still finite in float32, and x / (1 + 6e34) is 0 for any use
+A1 = 2 * math.sqrt(2 / math.pi)
+A3 = A1 * 0.044715
+LIMIT = 80.0                    # exp(80) = 6e34 is finite in float32, and far above the terms of a slope (|x| < 10^9)
 
 
 def gelu(x):
@@ -30,15 +30,15 @@ def gelu(x):
 def gelu_forward(x):
     """The Gaussian error linear unit in its tanh form, GPT-2's.
 
-        gelu(x) = x/2 (1 + tanh(u/2)) = x s        s = 1 / (1 + exp(-u))        u = A x + B x^3
-        A = 2 sqrt(2 / pi)                         B = 0.044715 A
+        gelu(x) = x/2 (1 + tanh(u/2)) = x s        s = 1 / (1 + exp(-u))        u = A1 x + A3 x^3
+        A1 = 2 sqrt(2 / pi)                        A3 = 0.044715 A1
 
     x        (..., F)   floating
     returns  y (..., F) of x's dtype, and the cache for gelu_backward: the slope
 
     (1 + tanh(u/2)) / 2 is the sigmoid s of u, and exp takes half the time of tanh.  The slope
 
-        gelu'(x) = s + x s (1 - s) u' = s (1 + (x - y) (A + 3 B x^2))
+        gelu'(x) = s + x s (1 - s) u' = s (1 + (x - y) (A1 + 3 A3 x^2))
 
     is taken here, while x is in the processor's cache, and kept instead of x.
     Hendrycks, Gimpel 2016, arXiv:1606.08415, section 2.
@@ -48,8 +48,8 @@ def gelu_forward(x):
         xx = x_t * x_t
         inv_s = one_plus_exp(x_t, xx, out=np.empty_like(xx))
         np.divide(x_t, inv_s, out=y_t)
-        xx *= 3 * B
-        xx += A                                         # u' = A + 3 B x^2
+        xx *= 3 * A3
+        xx += A1                                        # u' = A1 + 3 A3 x^2
         np.subtract(x_t, y_t, out=slope_t)
         slope_t *= xx
         slope_t += 1
@@ -66,9 +66,9 @@ def gelu_backward(dy, cache):
 
 def one_plus_exp(x, xx, out):
     """out = 1 + exp(-u) = 1 / s for gelu, with xx = x^2.  out may be xx."""
-    np.multiply(xx, -B, out=out)
-    out -= A
-    out *= x                                            # -u = -(A x + B x^3)
+    np.multiply(xx, -A3, out=out)
+    out -= A1
+    out *= x                                            # -u = -(A1 x + A3 x^3)
     np.minimum(out, LIMIT, out=out)
     np.exp(out, out=out)
     out += 1

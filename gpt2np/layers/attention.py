@@ -34,6 +34,8 @@ def attention_forward(q, k, v, causal=False, padding_mask=None, dropout=0.0, rng
     Vaswani et al. 2017, arXiv:1706.03762, eq. 1.
     """
     (B, H, T, D), S = q.shape, k.shape[2]
+    if not (S and H and D):
+        raise ValueError(f"attention: expected at least one key, head and column, got q {q.shape} and k {k.shape}")
     check_shape("k", k, (B, H, S, D))
     check_shape("v", v, (B, H, S, D))
     check_rate(dropout)

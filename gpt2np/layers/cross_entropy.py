@@ -33,14 +33,14 @@ def cross_entropy_forward(logits, targets, label_smoothing=0.0):
         total, log_sum = exp_rows(z, out=p_t)
         p_t *= 1 / total
         np.subtract(log_sum, expected, out=nll_t)
-    return weight @ nll[:, 0], (p, safe, weight, label_smoothing)
+    return mean_of_counted(nll, weight), (p, safe, weight, label_smoothing)
 
 
 def cross_entropy_backward(dloss, cache):
     """dlogits = (p - t) dloss / count, with t = (1 - e) onehot(target) + e / V; 0 where the target is left out."""
     p, safe, weight, label_smoothing = cache
     V = p.shape[-1]
-    scale = (dloss * weight)[:, None]                   # of each row
+    scale = row_scale(dloss, weight)
     dlogits = np.empty_like(p)
     for p_t, d_t, scale_t in tiles(p, dlogits, scale):
         np.multiply(p_t, scale_t, out=d_t)
@@ -49,6 +49,18 @@ def cross_entropy_backward(dloss, cache):
     row = np.arange(len(safe), like=safe)
     rows(dlogits)[row, safe] -= (1 - label_smoothing) * scale[:, 0]
     return dlogits
+
+
+def mean_of_counted(nll, weight):
+    """The loss of the rows that count: one that does not may be infinite, and 0 times that is no number."""
+    return weight @ np.where(weight == 0, 0, nll[:, 0])
+
+
+def row_scale(dloss, weight):
+    """What the gradient of each row is multiplied by, (N, 1), of weight's dtype: a float64 dloss does not promote."""
+    if np.ndim(dloss):
+        raise ValueError(f"dloss: expected a number, got shape {dloss.shape}")
+    return (dloss * weight).astype(weight.dtype)[:, None]
 
 
 def expected_logit(z, target, label_smoothing):

@@ -60,6 +60,6 @@ class Linear(Module):
             self.w.accumulate(dw)
             self.b.accumulate(db)
             return dx
-        if self.b.trainable:
-            self.b.accumulate(sum_rows(dy))
-        return linear_input_backward(dy, cache)
+        dx = linear_input_backward(dy, cache)
+        self.b.accumulate(sum_rows(dy))
+        return dx

@@ -7,7 +7,8 @@ the cross-entropy keep three arrays of that size: logits, probabilities, and the
 import numpy as np
 
 from .checks import check_shape
-from .cross_entropy import expected_logit, weigh_targets
+from .cross_entropy import expected_logit, mean_of_counted, row_scale, weigh_targets
+from .embedding import add_rows
 from .softmax import exp_rows
 from .tiles import rows, sum_rows, tiles
 
@@ -60,7 +61,7 @@ def lm_head_loss_forward(x, wte, targets, label_smoothing=0.0):
         expected = expected_logit(z, target, label_smoothing)
         total_t[:], log_sum = exp_rows(z, out=z)
         np.subtract(log_sum, expected, out=nll_t)
-    return weight @ nll[:, 0], (x, wte, safe, weight, e, total, label_smoothing)
+    return mean_of_counted(nll, weight), (x, wte, safe, weight, e, total, label_smoothing)
 
 
 def lm_head_loss_backward(dloss, cache):
@@ -73,9 +74,9 @@ def lm_head_loss_backward(dloss, cache):
     """
     dx = lm_head_loss_input_backward(dloss, cache)
     x, wte, safe, weight, e, total, label_smoothing = cache
-    scaled_x = rows(x) * (dloss * weight)[:, None]
+    scaled_x = rows(x) * row_scale(dloss, weight)
     dwte = e.T @ (scaled_x / total)
-    np.add.at(dwte, safe, scaled_x * (label_smoothing - 1))
+    add_rows(dwte, safe, scaled_x * (label_smoothing - 1))
     if label_smoothing:
         dwte -= sum_rows(scaled_x) * (label_smoothing / len(wte))
     return dx, dwte
@@ -89,5 +90,5 @@ def lm_head_loss_input_backward(dloss, cache):
     dx -= wte[safe] * (1 - label_smoothing)
     if label_smoothing:
         dx -= sum_rows(wte) * (label_smoothing / len(wte))
-    dx *= (dloss * weight)[:, None]
+    dx *= row_scale(dloss, weight)
     return dx.reshape(x.shape)

@@ -10,7 +10,7 @@ class Parameter:
 
     value      the array
     grad       None, or an array of value's shape: the sum of all gradients since it was last set to None
-    trainable  False for a frozen parameter: it gets no gradient, and no work is done for one
+    trainable  False for a frozen parameter: it gets no gradient, and no product of matrices is done for one
     """
 
     def __init__(self, value):
@@ -30,7 +30,7 @@ class Parameter:
 
 
 class Module:
-    """Parameters and child modules by name, in the order in which they were set.
+    """Parameters and child modules by name, in the order in which they were set, alone or in lists or tuples.
 
     The path of a parameter is its name in OpenAI's checkpoint: h.0.attn.c_attn.w.  Subclasses have
 
@@ -58,15 +58,15 @@ class Module:
 
     def replica(self):
         """A copy that shares every value and owns its gradients: for a thread with its own share of the batch."""
-        kept = {id(p.value): p.value for _, p in self.named_parameters()}
-        dropped = {id(p.grad): None for _, p in self.named_parameters()}
-        return copy.deepcopy(self, kept | dropped)
+        shared = {id(p.value): p.value for _, p in self.named_parameters()}
+        forgotten = {id(p.grad): None for _, p in self.named_parameters()}
+        return copy.deepcopy(self, shared | forgotten)      # its memo: what counts as copied already, and as what
 
 
 def _walk(module, prefix):
     for name, child in vars(module).items():
-        named = [(f"{name}.{i}", c) for i, c in enumerate(child)] if isinstance(child, list) else [(name, child)]
-        for path, c in named:
+        several = isinstance(child, list | tuple)
+        for path, c in [(f"{name}.{i}", c) for i, c in enumerate(child)] if several else [(name, child)]:
             if isinstance(c, Parameter):
                 yield prefix + path, c
             elif isinstance(c, Module):

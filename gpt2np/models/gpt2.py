@@ -18,6 +18,7 @@ from ..layers.lm_head import (
     lm_head_loss_input_backward,
 )
 from ..layers.module import Module
+from .config import GPT2Config
 
 
 class GPT2(Module):
@@ -36,6 +37,8 @@ class GPT2(Module):
     """
 
     def __init__(self, config, rng=None, dropout=0.0, dtype=np.float32):
+        if not isinstance(config, GPT2Config):
+            raise ValueError(f"config: expected a GPT2Config, such as SIZES['124M'], got {config!r}")
         check_rate(dropout)
         self.config, self.dropout = config, dropout
         self.wte = Embedding(config.n_vocab, config.n_embd, rng, 0.02, dtype)
@@ -53,6 +56,7 @@ class GPT2(Module):
     def backward(self, dlogits, cache):
         """Add the gradients of all parameters, given dlogits (B, T, V).  Uses the cache up: it is freed on the way."""
         c_hidden, c_head = cache
+        self._check_unused(c_hidden)
         if self.wte.trainable:
             dx, dwte = lm_head_backward(dlogits, c_head)
             self.wte.accumulate(dwte)
@@ -94,14 +98,17 @@ class GPT2(Module):
     def hidden_backward(self, dx, cache):
         """dx (B, T, C) -> gradients.  Each block's cache is dropped as soon as it has been used."""
         c_t, c_p, c_dropout, c_h, c_ln_f = cache
-        if len(c_h) != len(self.h):
-            raise ValueError("cache: expected that of a forward with keep_cache=True, not used by a backward before")
         dx = self.ln_f.backward(dx, c_ln_f)
         for block in reversed(self.h):
             dx = block.backward(dx, c_h.pop())
         dx = dropout_backward(dx, c_dropout)
         self.wpe.backward(dx.sum(axis=0), c_p)
         self.wte.backward(dx, c_t)
+
+    def _check_unused(self, c_hidden):
+        """Raise ValueError for the cache of inference or one that has been used up, before any gradient is added."""
+        if len(c_hidden[3]) != len(self.h):
+            raise ValueError("cache: expected that of a forward with keep_cache=True, not used by a backward before")
 
     def _ids(self, name, ids, ignored=None):
         """Check token ids (B, T) on the host, and move them to where the weights are."""

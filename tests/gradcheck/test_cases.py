@@ -5,7 +5,7 @@ import pkgutil
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpt2np
@@ -30,11 +30,16 @@ def sizes(draw, case, smallest=1):
     """Other values for the sizes in a case's signature: the batch, the sequence, the heads ..."""
     largest = 5 if case in PAIRS else 3
     names = [n for n, p in inspect.signature(case.make).parameters.items() if isinstance(p.default, int)]
-    drawn = {n: draw(st.integers(0 if n == "past" else smallest, largest), label=n) for n in names}
     # Two numbers are normalised to +1 and -1 whatever they are: the gradient is what eps leaves of it, 10^-5 of the
-    # terms that it is the difference of, and has that many digits less.  With three it is still likely to be ill-
-    # conditioned somewhere in a stack.
-    assume(drawn.get("C", drawn.get("H", 1) * drawn.get("D", 1)) not in ((2,) if case in PAIRS else (2, 3)))
+    # terms that it is the difference of, and has that many digits less.  With three that is still likely to happen
+    # somewhere in a stack.
+    narrow, drawn = (2,) if case in PAIRS else (2, 3), {}
+    for n in names:
+        choices = range(0 if n == "past" else smallest, largest + 1)
+        if n in ("C", "D"):
+            heads = drawn.get("H", 1)
+            choices = [c for c in range(smallest, 6) if heads * c not in narrow]
+        drawn[n] = draw(st.sampled_from(choices), label=n)
     return drawn
 
 
@@ -54,7 +59,7 @@ def test_as_in_the_report(case):
 
 
 @every_case
-@examples(30)
+@examples(15)
 @given(data=st.data(), seed=seeds, scale=st.sampled_from([1e-3, 1.0, 30.0]))
 def test_adjoint_linearity_and_reference(case, data, seed, scale):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
@@ -81,7 +86,7 @@ def test_contract(case, data, seed):
 
 
 @every_case
-@examples(4)
+@examples(3)
 @given(data=st.data(), seed=seeds)
 def test_differences(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
@@ -90,7 +95,7 @@ def test_differences(case, data, seed):
 
 
 @every_case
-@examples(4)
+@examples(3)
 @given(data=st.data(), seed=seeds)
 def test_order(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case, smallest=2)))
@@ -99,7 +104,7 @@ def test_order(case, data, seed):
 
 
 @every_case
-@examples(4)
+@examples(3)
 @given(data=st.data(), seed=seeds)
 def test_laws(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))

@@ -4,6 +4,7 @@ Each is (reason, file, function, statement, what it becomes ...), as `python -m 
 """
 
 SIZES = "how much is done at a time decides the speed, not the result"
+NOTHING = "with a smoothing of 0, nothing is added"
 MATRIX = "the tiles are matrices: the last axis is axis 1, and take_along_axis takes the last by default"
 UNKNOWN = "NumPy takes any negative length in reshape as the unknown one"
 
@@ -55,6 +56,16 @@ EQUIVALENT = (
     ("for a single query the mask of the future is 0", "layers/attention.py", "attention_forward",
      "future = _future(q, min(T, QUERIES)) if causal and T > 1 else None",
      "future = _future(q, min(T, QUERIES)) if causal and T >= 1 else None"),
+    ("nothing reads them: without a cache they are dropped at the end", "layers/attention.py", "attention_forward",
+     "if keep_cache:", "if True:"),
+    ("ids != None is True everywhere", "layers/checks.py", "check_ids", "if ignored is not None:", "if True:"),
+    ("so it always is here; tests/test_device.py sees the rest", "layers/checks.py", "check_ids",
+     "if type(ids) is np.ndarray:", "if True:"),
+    (NOTHING, "layers/cross_entropy.py", "cross_entropy_backward", "if label_smoothing:", "if True:"),
+    (NOTHING, "layers/lm_head.py", "lm_head_loss_backward", "if label_smoothing:", "if True:"),
+    (NOTHING, "layers/lm_head.py", "lm_head_loss_input_backward", "if label_smoothing:", "if True:"),
+    ("any number will do where its weight is 0", "layers/cross_entropy.py", "mean_of_counted",
+     "return weight @ np.where(weight == 0, 0, nll[:, 0])", "return weight @ np.where(weight == 0, 1, nll[:, 0])"),
     ("the form for inference gives the same, faster", "blocks/feedforward.py", "MLP.forward",
      "h, c_activation = self.activation.forward(h) if keep_cache else (self.activation.inference(h), None)",
      "h, c_activation = self.activation.forward(h)"),

@@ -8,6 +8,7 @@ SWAPPED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.M
            ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 RENAMED = {"add": "subtract", "subtract": "add", "multiply": "divide", "divide": "multiply", "maximum": "minimum",
            "minimum": "maximum", "sum": "mean", "max": "min", "min": "max", "sum_rows": "rows"}
+OPTIONAL = ("rng", "padding_mask", "memory_padding_mask")
 INITIAL = ("__init__", "initial")                       # the values that training starts from are not maths
 
 
@@ -69,9 +70,29 @@ def _changes(statement):
     if isinstance(statement, (ast.AugAssign, ast.Raise)) or (
             isinstance(statement, ast.Expr) and not isinstance(statement.value, ast.Constant)):
         yield lambda s: ast.Pass()
+    if isinstance(statement, ast.If):
+        yield lambda s: _with(s, test=ast.Constant(True))
+        yield lambda s: _with(s, test=ast.Constant(False))
+    if isinstance(statement, ast.Assign) and _is_passed_on(statement):
+        yield lambda s: _with(s, value=_passed_on(s))
     for i, node in enumerate(_nodes(statement)):
         for new in _variants(node):
             yield lambda s, i=i, new=new: _replaced(s, i, new)
+
+
+def _is_passed_on(statement):
+    """x = f(x, ...), or x, cache = f(x, ...): a layer that could be left out."""
+    target, call = statement.targets[0], statement.value
+    first = target.elts[0] if isinstance(target, ast.Tuple) else target
+    return (isinstance(first, ast.Name) and isinstance(call, ast.Call) and bool(call.args)
+            and isinstance(call.args[0], ast.Name) and call.args[0].id == first.id
+            and (not isinstance(target, ast.Tuple) or len(target.elts) == 2))
+
+
+def _passed_on(statement):
+    """x, or x and no cache."""
+    x = statement.value.args[0]
+    return ast.Tuple([x, ast.Constant(None)]) if isinstance(statement.targets[0], ast.Tuple) else x
 
 
 def _nodes(statement):
@@ -123,6 +144,9 @@ def _variants(node):
     if isinstance(node, ast.Attribute) and node.attr == "T":
         yield lambda n: n.value
     if isinstance(node, ast.Call):
+        for k, argument in enumerate(node.args):
+            if isinstance(argument, ast.Name) and argument.id in OPTIONAL:
+                yield lambda n, k=k: _with(n, args=[*n.args[:k], ast.Constant(None), *n.args[k + 1:]])
         if isinstance(node.func, ast.Attribute) and node.func.attr == "swapaxes":
             yield lambda n: n.func.value
         if isinstance(node.func, ast.Attribute) and node.func.attr in ("subtract", "divide"):

@@ -31,12 +31,12 @@ PLANTED = (
     ("layernorm: backward writes into dy", NORM, [
         ("dy_xhat = dy_t * xhat_t", "dy_xhat = np.multiply(dy_t, xhat_t, out=dy_t)")], ["layernorm"]),
     # ---- activations
-    ("gelu: 0.0447 in the slope", ACT, [("xx *= 3 * B", "xx *= 3 * B * 0.0447 / 0.044715")], ["gelu"]),
-    ("gelu: factor 3 forgotten", ACT, [("xx *= 3 * B", "xx *= B")], ["gelu"]),
+    ("gelu: 0.0447 in the slope", ACT, [("xx *= 3 * A3", "xx *= 3 * A3 * 0.0447 / 0.044715")], ["gelu"]),
+    ("gelu: factor 3 forgotten", ACT, [("xx *= 3 * A3", "xx *= A3")], ["gelu"]),
     ("gelu: slope without 1 +", ACT, [("        slope_t += 1\n", "")], ["gelu"]),
     ("gelu: slope without x", ACT, [("np.subtract(x_t, y_t, out=slope_t)", "np.subtract(1, y_t, out=slope_t)")],
      ["gelu"]),
-    ("gelu: another constant throughout", ACT, [("B = A * 0.044715", "B = A * 0.04715")], ["gelu"]),
+    ("gelu: another constant throughout", ACT, [("A3 = A1 * 0.044715", "A3 = A1 * 0.04715")], ["gelu"]),
     ("gelu: exp overflows", ACT, [("    np.minimum(out, LIMIT, out=out)\n", "")], ["gelu"]),
     ("gelu: forward writes into x", ACT, [("xx = x_t * x_t\n", "xx = np.multiply(x_t, x_t, out=x_t)\n")], ["gelu"]),
     ("gelu_erf: slope without x phi(x)", ACT, [("        slope_t += Phi\n", "        slope_t[:] = Phi\n")],
@@ -76,6 +76,9 @@ PLANTED = (
     # ---- cross-entropy
     ("cross-entropy: gradient not averaged", CE, [("(dloss * weight)", "(dloss * (weight > 0))")], ["cross_entropy"]),
     ("cross-entropy: dloss ignored", CE, [("(dloss * weight)", "(1.0 * weight)")], ["cross_entropy"]),
+    ("cross-entropy: a float64 dloss promotes", CE, [(".astype(weight.dtype)[:, None]", "[:, None]")],
+     ["lm_head_loss"]),
+    ("cross-entropy: 0 times infinity", CE, [("np.where(weight == 0, 0, nll[:, 0])", "nll[:, 0]")], ["cross_entropy"]),
     ("cross-entropy: dloss squared", CE, [("(dloss * weight)", "(dloss * dloss * weight)")], ["cross_entropy"]),
     ("cross-entropy: - onehot forgotten", CE, [
         ("    rows(dlogits)[row, safe] -= (1 - label_smoothing) * scale[:, 0]\n", "")], ["cross_entropy"]),
@@ -115,10 +118,14 @@ PLANTED = (
     ("attention: aligned at the upper left", ATT, [("seen = S - T + last if", "seen = last if")],
      ["attention, causal"]),
     ("attention: padding mask inverted", ATT, [("np.where(padding_mask,", "np.where(~padding_mask,")],
-     ["attention, padding"]),
+     ["attention, padded"]),
+    ("attention: padding forgotten where causal", ATT, [
+        ("if padding is not None:", "if padding is not None and not causal:")], ["attention, both masks"]),
+    ("attention: padding aligned at the right", ATT, [
+        ("padding[heads[0], :, :, keys]", "padding[heads[0], :, :, -p.shape[3]:]")], ["attention, both masks"]),
     ("attention: NaN where nothing is seen", ATT, [
         ("np.maximum(p.max(axis=-1, keepdims=True), LOWEST)", "p.max(axis=-1, keepdims=True)")],
-     ["attention, padding"]),
+     ["attention, padded"]),
     ("attention: largest score not subtracted", ATT, [
         ("        p -= np.maximum(p.max(axis=-1, keepdims=True), LOWEST)\n", "")], ["attention"]),
     ("attention: dropout not in dp", ATT, [
@@ -129,12 +136,15 @@ PLANTED = (
          "        p = p if keep is None else p * keep\n")], ["attention, dropout"]),
     ("attention: a float64 constant promotes", ATT, [("(1 / math.sqrt(D))) @", "(1 / np.sqrt(D))) @")], ["attention"]),
     # ---- embedding, linear, dropout
-    ("embedding: += loses repeated ids", "layers/embedding.py", [("    np.add.at(dw, ids, dy)", "    dw[ids] += dy")],
+    ("embedding: += loses repeated ids", "layers/embedding.py", [("    np.add.at(w, ids, dy)", "    w[ids] += dy")],
      ["embedding"]),
-    ("embedding: assigned, not added", "layers/embedding.py", [("    np.add.at(dw, ids, dy)", "    dw[ids] = dy")],
+    ("embedding: assigned, not added", "layers/embedding.py", [("    np.add.at(w, ids, dy)", "    w[ids] = dy")],
      ["embedding"]),
-    ("embedding: into the gradient that is there", "layers/embedding.py", [
-        ("np.add.at(self.grad, ids, dy)", "self.grad[ids] += dy")], ["Embedding"]),
+    ("embedding: the gradient that is there is lost", "layers/embedding.py", [
+        ("            add_rows(self.grad, ids, dy)", "            self.grad = embedding_backward(dy, cache)")],
+     ["Embedding"]),
+    ("embedding: a dy that broadcasts is accepted", "layers/embedding.py", [
+        ('    check_shape("dy", dy, (*ids.shape, w.shape[1]))\n', "")], ["Embedding"]),
     ("embedding: negative ids wrap", "layers/embedding.py", [('    check_ids("ids", ids, len(w))\n', "")],
      ["embedding"]),
     ("linear: dw averaged", "layers/linear.py", [
@@ -155,9 +165,9 @@ PLANTED = (
     ("head and loss: - onehot forgotten in dx", HEAD, [("    dx -= wte[safe] * (1 - label_smoothing)\n", "")],
      ["lm_head_loss"]),
     ("head and loss: - onehot forgotten in dwte", HEAD, [
-        ("    np.add.at(dwte, safe, scaled_x * (label_smoothing - 1))\n", "")], ["lm_head_loss"]),
+        ("    add_rows(dwte, safe, scaled_x * (label_smoothing - 1))\n", "")], ["lm_head_loss"]),
     ("head and loss: repeated targets lost", HEAD, [
-        ("np.add.at(dwte, safe, scaled_x * (label_smoothing - 1))",
+        ("add_rows(dwte, safe, scaled_x * (label_smoothing - 1))",
          "dwte[safe] += scaled_x * (label_smoothing - 1)")], ["lm_head_loss"]),
     ("head and loss: not divided by the sum", HEAD, [("(scaled_x / total)", "scaled_x")], ["lm_head_loss"]),
     # ---- wiring
@@ -177,6 +187,8 @@ PLANTED = (
     ("GPT-2: blocks from the bottom in backward", GPT2, [("in reversed(self.h):", "in self.h:")], ["GPT2"]),
     ("GPT-2: dloss forgotten", GPT2, [("lm_head_loss_backward(dloss, c_loss)", "lm_head_loss_backward(1.0, c_loss)")],
      ["GPT2"]),
+    ("GPT-2: gradients added before a used cache is refused", GPT2, [
+        ("        self._check_unused(c_hidden)\n", "")], ["GPT2"]),
     ("block: residual around the MLP lost", BLOCK, [
         ("dx = dy + self.ln_2.backward(dh, c_ln_2)", "dx = self.ln_2.backward(dh, c_ln_2)")], ["PreNormBlock"]),
     ("block: residual around attention lost", BLOCK, [
