@@ -58,5 +58,5 @@ $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "gpt2np needs Python 3.10 or newer; '$(PYTHON)' is missing or older.  Name another: make PYTHON=python3.12"; exit 1; }
 	@echo "Creating a virtual environment in $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@$(PYTHON) -m venv $(VENV) || { rm -f $(VENV)/bin/python*; \
 	  echo "No virtual environment could be made: install Python's venv module (on Debian: apt install python3-venv)."; exit 1; }
