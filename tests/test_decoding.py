@@ -1,0 +1,191 @@
+"""The loops over tokens, each against the plainest way to the same text: one full forward for every token."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt2np.decoding import GREEDY, Texts, generate, generate_batch, window_start
+from gpt2np.models.config import GPT2Config
+from gpt2np.models.gpt2 import GPT2
+from gpt2np.sampling import Sampler
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def filled(config, seed=0, dtype=np.float64):
+    """A model whose choices depend on all that it sees: with the initial weights they hardly do."""
+    rng = np.random.default_rng(seed)
+    model = GPT2(config, rng, dtype=dtype)
+    for _, parameter in model.named_parameters():
+        parameter.value = (rng.standard_normal(parameter.value.shape) * 0.5).astype(dtype)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return filled(GPT2Config(n_vocab=23, n_ctx=16, n_embd=12, n_head=3, n_layer=2))
+
+
+@pytest.fixture(scope="module")
+def golden_model():
+    with np.load(GOLDEN / "gpt2.npz", allow_pickle=False) as arrays:
+        golden = dict(arrays)
+    (V, C), n_ctx = golden["value wte"].shape, len(golden["value wpe"])
+    model = GPT2(GPT2Config(V, n_ctx, C, int(golden["n_head"]), 2), dtype=np.float64)
+    for path, parameter in model.named_parameters():
+        parameter.value = golden["value " + path]
+    return model
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN / "generation.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def plainly(model, tokens, n, sampler=GREEDY, rng=None):
+    """One full forward over the window for every token."""
+    text = list(tokens)
+    for _ in range(n):
+        seen = text[window_start(len(text), model.config.n_ctx):]
+        logits = model.forward([seen], keep_cache=False)[0][0, -1]
+        text.append(sampler.sample(logits, text, text[len(tokens):], rng))
+        if text[-1] == sampler.end_of_text:
+            break
+    return text[len(tokens):]
+
+
+def columns(rows):
+    """What each text gets, from the rows that generate_batch yields."""
+    return [[token for token in column if token is not None] for column in zip(*rows)]
+
+
+# ---- one text
+
+
+def test_greedy_is_that_of_hugging_face(golden_model, golden):
+    for prompt, expected in zip(golden["prompts"], golden["greedy"]):
+        assert list(generate(golden_model, prompt, 8, GREEDY)) == expected[len(prompt):].tolist()
+
+
+@pytest.mark.parametrize("n_prompt", [1, 2, 7, 15, 16])
+def test_with_the_past_it_writes_what_full_forwards_write(model, n_prompt):
+    """Also beyond n_ctx, where the window slides several times."""
+    prompt = np.random.default_rng(n_prompt).integers(0, 23, n_prompt)
+    assert list(generate(model, prompt, 40, GREEDY)) == plainly(model, prompt, 40)
+    sampler = Sampler(temperature=1.5, top_k=10, repetition_penalty=1.2)
+    expected = plainly(model, prompt, 40, sampler, np.random.default_rng(3).spawn(1)[0])
+    assert list(generate(model, prompt, 40, sampler, np.random.default_rng(3))) == expected
+
+
+@pytest.mark.parametrize("n_ctx", [1, 2, 3, 5])
+def test_the_window_of_a_model_that_sees_little(n_ctx):
+    model = filled(GPT2Config(n_vocab=11, n_ctx=n_ctx, n_embd=4, n_head=2, n_layer=1))
+    assert list(generate(model, [5], 12, GREEDY)) == plainly(model, [5], 12)
+
+
+def test_the_logits_of_every_step_are_those_of_a_full_forward(model):
+    rng = np.random.default_rng(0)
+    texts = Texts(model, [rng.integers(0, 23, n) for n in (3, 9, 1)], 30)
+    for _ in range(30):
+        logits = texts.last_logits()
+        for z, text in zip(logits, texts.tokens):
+            seen = text[window_start(len(text), 16):]
+            expected = model.forward([seen], keep_cache=False)[0][0, -1]
+            np.testing.assert_allclose(z, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+            text.append(int(rng.integers(0, 23)))
+
+
+def test_window_start():
+    assert [window_start(n, 8) for n in range(6, 15)] == [0, 0, 0, 2, 2, 4, 4, 6, 6]
+    assert [window_start(n, 1) for n in range(1, 5)] == [0, 1, 2, 3]
+
+
+def test_it_ends_at_the_end_of_text(model):
+    written = list(generate(model, [1, 2], 30, GREEDY))
+    end = written[4]
+    until = written[:written.index(end) + 1]
+    assert list(generate(model, [1, 2], 30, Sampler(temperature=0, end_of_text=end))) == until
+    longer = list(generate(model, [1, 2], 30, Sampler(temperature=0, end_of_text=end, min_new_tokens=8)))
+    assert end not in longer[:8]
+
+
+def test_the_same_seed_gives_the_same_text(model):
+    texts = [list(generate(model, [1, 2], 30, rng=np.random.default_rng(seed))) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    assert list(generate(model, [1, 2], 30)) != list(generate(model, [1, 2], 30))
+
+
+def test_no_token_is_computed_that_is_not_asked_for(model, monkeypatch):
+    calls = []
+    original = GPT2.next_logits
+    monkeypatch.setattr(GPT2, "next_logits", lambda self, *a, **k: calls.append(1) or original(self, *a, **k))
+    tokens = generate(model, [1, 2], 10, GREEDY)
+    next(tokens), next(tokens)
+    assert len(calls) == 2
+    assert len(list(generate(model, [1, 2], 10, GREEDY))) == 10 and len(calls) == 12
+
+
+# ---- several
+
+
+PROMPTS = [[1, 2, 3, 4, 5], [7], list(range(16)), [3, 1, 4, 1, 5, 9, 2, 6, 5], [7]]
+
+
+@pytest.mark.parametrize("end_of_text", [None, 4])
+def test_each_text_of_a_batch_is_as_if_alone(model, end_of_text):
+    """Of any lengths, past the window, and when others end before it: the room for the longest one is then free."""
+    greedy = Sampler(temperature=0, end_of_text=end_of_text)
+    together = columns(generate_batch(model, PROMPTS, 40, greedy))
+    assert together == [plainly(model, prompt, 40, greedy) for prompt in PROMPTS]
+    sampler = Sampler(temperature=1.3, top_p=0.9, end_of_text=end_of_text)
+    together = columns(generate_batch(model, PROMPTS, 40, sampler, np.random.default_rng(0)))
+    rngs = np.random.default_rng(0).spawn(5)
+    assert together == [plainly(model, prompt, 40, sampler, rng) for prompt, rng in zip(PROMPTS, rngs)]
+
+
+def test_several_continuations_share_the_prompts_run(model, monkeypatch):
+    shapes = []
+    original = GPT2.next_logits
+    monkeypatch.setattr(GPT2, "next_logits", lambda self, tokens, *a, **k: shapes.append(np.shape(tokens)) or
+                        original(self, tokens, *a, **k))
+    sampler = Sampler(temperature=1.3)
+    together = columns(generate_batch(model, PROMPTS[:2], 6, sampler, np.random.default_rng(0), 3))
+    assert shapes == [(2, 5)] + [(6, 1)] * 5
+    rngs = np.random.default_rng(0).spawn(6)
+    assert together == [plainly(model, PROMPTS[i // 3], 6, sampler, rng) for i, rng in enumerate(rngs)]
+
+
+def test_memory_is_taken_once(model):
+    texts = Texts(model, [[1, 2, 3]], 5)
+    arrays = [(layer.k, layer.v) for layer in texts.past]
+    for _ in range(5):
+        texts.tokens[0].append(int(texts.last_logits()[0].argmax()))
+    assert all(layer.k is k and layer.v is v for layer, (k, v) in zip(texts.past, arrays))
+    assert texts.past[0].k.shape == (1, 3, 8, 4)
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize("prompt, message", [
+    ([], "prompt: expected at least one token"),
+    (list(range(17)), "at most the 16 tokens that the model can see, got 17"),
+    ([23], "expected token ids from 0 to 22, got 23"), ([-1], "expected token ids from 0 to 22, got -1"),
+    ([1.0], "expected token ids in a row"), ([[1]], "expected token ids in a row"),
+])
+def test_a_prompt_that_cannot_be(model, prompt, message):
+    with pytest.raises(ValueError, match=message):
+        generate(model, prompt, 5)                      # at once, not when the first token is asked for
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"max_new_tokens": 0}, "max_new_tokens: expected an integer from 1, got 0"),
+    ({"max_new_tokens": 2.5}, "max_new_tokens: expected an integer from 1, got 2.5"),
+    ({"max_new_tokens": 1, "num_return_sequences": 0}, "num_return_sequences: expected an integer from 1, got 0"),
+    ({"max_new_tokens": 1, "prompts": []}, "prompts: expected at least one, got none"),
+])
+def test_counts_that_cannot_be(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        generate_batch(**{"model": model, "prompts": [[1]]} | options)
