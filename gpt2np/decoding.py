@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .device import to_host
+from .layers.softmax import log_softmax_forward
 from .models.gpt2 import GPT2
-from .sampling import Sampler
+from .sampling import Sampler, draw
 
 SAMPLE, GREEDY = Sampler(), Sampler(temperature=0)
 
@@ -104,7 +105,8 @@ class Texts:
         lengths = [len(text) - start for text, start in zip(self.tokens, starts)]
         if starts != self.starts or self.pads[0] + lengths[0] > self.room:
             self.starts, self.pads = starts, [max(lengths) - n for n in lengths]
-            self.forget()                               # the first call, a window has slid, or too much is padding
+            for layer in self.past:                     # the first call, a window has slid, or too much is padding
+                layer.forget(0)
         seen, columns = self.past[0].length, self.pads[0] + lengths[0]
         new = [([0] * pad + text[start:])[seen:] if seen == 0 else text[seen - columns:]
                for pad, text, start in zip(self.pads, self.tokens, starts)]
@@ -112,10 +114,10 @@ class Texts:
         logits = to_host(self.model.next_logits(new, self.past, mask, last))
         return logits[:, 0] if last == 1 else logits
 
-    def forget(self, tokens: int | None = None) -> None:
-        """Take back the last tokens of the texts, as far as the model has seen them; None: it has seen nothing."""
+    def rewind(self, length: int) -> None:
+        """Of a text that is alone: the model has seen its first tokens at most, as many as `length`."""
         for layer in self.past:
-            layer.forget(0 if tokens is None else layer.length - tokens)
+            layer.forget(max(0, min(layer.length, length - self.starts[0])))
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone, in this order, also several times."""
@@ -128,6 +130,183 @@ def window_start(length: int, n_ctx: int) -> int:
     """The first token that the model sees of a text: 0 up to n_ctx tokens, then further on by a quarter at a time."""
     step = max(1, n_ctx // 4)
     return max(0, -(-(length - n_ctx) // step) * step)
+
+
+# ---- beams
+
+
+def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_beams: int = 4,
+                length_penalty: float = 1.0, end_of_text: int | None = None) -> list[tuple[float, list[int]]]:
+    """Look for the likeliest continuation as a whole: of all texts one token longer, the num_beams likeliest go on.
+
+        score = sum_t log p(token_t | tokens before it) / n^length_penalty        n tokens were written
+
+    returns  up to num_beams of (score, what was written), the best first; each ends in end_of_text, or is of
+             max_new_tokens
+
+    It ends when the beams that go on have no better score than the worst that has ended: as Hugging Face does, so a
+    positive penalty, which favours long texts, is not followed to the end.
+    Graves 2012, arXiv:1211.3711, section 2.4; the score is that of Wu et al. 2016, arXiv:1609.08144, simplified.
+    """
+    check_count("max_new_tokens", max_new_tokens)
+    check_count("num_beams", num_beams)
+    texts, sums, ended = Texts(model, [tokens], max_new_tokens), np.zeros(1), []
+    for n in range(1, max_new_tokens + 1):
+        totals = sums[:, None] + log_softmax_forward(texts.last_logits())[0].astype(np.float64)     # (beams, V)
+        best = np.argsort(-totals, axis=None, kind="stable")[:2 * num_beams]    # so many that num_beams can go on
+        going_on = []
+        for rank, (row, token) in enumerate(zip(*map(np.ndarray.tolist, np.unravel_index(best, totals.shape)))):
+            if token == end_of_text or n == max_new_tokens:
+                if rank < num_beams:
+                    ended.append((float(totals[row, token]) / n ** length_penalty,
+                                  [*texts.tokens[row][len(tokens):], token]))
+            elif len(going_on) < num_beams:
+                going_on.append((row, token))
+        ended = sorted(ended, key=lambda scored: -scored[0])[:num_beams]
+        if not going_on or (len(ended) == num_beams and totals[going_on[0]] / n ** length_penalty <= ended[-1][0]):
+            break
+        texts.select([row for row, _ in going_on])
+        for text, (_, token) in zip(texts.tokens, going_on):
+            text.append(token)
+        sums = np.array([totals[choice] for choice in going_on])
+    return ended
+
+
+# ---- speculation: several tokens for one run of the model
+
+
+def speculate(model: GPT2, tokens: Sequence[int], max_new_tokens: int, draft: "NgramDraft | ModelDraft",
+              sampler: Sampler = SAMPLE, rng: np.random.Generator | None = None, k: int = 7) -> Iterator[int]:
+    """The same as generate, in less time where the draft guesses well: one run of the model checks up to k guesses.
+
+    To run the model on 8 tokens takes little longer than on one, since the time goes into reading the weights.  A guess
+    that is refused costs that little; every one that is taken saves a whole run.  What is written has exactly the
+    distribution of generate, whatever the draft guesses; at temperature 0 it is the same text.
+
+    draft   a new one for every text
+    Leviathan, Kalman, Matias 2023, arXiv:2211.17192, algorithm 1; Chen et al. 2023, arXiv:2302.01318.
+    """
+    check_count("max_new_tokens", max_new_tokens)
+    check_count("k", k)
+    texts = Texts(model, [tokens], max_new_tokens)
+    return _speculate(texts, max_new_tokens, draft, sampler, children(rng, 1)[0], k)
+
+
+def _speculate(texts, max_new_tokens, draft, sampler, rng, k):
+    text, n_ctx = texts.tokens[0], texts.model.config.n_ctx
+    n_prompt = len(text)
+    goal = n_prompt + max_new_tokens
+    while len(text) < goal:
+        known = len(text)
+        room = window_start(known, n_ctx) + n_ctx - known           # a window that slid would not be the guess's own
+        guesses = draft.guess(text, min(k, room, goal - known - 1), rng)
+        text += [guess for guess, _ in guesses]
+        logits = texts.last_logits(1 + len(guesses)).reshape(1 + len(guesses), -1)
+        del text[known:]
+        for z, (guess, q) in zip(logits, [*guesses, (None, None)]):
+            p = sampler.probabilities(z, text, text[n_prompt:])
+            token = int(draw(p, rng) if guess is None else check_guess(guess, p, q, rng))
+            if token != guess:
+                texts.rewind(len(text))
+            text.append(token)
+            yield token
+            if token == sampler.end_of_text:
+                return
+            if token != guess:
+                break
+
+
+def check_guess(guess: int, p: np.ndarray, q: np.ndarray, rng: np.random.Generator) -> int:
+    """Make a guess drawn from q into a draw from p: it is taken with probability min(1, p / q); if it is not, the token
+    is drawn from what p has above q.
+
+        P(token = i) = q_i min(1, p_i / q_i) + (1 - sum_j min(q_j, p_j)) max(p_i - q_i, 0) / sum_j max(p_j - q_j, 0)
+                     = min(q_i, p_i)         + max(p_i - q_i, 0)  =  p_i
+    """
+    take = min(1.0, float(p[guess] / q[guess]))
+    if draw(np.array([1 - take, take]), rng) == 1:
+        return guess
+    above = np.maximum(p - q, 0)
+    return draw(above if above.any() else p, rng)       # none is above where p and q differ by rounding alone
+
+
+class NgramDraft:
+    """Guesses that the text goes on as it did the last time its last few tokens came.  It needs no second model.
+
+    n_vocab             V
+    longest, shortest   how many tokens the tail may have that has come before: without such a tail, no guess
+
+    Saxena 2023, Prompt Lookup Decoding, https://github.com/apoorvumang/prompt-lookup-decoding.
+    """
+
+    def __init__(self, n_vocab: int, longest: int = 4, shortest: int = 3):
+        self.n_vocab, self.lengths = n_vocab, range(longest, shortest - 1, -1)
+        self.after, self.known = {}, 0                  # tail -> where in the text the token after it is, the last time
+
+    def guess(self, text: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, np.ndarray]]:
+        """Up to n tokens, each with the distribution (V,) that it was drawn from: certainty."""
+        for at in range(self.known, len(text)):
+            for length in self.lengths:
+                if length <= at:
+                    self.after[tuple(text[at - length:at])] = at
+        self.known = len(text)
+        found = (self.after.get(tuple(text[len(text) - length:])) for length in self.lengths if length <= len(text))
+        at = next((at for at in found if at is not None), None)
+        if at is None:
+            return []
+        period = len(text) - at                         # beyond the end of the text, it repeats its own guesses
+        return [(token, self._certain(token)) for token in (text[at + i % period] for i in range(n))]
+
+    def _certain(self, token):
+        q = np.zeros(self.n_vocab)
+        q[token] = 1
+        return q
+
+
+class ModelDraft:
+    """Guesses what a smaller model with the same vocabulary would write, drawn by a sampler of its own."""
+
+    def __init__(self, model: GPT2, sampler: Sampler = SAMPLE):
+        self.model, self.sampler, self.texts = model, sampler, None
+
+    def guess(self, text: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, np.ndarray]]:
+        """Up to n tokens, each with the distribution (V,) that it was drawn from."""
+        if self.texts is None:
+            self.texts = Texts(self.model, [text], self.model.config.n_ctx)
+        own = self.texts.tokens[0]
+        if self.texts.starts is not None:               # of its own guesses, those that were taken are seen already
+            same = next((i for i, (a, b) in enumerate(zip(own, text)) if a != b), min(len(own), len(text)))
+            self.texts.rewind(min(same, len(text) - 1))
+        own[:] = text
+        guesses = []
+        for _ in range(n):
+            q = self.sampler.probabilities(self.texts.last_logits()[0], own, [])
+            own.append(int(draw(q, rng)))
+            guesses.append((own[-1], q))
+        return guesses
+
+
+# ---- text to text
+
+
+def generate_text(model: GPT2, tokenizer, prompt: str, num_return_sequences: int = 1, max_length: int = 512,
+                  temperature: float = 1.0, top_k: int = 50, top_p: float = 0.9,
+                  rng: np.random.Generator | None = None) -> list[str]:
+    """Continue a prompt num_return_sequences times: returns the texts, each with the prompt before it.
+
+    max_length   tokens, those of the prompt included; a text ends earlier with <|endoftext|>, which is not part of it
+    """
+    tokens = tokenizer.encode(prompt)
+    if tokens and max_length <= len(tokens):
+        raise ValueError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
+    sampler = Sampler(temperature, min(top_k, model.config.n_vocab), top_p, end_of_text=tokenizer.end_of_text)
+    rows = generate_batch(model, [tokens], max_length - len(tokens), sampler, rng, num_return_sequences)
+    texts = [list(tokens) for _ in range(num_return_sequences)]
+    for row in rows:
+        for text, token in zip(texts, row):
+            if token not in (None, tokenizer.end_of_text):
+                text.append(token)
+    return [tokenizer.decode(text) for text in texts]
 
 
 # ---- bad input

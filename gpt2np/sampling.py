@@ -240,9 +240,11 @@ class Sampler:
     def probabilities(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int]) -> np.ndarray:
         """The distribution (V,) that the next token is drawn from: at temperature 0, all of it is on one token."""
         logits = self.filter(logits, tokens, written)
-        if self.temperature == 0:
-            logits = _keep(logits, [greedy(logits)])
-        return softmax_forward(logits)[0]
+        if self.temperature > 0:
+            return softmax_forward(logits)[0]
+        probability = np.zeros_like(logits)
+        probability[greedy(logits)] = 1
+        return probability
 
     def sample(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int],
                rng: np.random.Generator) -> int:

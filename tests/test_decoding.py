@@ -1,14 +1,29 @@
 """The loops over tokens, each against the plainest way to the same text: one full forward for every token."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gpt2np.decoding import GREEDY, Texts, generate, generate_batch, window_start
+from gpt2np import decoding
+from gpt2np.decoding import (
+    GREEDY,
+    ModelDraft,
+    NgramDraft,
+    Texts,
+    beam_search,
+    generate,
+    generate_batch,
+    generate_text,
+    speculate,
+    window_start,
+)
+from gpt2np.layers.softmax import log_softmax_forward
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.sampling import Sampler
+from gpt2np.text.bpe import Tokenizer
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -164,6 +179,157 @@ def test_memory_is_taken_once(model):
         texts.tokens[0].append(int(texts.last_logits()[0].argmax()))
     assert all(layer.k is k and layer.v is v for layer, (k, v) in zip(texts.past, arrays))
     assert texts.past[0].k.shape == (1, 3, 8, 4)
+
+
+# ---- beams
+
+
+@pytest.mark.parametrize("beams, penalty, end", [(3, 1.0, 7), (4, 0.0, 7), (4, 2.0, 40), (5, -1.0, 40)])
+def test_beams_are_those_of_hugging_face(golden_model, golden, beams, penalty, end):
+    prompt = golden["prompts"][0]
+    name = f"beams {beams} {penalty} {end}"
+    found = beam_search(golden_model, prompt, 8, beams, penalty, end)
+    np.testing.assert_allclose([score for score, _ in found], golden[name + " scores"], rtol=1e-6)
+    for (_, written), expected in zip(found, golden[name]):
+        assert (list(prompt) + written + [0] * 8)[:len(expected)] == expected.tolist()
+
+
+def test_one_beam_is_greedy(golden_model, golden):
+    assert beam_search(golden_model, [3, 1, 4], 8, 1)[0][1] == golden["greedy"][0][3:].tolist()
+
+
+def test_enough_beams_find_the_likeliest_text(model):
+    """All 23^3 texts, each scored by one full forward."""
+    every = np.stack(np.meshgrid(*[np.arange(23)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    logits = model.forward(np.concatenate([np.full((len(every), 1), 5), every[:, :2]], axis=1), keep_cache=False)[0]
+    log_p = np.take_along_axis(log_softmax_forward(logits)[0], every[:, :, None], axis=-1).sum(axis=(1, 2))
+    best = np.argsort(-log_p)[:3]
+    found = beam_search(model, [5], 3, num_beams=529, length_penalty=0.0)[:3]
+    assert [written for _, written in found] == every[best].tolist()
+    np.testing.assert_allclose([score for score, _ in found], log_p[best], rtol=1e-12)
+
+
+# ---- speculation
+
+
+class Wrong:
+    """A draft that guesses some token with certainty, seldom the right one, and any number of them."""
+
+    def __init__(self, n_vocab, seed):
+        self.n_vocab, self.rng = n_vocab, np.random.default_rng(seed)
+
+    def guess(self, text, n, rng):
+        tokens = self.rng.integers(0, self.n_vocab, self.rng.integers(0, n + 1)).tolist()
+        return [(token, np.eye(self.n_vocab)[token]) for token in tokens]
+
+
+@pytest.mark.parametrize("draft", [
+    lambda model: NgramDraft(23), lambda model: NgramDraft(23, 2, 1), lambda model: Wrong(23, 0),
+    lambda model: ModelDraft(model), lambda model: ModelDraft(model, GREEDY),
+    lambda model: ModelDraft(filled(GPT2Config(n_vocab=23, n_ctx=7, n_embd=4, n_head=2, n_layer=1), seed=5))],
+    ids=["n-grams", "short n-grams", "wrong", "itself", "itself, greedy", "smaller"])
+@pytest.mark.parametrize("k", [1, 7])
+def test_speculation_does_not_change_greedy_text(model, draft, k):
+    for prompt in ([1, 2, 1, 2, 1], [7]):
+        for sampler in (GREEDY, Sampler(temperature=0, repetition_penalty=1.5),
+                        Sampler(temperature=0, end_of_text=plainly(model, prompt, 40)[-1])):
+            expected = plainly(model, prompt, 40, sampler)
+            assert list(speculate(model, prompt, 40, draft(model), sampler, np.random.default_rng(0), k)) == expected
+
+
+def test_good_guesses_save_runs_of_the_model(model, monkeypatch):
+    runs = []
+    original = GPT2.next_logits
+    monkeypatch.setattr(GPT2, "next_logits", lambda self, *a, **k: runs.append(self) or original(self, *a, **k))
+    same = filled(model.config)
+    assert len(list(speculate(model, [5], 12, ModelDraft(same, GREEDY), GREEDY, k=5))) == 12
+    assert runs.count(model) == 2 and runs.count(same) == 10        # 5 taken and one more, twice
+
+
+def test_ngrams_guess_what_came_after_the_same_tail():
+    draft = NgramDraft(10, 3, 2)
+    assert draft.guess([1, 2, 3, 4, 1, 2], 3, None)[0][1].tolist() == np.eye(10)[3].tolist()
+    assert [token for token, _ in draft.guess([1, 2, 3, 4, 1, 2], 3, None)] == [3, 4, 1]
+    assert draft.guess([1, 2, 3, 4, 1, 2, 9], 3, None) == []
+    assert [token for token, _ in draft.guess([1, 2, 3, 4, 1, 2, 9, 2, 9], 5, None)] == [2, 9, 2, 9, 2]
+    assert NgramDraft(10).guess([1], 3, None) == []
+
+
+class EveryPath:
+    """In the place of draw: takes one path through all outcomes after another, and notes the probability of each."""
+
+    def __init__(self):
+        self.script = []
+
+    def __call__(self, p, rng):
+        if self.at == len(self.script):
+            self.script.append(0)
+        outcome = self.script[self.at]
+        self.outcomes.append(len(p))
+        self.at += 1
+        self.probability *= p[outcome] / p.sum()
+        return outcome
+
+    def paths(self, run):
+        """Yield (probability, result of run) for every path."""
+        while True:
+            self.at, self.outcomes, self.probability = 0, [], 1.0
+            result = run()
+            yield self.probability, result
+            self.script = self.script[:self.at]
+            while self.script and self.script[-1] == self.outcomes[len(self.script) - 1] - 1:
+                self.script.pop()
+            if not self.script:
+                return
+            self.script[-1] += 1
+
+
+@pytest.mark.parametrize("sampler", [Sampler(), Sampler(temperature=0.6, top_k=2), Sampler(repetition_penalty=2.0),
+                                     Sampler(end_of_text=1)], ids=["plain", "top-k", "penalty", "end"])
+@pytest.mark.parametrize("name", ["model", "n-grams"])
+def test_speculation_has_exactly_the_models_distribution(monkeypatch, sampler, name):
+    """A vocabulary of 3: the sum over every path of guesses, acceptances and draws, against the product of p."""
+    config = GPT2Config(n_vocab=3, n_ctx=6, n_embd=4, n_head=2, n_layer=1)
+    model, small = filled(config, 1), filled(config, 2)
+    prompt, n = [0, 1, 0, 1], 3
+    every = EveryPath()
+    monkeypatch.setattr(decoding, "draw", every)
+    got = {}
+    for p, text in every.paths(lambda: tuple(speculate(
+            model, prompt, n, ModelDraft(small) if name == "model" else NgramDraft(3, 2, 1), sampler, k=2))):
+        got[text] = got.get(text, 0) + p
+    expected = {}
+    for text in itertools.product(range(3), repeat=n):
+        probability, written = 1.0, []
+        for token in text:
+            so_far = prompt + written
+            logits = model.forward([so_far[window_start(len(so_far), 6):]], keep_cache=False)[0][0, -1]
+            probability *= sampler.probabilities(logits, so_far, written)[token]
+            written.append(token)
+            if token == sampler.end_of_text:
+                break
+        expected[tuple(written)] = probability
+    assert abs(sum(got.values()) - 1) < 1e-12
+    for text in {*got, *expected}:
+        assert abs(got.get(text, 0) - expected.get(text, 0)) < 1e-12, text
+
+
+# ---- text to text
+
+
+def test_generate_text_has_the_chapters_names():
+    tokenizer = Tokenizer([])
+    model = filled(GPT2Config(n_vocab=257, n_ctx=16, n_embd=8, n_head=2, n_layer=1))
+    texts = generate_text(model, tokenizer, "a b", num_return_sequences=3, max_length=12, temperature=1.0, top_k=50,
+                          top_p=0.9, rng=np.random.default_rng(0))
+    assert len(texts) == 3 and len(set(texts)) == 3 and all(text.startswith("a b") for text in texts)
+    assert not any("endoftext" in text for text in texts)
+    assert generate_text(model, tokenizer, "a b", 2, 12, rng=np.random.default_rng(0)) == texts[:2]
+    assert len(generate_text(model, tokenizer, "a", max_length=40, temperature=0)) == 1
+    with pytest.raises(ValueError, match="max_length: expected more than the prompt's 3 tokens, got 3"):
+        generate_text(model, tokenizer, "a b", max_length=3)
+    with pytest.raises(ValueError, match="prompt: expected at least one token"):
+        generate_text(model, tokenizer, "")
 
 
 # ---- bad input
