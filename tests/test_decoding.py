@@ -24,6 +24,7 @@ from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.sampling import Sampler
 from gpt2np.text.bpe import Tokenizer
+from tests.golden.make_generation import BEAMS
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -79,9 +80,11 @@ def columns(rows):
 # ---- one text
 
 
-def test_greedy_is_that_of_hugging_face(golden_model, golden):
-    for prompt, expected in zip(golden["prompts"], golden["greedy"]):
-        assert list(generate(golden_model, prompt, 8, GREEDY)) == expected[len(prompt):].tolist()
+@pytest.mark.parametrize("penalty", [1.0, 2.0])
+def test_greedy_is_that_of_hugging_face(golden_model, golden, penalty):
+    for prompt, expected in zip(golden["prompts"], golden[f"greedy {penalty}"]):
+        sampler = Sampler(temperature=0, repetition_penalty=penalty)
+        assert list(generate(golden_model, prompt, 8, sampler)) == expected[len(prompt):].tolist()
 
 
 @pytest.mark.parametrize("n_prompt", [1, 2, 7, 15, 16])
@@ -184,18 +187,18 @@ def test_memory_is_taken_once(model):
 # ---- beams
 
 
-@pytest.mark.parametrize("beams, penalty, end", [(3, 1.0, 7), (4, 0.0, 7), (4, 2.0, 40), (5, -1.0, 40)])
+@pytest.mark.parametrize("beams, penalty, end", BEAMS)
 def test_beams_are_those_of_hugging_face(golden_model, golden, beams, penalty, end):
     prompt = golden["prompts"][0]
     name = f"beams {beams} {penalty} {end}"
     found = beam_search(golden_model, prompt, 8, beams, penalty, end)
     np.testing.assert_allclose([score for score, _ in found], golden[name + " scores"], rtol=1e-6)
     for (_, written), expected in zip(found, golden[name]):
-        assert (list(prompt) + written + [0] * 8)[:len(expected)] == expected.tolist()
+        assert (list(prompt) + written + [end] * 8)[:len(expected)] == expected.tolist()
 
 
 def test_one_beam_is_greedy(golden_model, golden):
-    assert beam_search(golden_model, [3, 1, 4], 8, 1)[0][1] == golden["greedy"][0][3:].tolist()
+    assert beam_search(golden_model, [3, 1, 4], 8, 1)[0][1] == golden["greedy 1.0"][0][3:].tolist()
 
 
 def test_enough_beams_find_the_likeliest_text(model):

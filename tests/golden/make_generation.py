@@ -28,6 +28,8 @@ CHAINS = {
             "logit_bias": BIAS, "forbidden": WORDS, "min_new_tokens": 4},
 }
 
+BEAMS = ((3, 1.0, END), (3, 1.0, 4), (4, 0.0, 10), (4, 2.0, 4), (5, -1.0, 4))       # beams, length penalty, end of text
+
 
 def main():
     import torch
@@ -55,14 +57,16 @@ def main():
     prompts = np.array([[3, 1, 4], [60, 2, 2]])
     golden["prompts"] = prompts
     plain = {"do_sample": False, "pad_token_id": 0, "max_new_tokens": 8}
-    golden["greedy"] = model.generate(torch.tensor(prompts), **plain, eos_token_id=None).numpy()
-    for beams, penalty, end in ((1, 1.0, END), (3, 1.0, END), (4, 0.0, END), (4, 2.0, 40), (5, -1.0, 40)):
+    for penalty in (1.0, 2.0):                          # the second makes this model leave its favourite token
+        golden[f"greedy {penalty}"] = model.generate(torch.tensor(prompts), **plain, repetition_penalty=penalty,
+                                                     eos_token_id=None).numpy()
+    for beams, penalty, end in BEAMS:
         out = model.generate(torch.tensor(prompts[:1]), **plain, num_beams=beams, length_penalty=penalty,
                              num_return_sequences=beams, eos_token_id=end, return_dict_in_generate=True,
                              output_scores=True)
         name = f"beams {beams} {penalty} {end}"
         golden[name] = out.sequences.numpy()
-        if beams > 1: golden[name + " scores"] = out.sequences_scores.numpy()
+        golden[name + " scores"] = out.sequences_scores.numpy()
     np.savez_compressed(GOLDEN / "generation.npz", **golden)
     print(f"transformers {transformers.__version__}, torch {torch.__version__}: {len(golden)} arrays")
 
