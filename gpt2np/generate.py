@@ -14,6 +14,7 @@ from .layers.softmax import softmax_forward
 from .sampling import Sampler
 from .text.streaming import StoppingDecoder
 from .text.terminal import printable, read_text, run_command, wants_colour
+from .tracing import trace
 
 RUNNERS_UP = 4
 LIKELY, POSSIBLE, UNLIKELY = "32", "33", "31"           # green from 1/2, yellow from 1/10, red
@@ -70,6 +71,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     one.add_argument("--interactive", action="store_true", help="every line that is typed is a prompt")
     one.add_argument("--show-probabilities", action="store_true",
                      help="each token with its probability, by the model alone, and the runners-up")
+    one.add_argument("--trace", action="store_true", help="the first step alone: every operation with its shapes")
     options = parser.parse_args(arguments)
     options.stop = [stop.replace(r"\n", "\n") for stop in options.stop]
     if options.prompt == "":
@@ -103,6 +105,9 @@ def run(options: argparse.Namespace, sampler: Sampler) -> None:
             tokens = tokenizer.encode(prompt) if prompt else [tokenizer.end_of_text]
             write = write_probabilities if options.show_probabilities else \
                 write_several if options.json or options.num_return_sequences > 1 else write_stream
+            if options.trace:
+                print(*trace(model, [tokens]), sep="\n")
+                continue
             start = time.perf_counter()
             for written in write(model, tokenizer, prompt, tokens, options, sampler, rng):
                 n, seconds, start = n + written, seconds + time.perf_counter() - start, time.perf_counter()

@@ -102,6 +102,11 @@ def test_show_probabilities(capsys, folder):
     assert all(line.count("%") == 5 for line in lines[1:-1])
 
 
+def test_trace(capsys, folder):
+    lines = written(capsys, folder, "the cat", "--trace").out.splitlines()
+    assert lines[0].startswith("wte") and lines[-1].startswith("lm_head ") and len(lines) == 2 + 2 * 8 + 2
+
+
 def test_speculation_writes_the_same_greedy_text(capsys, folder):
     plain = written(capsys, folder, "the the the", "--temperature", "0").out
     assert written(capsys, folder, "the the the", "--temperature", "0", "--speculate").out == plain

@@ -12,7 +12,7 @@ ROOT = Path(gpt2np.__file__).parent
 ALLOWED = {
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
-    "sampling": {"layers"}, "decoding": {"sampling", "models", "layers", "device"},
+    "sampling": {"layers"}, "tracing": {"layers", "models"}, "decoding": {"sampling", "models", "layers", "device"},
 }
 
 
