@@ -8,6 +8,7 @@ is put in anything's place.  What it sees are the calls of the pairs (gpt2np/lay
 x + h, are no pairs, and stand between the lines.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Step:
     """What one pair has done.
 
     name             of the layer, as in OpenAI's checkpoint, or of the pair where it has no parameters
-    formula          the first equation of the pair's docstring
+    formula          the equations of the pair's docstring
     shape, dtype     of y
     flops            2 for each multiplication with its addition in matrix products; nothing else is counted
     bytes            of the arrays that are read and written: inputs, weights and y
@@ -101,9 +102,9 @@ def _step(pair, path, arguments, y):
 
 
 def _formula(pair):
-    """The first line of the docstring that is indented deeper than its sentences: the equation."""
-    lines = pair.__doc__.split("\n")
-    return next((" ".join(line.split()) for line in lines if line.startswith(" " * 8)), lines[0])
+    """The first paragraph of the docstring that is indented deeper than its sentences: the equations."""
+    equations = next(part for part in pair.__doc__.split("\n\n") if part.startswith(" " * 8))
+    return re.sub(r"\s{2,}", "; ", equations.strip())
 
 
 def _flops(pair, arguments):
