@@ -1,6 +1,7 @@
 """The loops over tokens, each against the plainest way to the same text: one full forward for every token."""
 
 import itertools
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,7 @@ def test_no_token_is_computed_that_is_not_asked_for(model, monkeypatch):
 # ---- several
 
 
+SAMPLED = Sampler(temperature=0.9, top_k=20, top_p=0.9)
 PROMPTS = [[1, 2, 3, 4, 5], [7], list(range(16)), [3, 1, 4, 1, 5, 9, 2, 6, 5], [7]]
 
 
@@ -333,6 +335,17 @@ def test_generate_text_has_the_chapters_names():
         generate_text(model, tokenizer, "a b", max_length=3)
     with pytest.raises(ValueError, match="prompt: expected at least one token"):
         generate_text(model, tokenizer, "")
+
+
+def test_many_generations_leave_nothing_behind(model):
+    """Memory after 200 generations is what it was after the first few, to a few kilobytes."""
+    tracemalloc.start()
+    for i in range(210):
+        list(generate(model, [1, 2], 6, SAMPLED, np.random.default_rng(i)))
+        if i == 9: before = tracemalloc.get_traced_memory()[0]
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 20_000
 
 
 # ---- bad input
