@@ -212,6 +212,8 @@ def _speculate(texts, max_new_tokens, draft, sampler, rng, k):
         known = len(text)
         room = window_start(known, n_ctx) + n_ctx - known           # a window that slid would not be the guess's own
         guesses = draft.guess(text, min(k, room, goal - known - 1), rng)
+        if wrong := [len(q) for _, q in guesses if len(q) != texts.model.config.n_vocab]:
+            raise ValueError(f"draft: expected the model's {texts.model.config.n_vocab} tokens, got {wrong[0]}")
         text += [guess for guess, _ in guesses]
         logits = texts.last_logits(1 + len(guesses)).reshape(1 + len(guesses), -1)
         del text[known:]

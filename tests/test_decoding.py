@@ -251,6 +251,11 @@ def test_good_guesses_save_runs_of_the_model(model, monkeypatch):
     assert runs.count(model) == 2 and runs.count(same) == 10        # 5 taken and one more, twice
 
 
+def test_a_draft_with_another_vocabulary(model):
+    with pytest.raises(ValueError, match="draft: expected the model's 23 tokens, got 24"):
+        list(speculate(model, [1, 2, 1, 2, 1, 2, 1], 5, NgramDraft(24)))
+
+
 def test_ngrams_guess_what_came_after_the_same_tail():
     draft = NgramDraft(10, 3, 2)
     assert draft.guess([1, 2, 3, 4, 1, 2], 3, None)[0][1].tolist() == np.eye(10)[3].tolist()
