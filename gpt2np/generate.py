@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -97,17 +98,18 @@ def run(options: argparse.Namespace, sampler: Sampler) -> None:
     """Load the model, and write what the options ask for."""
     model, tokenizer = load(options.model)
     lay_out_for_decoding(model)
-    sampler = Sampler(**{**vars(sampler), "end_of_text": tokenizer.end_of_text})
+    if options.trace:
+        for prompt in prompts(options):
+            print(*trace(model, [tokenizer.encode(prompt) or [tokenizer.end_of_text]]), sep="\n")
+        return
+    sampler = replace(sampler, end_of_text=tokenizer.end_of_text)
+    write = write_probabilities if options.show_probabilities else \
+        write_several if options.json or options.num_return_sequences > 1 else write_stream
     seed = np.random.SeedSequence().entropy % 2**32 if options.seed is None else options.seed
     rng, n, seconds = np.random.default_rng(seed), 0, 0.0
     try:
         for prompt in prompts(options):
-            tokens = tokenizer.encode(prompt) if prompt else [tokenizer.end_of_text]
-            write = write_probabilities if options.show_probabilities else \
-                write_several if options.json or options.num_return_sequences > 1 else write_stream
-            if options.trace:
-                print(*trace(model, [tokens]), sep="\n")
-                continue
+            tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
             start = time.perf_counter()
             for written in write(model, tokenizer, prompt, tokens, options, sampler, rng):
                 n, seconds, start = n + written, seconds + time.perf_counter() - start, time.perf_counter()
