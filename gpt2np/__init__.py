@@ -2,6 +2,7 @@
 
     model, tokenizer = gpt2np.load("124M")          a name, or the path of a model's folder
     gpt2np.save("my_model", model, tokenizer)
+    gpt2np.trace(model, [tokenizer.encode("Hello")])        its forward pass, step by step
 """
 
 
@@ -9,4 +10,7 @@ def __getattr__(name):
     if name in ("load", "save"):                    # only now: `import gpt2np` reads no other file
         from .checkpoints import loading
         return getattr(loading, name)
+    if name == "trace":
+        from .tracing import trace
+        return trace
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

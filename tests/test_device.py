@@ -122,3 +122,18 @@ def test_on_a_gpu(case, dtype):
         assert got.dtype == expected.dtype
         scale = max(1.0, np.abs(expected).max(initial=0))
         np.testing.assert_allclose(got / scale, expected / scale, rtol=0, atol=limit, err_msg=name)
+
+
+def test_next_logits_on_the_stand_in(stand_in):
+    """Decoding with a past, padded on the left: the tokens, positions and mask move, and nothing else."""
+    model = next(c for c in CASES if c.name == "GPT2").make(np.random.default_rng(0)).module
+    tokens, mask = np.array([[0, 2, 1], [5, 6, 6]]), np.array([[False, True, True], [True, True, True]])
+    past = model.new_past(2, 4)
+    expected = [model.next_logits(tokens, past, mask, last=2), model.next_logits(tokens[:, :1], past)]
+    to_device(model)
+    past = model.new_past(2, 4)
+    with watching() as seen:
+        got = [model.next_logits(tokens, past, mask, last=2), model.next_logits(tokens[:, :1], past)]
+    assert [e.split(" (")[0] for e in seen.events] == ["to_device: asarray of an array of the host"] * 4
+    assert all(to_host(a).tobytes() == b.tobytes() for a, b in zip(got, expected))
+    to_host(past[0].select([1, 0]).k)

@@ -5,4 +5,5 @@ forward line by line, in reverse.  All take
 
     rng         numpy.random.Generator for dropout in training, or None: nothing is dropped
     keep_cache  False for inference: what only backward would need is not kept
+    past        KVCache of the tokens before these, when a text is written token by token
 """

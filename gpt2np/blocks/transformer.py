@@ -27,10 +27,10 @@ class PreNormBlock(Module):
         self.ln_2 = LayerNorm(n_embd, dtype=dtype)
         self.mlp = MLP(n_embd, rng, GELU, dropout, dtype)
 
-    def forward(self, x, padding_mask=None, rng=None, keep_cache=True):
+    def forward(self, x, padding_mask=None, rng=None, keep_cache=True, past=None):
         """x (B, T, C) -> y (B, T, C), cache"""
         h, c_ln_1 = self.ln_1.forward(x)
-        h, c_attn = self.attn.forward(h, padding_mask, rng, keep_cache)
+        h, c_attn = self.attn.forward(h, padding_mask, rng, keep_cache, past)
         x = x + h
         h, c_ln_2 = self.ln_2.forward(x)
         h, c_mlp = self.mlp.forward(h, rng, keep_cache)

@@ -4,10 +4,12 @@ Gradient checks cannot see a mask that is off by one, since forward and backward
 Each is a function of (subject, rng) that raises CheckFailed where the law is broken.
 """
 
+import dataclasses
 import math
 
 import numpy as np
 
+from ..blocks.kv_cache import KVCache
 from ..layers import activations, cross_entropy, dropout, lm_head
 from ..layers.attention import split_heads
 from ..layers.module import Parameter
@@ -584,6 +586,76 @@ def heads_divide_the_width(subject, rng):
 
 
 # ---- GPT-2
+
+
+def a_past_is_the_full_forward(subject, rng):
+    """With the first tokens in a KVCache, the rest gives what it gives in one forward; bit for bit if none is there."""
+    x = subject.arguments["x"]
+    B, T, C = x.shape
+    H = getattr(subject.module, "attn", subject.module).n_head
+    y, _ = subject.forward(subject.arguments)
+    for first in range(T):
+        past = KVCache(B, H, T, C // H, x)
+        parts = [subject.module.forward(x[:, :first], keep_cache=False, past=past)[0]] if first else []
+        for t in range(first, T):
+            parts.append(subject.module.forward(x[:, t:t + 1], keep_cache=False, past=past)[0])
+        close(f"y after {first} tokens at once", np.concatenate(parts, axis=1), y, EXACT)
+        refused("one token too many", subject.module.forward, x[:, :1], past=past)
+
+
+def a_kv_cache_keeps_what_it_is_given(subject, rng):
+    """What is appended comes back, what is forgotten does not, rows are chosen, and what does not fit is refused."""
+    k, v = rng.standard_normal((2, 3, 2, 5, 4))
+    cache = KVCache(3, 2, 5, 4, k)
+    for first, last in ((0, 2), (2, 3), (3, 5)):
+        k_s, v_s = cache.append(k[:, :, first:last], v[:, :, first:last])
+        identical("k", k_s, k[:, :, :last])
+        identical("v", v_s, v[:, :, :last])
+    refused("one position too many", cache.append, k[:, :, :1], v[:, :, :1])
+    chosen = cache.select([2, 0, 0, 1])
+    refused("one position too many for a selection", chosen.append, k[[2, 0, 0, 1], :, :1], v[[2, 0, 0, 1], :, :1])
+    cache.forget(0)
+    identical("k of a selection", chosen.k, k[[2, 0, 0, 1]])
+    identical("v of a selection", chosen.v, v[[2, 0, 0, 1]])
+    chosen.forget(5)
+    chosen.forget(1)
+    k_s, v_s = chosen.append(k[[1, 1, 1, 1], :, 3:], v[[2, 2, 2, 2], :, 3:])
+    identical("k after what was left", k_s[1], np.concatenate([k[0, :, :1], k[1, :, 3:]], axis=1))
+    identical("v after what was left", v_s[1], np.concatenate([v[0, :, :1], v[2, :, 3:]], axis=1))
+    for length in (-1, 4):
+        refused(f"forget all but {length} of 3", chosen.forget, length)
+    refused("keys of fewer sequences", cache.append, k[:1], v)
+    refused("values of fewer sequences", cache.append, k, v[:1])
+
+
+def next_logits_are_the_full_forward(subject, rng):
+    """Whatever part of the tokens is in the past: the last logits are those of one forward, padded or not."""
+    model, tokens = subject.module, subject.arguments["tokens"]
+    (B, T), n_ctx = tokens.shape, subject.module.config.n_ctx
+    logits, _ = subject.forward(subject.arguments)
+    for first in range(1, T):
+        past = model.new_past(B, T)
+        close(f"logits of the first {first}", model.next_logits(tokens[:, :first], past, last=first),
+              logits[:, :first], 1e-12)
+        for t in range(first, T):
+            close(f"logits at {t}", model.next_logits(tokens[:, t:t + 1], past), logits[:, t:t + 1], 1e-12)
+        refused("tokens beyond the past's room", model.next_logits, tokens[:, :1], past)
+    pads = np.minimum(np.arange(B) % 3, T - 1)          # columns of padding on the left of each row
+    wide = np.stack([np.concatenate([np.zeros(p, int), row[:T - p]]) for p, row in zip(pads, tokens)])
+    mask = np.arange(T) >= pads[:, None]
+    past = model.new_past(B, n_ctx)
+    padded = [model.next_logits(wide[:, :2], past, mask[:, :2], last=2)]
+    padded += [model.next_logits(wide[:, t:t + 1], past, mask[:, :t + 1]) for t in range(2, T)]
+    padded = np.concatenate(padded, axis=1)
+    for b, p in enumerate(pads):
+        close(f"logits of row {b}, with {p} of padding", padded[b, p:], logits[b, :T - p], 1e-12)
+    refused("a padding mask of the wrong length", model.next_logits, tokens[:, :1], model.new_past(B, n_ctx),
+            np.ones((B, 2), bool))
+    one_head = type(model)(dataclasses.replace(model.config, n_head=1)).new_past(5, 1)
+    if [layer.k.shape for layer in one_head] != [(5, 1, 1, model.config.n_embd)] * model.config.n_layer:
+        raise CheckFailed(f"past of 5 sequences, one head, one position: got {[layer.k.shape for layer in one_head]}")
+    for n in (0, n_ctx + 1):
+        refused(f"a past of {n}", model.new_past, B, n)
 
 
 def tokens_refused(subject, rng):

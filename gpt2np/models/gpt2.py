@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from ..blocks.kv_cache import KVCache
 from ..blocks.transformer import PreNormBlock
 from ..device import to_host
-from ..layers.checks import check_ids
+from ..layers.checks import check_ids, check_shape
 from ..layers.cross_entropy import IGNORED
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.embedding import Embedding
@@ -104,6 +105,39 @@ class GPT2(Module):
         dx = dropout_backward(dx, c_dropout)
         self.wpe.backward(dx.sum(axis=0), c_p)
         self.wte.backward(dx, c_t)
+
+    def new_past(self, B, n):
+        """The past of B sequences that have none yet, for next_logits: a KVCache for each block, with n positions."""
+        if not 1 <= n <= self.config.n_ctx:
+            raise ValueError(f"n: expected from 1 to {self.config.n_ctx} positions, got {n}")
+        H, D = self.config.n_head, self.config.n_embd // self.config.n_head
+        return [KVCache(B, H, n, D, self.wte.value) for _ in self.h]
+
+    def next_logits(self, tokens, past, padding_mask=None, last=1):
+        """The logits of forward at the last positions alone, when all tokens before are in the past.
+
+        tokens        (B, T)        on the host: those that follow the past; their keys and values are added to it
+        past                        of new_past
+        padding_mask  (B, S)        bool, on the host, for the past and the tokens, so S >= T: False for padding, which
+                                    is on the left; a token's position is the number of real tokens before it
+        last                        how many of the T positions
+        returns       (B, last, V)  nothing is kept for a backward
+        """
+        tokens = self._ids("tokens", tokens)
+        (B, T), S = tokens.shape, past[0].length + tokens.shape[1]
+        positions = np.arange(S - T, S, like=tokens)
+        if padding_mask is not None:
+            check_shape("padding_mask", padding_mask, (B, S))
+            positions = np.asarray(np.maximum(padding_mask.cumsum(axis=1) - 1, 0)[:, S - T:], like=self.wte.value)
+            padding_mask = np.asarray(padding_mask, like=self.wte.value)
+        t, _ = self.wte.forward(tokens)                                     # (B, T, C)
+        p, _ = self.wpe.forward(positions)                                  # (T, C), or (B, T, C) with padding
+        x = t + p
+        for block, layer in zip(self.h, past):
+            x, _ = block.forward(x, padding_mask, keep_cache=False, past=layer)
+        x, _ = self.ln_f.forward(x[:, T - last:])
+        logits, _ = lm_head_forward(x, self.wte.value)
+        return logits
 
     def _check_unused(self, c_hidden):
         """Raise ValueError for the cache of inference or one that has been used up, before any gradient is added."""

@@ -1,14 +1,13 @@
 """Show how a text becomes tokens: `python -m gpt2np.text "Hello, 世界"`. See bpe.py for what it shows."""
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 
 from .bpe import Piece, Tokenizer
-from .terminal import printable, run_command, wants_colour
-from .vocabulary import END_OF_TEXT, TokenizerError
+from .terminal import printable, read_text, run_command, wants_colour
+from .vocabulary import END_OF_TEXT
 
 MOST_MERGES = 40                    # of a piece that are shown step by step: more would fill screens
 BOLD, BOLD_GREEN = "1", "1;32"      # a piece; the token just made
@@ -50,17 +49,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if not options.text and sys.stdin.isatty():
         parser.error('expected a text, as in: python -m gpt2np.text "Hello, world"')
     return options
-
-
-def read_text(words: Sequence[str]) -> str:
-    """The words as one text, or all of standard input if there are none; TokenizerError if it is no UTF-8."""
-    # The bytes of the arguments, since Python decodes them by the locale, which need not be that of a text in UTF-8.
-    data = os.fsencode(" ".join(words)) if words else sys.stdin.buffer.read()
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"expected text in UTF-8, and the byte 0x{data[error.start]:02x} at {error.start} is none "
-                             f"there") from None
 
 
 def explanation(piece: Piece, tokenizer: Tokenizer, colour: bool) -> Iterator[str]:

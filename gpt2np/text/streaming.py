@@ -5,8 +5,10 @@ two. Decoded alone, each of these tokens would print as the replacement characte
 """
 
 import codecs
+from collections.abc import Sequence
 
 from .bpe import Tokenizer
+from .vocabulary import TokenizerError
 
 
 class StreamingDecoder:
@@ -30,3 +32,48 @@ class StreamingDecoder:
     def finish(self) -> str:
         """The text of what was held back: U+FFFD for a character cut off. The decoder is then as new."""
         return self._characters.decode(b"", final=True)
+
+
+class StoppingDecoder:
+    """A StreamingDecoder that ends before the first stop string, which may begin and end inside tokens.
+
+        decoder = StoppingDecoder(tokenizer, ["\n\n"])
+        for i in ids:
+            print(decoder.feed(i), end="", flush=True)
+            if decoder.stopped: break
+        print(decoder.finish())
+
+    What may be the beginning of a stop string is held back until it is certain.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()):
+        if "" in stops:
+            raise TokenizerError("stop: expected texts of at least one character, got an empty one")
+        self._decoder, self._stops, self._held = StreamingDecoder(tokenizer), stops, ""
+        self.stopped = False
+
+    def feed(self, token: int) -> str:
+        """The text that is certain after one more token; "" once it has stopped."""
+        return self._certain(self._decoder.feed(token))
+
+    def finish(self) -> str:
+        """The text of what was held back, unless it has stopped."""
+        text = self._certain(self._decoder.finish()) + self._held
+        self._held = ""
+        return text
+
+    def _certain(self, text):
+        if self.stopped:
+            return ""
+        self._held += text
+        found = [at for at in map(self._held.find, self._stops) if at >= 0]
+        self.stopped = bool(found)
+        end = min(found) if found else len(self._held) - self._begun()
+        certain, self._held = self._held[:end], "" if found else self._held[end:]
+        return certain
+
+    def _begun(self):
+        """How many characters at the end may be the beginning of a stop string."""
+        longest = max(map(len, self._stops), default=1) - 1
+        return next((n for n in range(min(longest, len(self._held)), 0, -1)
+                     if any(stop.startswith(self._held[-n:]) for stop in self._stops)), 0)

@@ -1,8 +1,8 @@
-"""What the commands for text share: errors as one sentence, closed pipes, and any text on any terminal."""
+"""What the commands that print text share: errors as one sentence, closed pipes, and any text on any terminal."""
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .vocabulary import TokenizerError
 
@@ -18,13 +18,24 @@ def run_command(command: Callable[..., None], *arguments: object) -> int:
     except BrokenPipeError:
         # The reader has gone (`... | head`). Python would try to flush again at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except TokenizerError as error:
+    except ValueError as error:             # TokenizerError, CheckpointError: whatever the package raises for bad input
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     return 1
+
+
+def read_text(words: Sequence[str]) -> str:
+    """The words as one text, or all of standard input if there are none; TokenizerError if it is no UTF-8."""
+    # The bytes of the arguments, since Python decodes them by the locale, which need not be that of a text in UTF-8.
+    data = os.fsencode(" ".join(words)) if words else sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TokenizerError(f"expected text in UTF-8, and the byte 0x{data[error.start]:02x} at {error.start} is none "
+                             f"there") from None
 
 
 def wants_colour() -> bool:

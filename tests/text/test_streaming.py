@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2np.text.streaming import StreamingDecoder
+from gpt2np.text.streaming import StoppingDecoder, StreamingDecoder
 from gpt2np.text.vocabulary import TokenizerError
 
 
@@ -60,3 +60,45 @@ def test_an_unknown_id_is_refused_and_nothing_is_lost(gpt2):
     with pytest.raises(TokenizerError, match="expected ids from 0 to 50256, got 50257"):
         decoder.feed(50257)
     assert decoder.feed(244) == "世"
+
+
+# ---- stop strings
+
+
+def until_stopped(tokenizer, ids, stops):
+    decoder, pieces = StoppingDecoder(tokenizer, stops), []
+    for i in ids:
+        pieces.append(decoder.feed(i))
+        if decoder.stopped:
+            break
+    return "".join(pieces) + decoder.finish(), decoder.stopped
+
+
+@given(text=st.text("ab\n世", max_size=30), stops=st.lists(st.text("ab\n世", min_size=1, max_size=4), max_size=3))
+def test_it_ends_before_the_first_stop_string(gpt2, text, stops):
+    """Byte by byte, so that every stop string crosses the borders of tokens."""
+    ids = [gpt2._id_of_byte[byte] for byte in text.encode()]
+    ends = [text.find(stop) for stop in stops if stop in text]
+    got, stopped = until_stopped(gpt2, ids, stops)
+    assert stopped == bool(ends)
+    if not ends:
+        assert got == text
+    else:                                   # the first to be complete, which for a longer one may begin a little before
+        first = min(text.find(stop) + len(stop) for stop in stops if stop in text)
+        assert got == text[:min(text[:first].find(stop) for stop in stops if stop in text[:first])]
+
+
+def test_what_may_be_the_beginning_of_a_stop_string_is_held_back(gpt2):
+    decoder = StoppingDecoder(gpt2, ["\n\nEnd"])
+    assert [decoder.feed(i) for i in gpt2.encode("a") + gpt2.encode("\n") + gpt2.encode("b")] == ["a", "", "\nb"]
+    assert [decoder.feed(i) for i in gpt2.encode("\n") + gpt2.encode("\n") + gpt2.encode("End")] == ["", "", ""]
+    assert decoder.stopped and decoder.finish() == "" and decoder.feed(0) == ""
+
+
+def test_what_is_held_back_comes_in_the_end(gpt2):
+    assert until_stopped(gpt2, gpt2.encode("a\n"), ["\n\n"]) == ("a\n", False)
+
+
+def test_an_empty_stop_string(gpt2):
+    with pytest.raises(TokenizerError, match="stop: expected texts of at least one character"):
+        StoppingDecoder(gpt2, [""])

@@ -1,0 +1,50 @@
+"""The keys and values of the tokens so far: each is computed once, and every later token looks at it again."""
+
+import numpy as np
+
+from ..layers.checks import check_shape
+
+
+class KVCache:
+    """Room for the keys and values of one layer at n positions, of which the first `length` are filled.
+
+        k, v = cache.append(k, v)       the new ones go behind the old ones; all so far come back, as views
+
+    B, H, n, D   sequences, heads, positions, width of a head
+    like         an array of the dtype and device that they have
+
+    The memory is taken once: to append copies the new positions alone, and a loop over tokens takes no more.  For each
+    head the positions lie one behind the other, so that attention reads one piece of memory from end to end.
+    """
+
+    def __init__(self, B, H, n, D, like):
+        self.k = np.empty_like(like, shape=(B, H, n, D))
+        self.v = np.empty_like(like, shape=(B, H, n, D))
+        self.length = 0
+
+    def append(self, k, v):
+        """k, v (B, H, T, D) of T new positions -> k, v (B, H, S, D) of all S so far.  ValueError if they do not fit."""
+        B, H, n, D = self.k.shape
+        T = k.shape[2]
+        check_shape("k", k, (B, H, T, D))
+        check_shape("v", v, (B, H, T, D))
+        end = self.length + T
+        if end > n:
+            raise ValueError(f"KVCache: expected at most {n} positions, got {T} after {self.length}")
+        self.k[:, :, self.length:end] = k
+        self.v[:, :, self.length:end] = v
+        self.length = end
+        return self.k[:, :, :end], self.v[:, :, :end]
+
+    def forget(self, length):
+        """Keep only the first positions, as many as `length`: the next ones take the place of the rest."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"KVCache: expected to keep from 0 to {self.length} positions, got {length}")
+        self.length = length
+
+    def select(self, rows):
+        """A new cache whose sequences are these rows of this one: any number of them, in any order, also repeated."""
+        B, H, n, D = self.k.shape
+        chosen = KVCache(len(rows), H, n, D, self.k)
+        chosen.append(self.k[rows, :, :self.length], self.v[rows, :, :self.length])
+        return chosen

@@ -1,0 +1,254 @@
+"""From logits to a token: every sampling rule as a few lines beside its formula.
+
+Each rule is a pure function from the logits (V,) of one position to new ones, in which -inf stands for a token that can
+no longer be drawn.  `Sampler` applies those that are asked for, always in this order, which is that of Hugging Face's
+generate():
+
+    logit bias, repetition penalty, frequency and presence penalty, forbidden words, minimum length,
+    temperature, top-k, top-p, min-p, typical
+
+The order matters: top-p sees the probabilities after the temperature and after top-k.  Then one token is drawn.
+Here `tokens` is all of the text so far, and `written` the part of it that the model wrote.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .layers.softmax import log_softmax_forward, softmax_forward
+
+NEVER = -math.inf
+
+
+# ---- what changes single logits
+
+
+def bias_logits(logits: np.ndarray, bias: Mapping[int, float]) -> np.ndarray:
+    """z_i + b_i for the tokens i that have a bias: -100 all but forbids a token, 100 all but forces it.
+
+    The `logit_bias` of OpenAI's API.
+    """
+    logits = logits.copy()
+    for token, b in bias.items():
+        logits[token] += b
+    return logits
+
+
+def penalise_repetition(logits: np.ndarray, tokens: Iterable[int], penalty: float) -> np.ndarray:
+    """z_i / penalty where z_i > 0, z_i penalty elsewhere, for every token i of the text: above 1 it makes them rarer.
+
+    Keskar et al. 2019, CTRL, arXiv:1909.05858, section 4.1, divides all of them, which makes those below 0 likelier.
+    """
+    logits, seen = logits.copy(), list(set(tokens))
+    z = logits[seen]
+    logits[seen] = np.where(z > 0, z / penalty, z * penalty)
+    return logits
+
+
+def penalise_frequency(logits: np.ndarray, written: Iterable[int], frequency: float, presence: float) -> np.ndarray:
+    """z_i - frequency n_i - presence [n_i > 0], where n_i is how often token i has been written.
+
+    The two penalties of OpenAI's API.  They look at what was written, and not at the prompt.
+    """
+    logits = logits.copy()
+    seen, n = np.unique(np.fromiter(written, np.intp), return_counts=True)
+    logits[seen] -= (frequency * n + presence).astype(logits.dtype)
+    return logits
+
+
+def forbid_words(logits: np.ndarray, tokens: Sequence[int], words: Iterable[Sequence[int]]) -> np.ndarray:
+    """-inf for the last token of each word (a sequence of tokens) where the text ends with all of it but that."""
+    logits = logits.copy()
+    for word in words:
+        begun = len(word) - 1
+        if begun <= len(tokens) and list(tokens[len(tokens) - begun:]) == list(word[:-1]):
+            logits[word[-1]] = NEVER
+    return logits
+
+
+# ---- what shapes the whole distribution
+
+
+def heat(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """z_i / temperature: below 1 the likely tokens become likelier, above 1 all become more alike.
+
+    Ackley, Hinton, Sejnowski 1985, A Learning Algorithm for Boltzmann Machines, section 2.
+    """
+    with np.errstate(over="ignore"):                    # next to 0, all but the largest become -inf: as they should
+        return (logits - logits.max()) / max(temperature, float(np.finfo(logits.dtype).tiny))
+
+
+def keep_top_k(logits: np.ndarray, k: int) -> np.ndarray:
+    """The k largest logits, and those equal to the last of them.
+
+    Fan, Lewis, Dauphin 2018, arXiv:1805.04833, section 5.4.
+    """
+    return np.where(logits < np.partition(logits, -k)[-k], NEVER, logits)
+
+
+def keep_top_p(logits: np.ndarray, p: float) -> np.ndarray:
+    """The nucleus: the smallest set of the likeliest tokens whose probabilities sum to at least p.
+
+    Holtzman et al. 2020, arXiv:1904.09751, section 3.1, eq. 2.
+    """
+    if p == 1:
+        return logits                                   # where rounding could otherwise lose the last ones
+    probability, _ = softmax_forward(logits)
+    likely = np.flatnonzero(probability >= (1 - p) / len(logits))   # the rest sums to less than 1 - p: none is needed
+    order = likely[np.argsort(-probability[likely], kind="stable")]
+    return _keep(logits, _smallest_set(order, probability, p))
+
+
+def keep_openai_top_p(logits: np.ndarray, p: float) -> np.ndarray:
+    """The nucleus as OpenAI's own code takes it: the tokens whose running sum does not exceed p, but at least one.
+
+    One token fewer than keep_top_p, unless the sum meets p exactly; tokens as likely as the last one stay.
+    https://github.com/openai/gpt-2, src/sample.py, top_p_logits.
+    """
+    probability, _ = softmax_forward(logits)
+    descending = -np.sort(-logits)
+    n = np.count_nonzero(np.cumsum(-np.sort(-probability), dtype=np.float64) <= p)
+    return np.where(logits < descending[max(n, 1) - 1], NEVER, logits)
+
+
+def keep_min_p(logits: np.ndarray, p: float) -> np.ndarray:
+    """The tokens at least p times as likely as the likeliest: z_i >= max(z) + log p.
+
+    Nguyen et al. 2024, arXiv:2407.01082, section 3.
+    """
+    return np.where(logits < logits.max() + math.log(p), NEVER, logits)
+
+
+def keep_typical(logits: np.ndarray, mass: float) -> np.ndarray:
+    """The smallest set of tokens of mass p, counted from those whose surprise is nearest to the mean surprise.
+
+        |-log p_i - H|        H = -sum_i p_i log p_i
+
+    Meister et al. 2023, Locally Typical Sampling, arXiv:2202.00666, section 4, eq. 11.
+    """
+    if mass == 1:
+        return logits
+    possible = np.flatnonzero(logits > NEVER)
+    log_p, _ = log_softmax_forward(logits[possible])
+    probability = np.exp(log_p)
+    entropy = -(probability @ log_p)
+    order = np.argsort(np.abs(-log_p - entropy), kind="stable")
+    return _keep(logits, possible[_smallest_set(order, probability, mass)])
+
+
+def _smallest_set(order, probability, mass):
+    """The first tokens in this order whose probabilities sum to at least the mass."""
+    total = np.cumsum(probability[order], dtype=np.float64)
+    return order[:np.searchsorted(total, mass) + 1]
+
+
+def _keep(logits, kept):
+    """The logits of these tokens, -inf for all others."""
+    filtered = np.full_like(logits, NEVER)
+    filtered[kept] = logits[kept]
+    return filtered
+
+
+# ---- the draw
+
+
+def greedy(logits: np.ndarray) -> int:
+    """The likeliest token; of several, the first."""
+    return int(logits.argmax())
+
+
+def draw(probability: np.ndarray, rng: np.random.Generator) -> np.integer:
+    """A token i with probability p_i: the first at which the running sum of p exceeds a number drawn from [0, 1)."""
+    total = np.cumsum(probability, dtype=np.float64)    # in float64: in float32 the sum of 50,257 would be 1e-4 off
+    return np.searchsorted(total, rng.random() * total[-1], side="right")
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Which rules are applied, in the order that the head of this file states.  The defaults change nothing.
+
+    temperature                           0 is greedy: the likeliest token
+    top_k                                 from 1 to V, or None: all
+    top_p, typical_p                      in (0, 1]; openai_top_p takes OpenAI's rule for top_p
+    min_p                                 from 0 to 1
+    repetition_penalty                    above 0; 1 is none
+    frequency_penalty, presence_penalty   any numbers; 0 is none
+    logit_bias                            {token: number added to its logit}
+    forbidden                             words, each a sequence of tokens
+    end_of_text                           the token that ends a text, or None: nothing does
+    min_new_tokens                        so many are written before end_of_text may be drawn
+
+    raises   ValueError for values outside these ranges
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+    openai_top_p: bool = False
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    forbidden: Sequence[Sequence[int]] = ()
+    end_of_text: int | None = None
+    min_new_tokens: int = 0
+
+    def __post_init__(self):
+        for name, good, range_ in (
+            ("temperature", 0 <= self.temperature < math.inf, "a number from 0"),
+            ("top_k", self.top_k is None or self.top_k >= 1, "an integer from 1"),
+            ("top_p", 0 < self.top_p <= 1, "a number above 0 and up to 1"),
+            ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
+            ("typical_p", 0 < self.typical_p <= 1, "a number above 0 and up to 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a number above 0"),
+            ("frequency_penalty", math.isfinite(self.frequency_penalty), "a finite number"),
+            ("presence_penalty", math.isfinite(self.presence_penalty), "a finite number"),
+            ("forbidden", all(len(word) for word in self.forbidden), "words of at least one token"),
+            ("min_new_tokens", self.min_new_tokens >= 0, "an integer from 0"),
+        ):
+            if not good:
+                raise ValueError(f"{name}: expected {range_}, got {getattr(self, name)}")
+
+    def filter(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int]) -> np.ndarray:
+        """The logits (V,) after all rules but the temperature 0.  raises ValueError for logits that are no numbers."""
+        if not np.isfinite(logits).all():
+            raise ValueError("logits: expected finite numbers, got NaN or infinity: the model's weights are damaged, "
+                             "or too large for their dtype")
+        if self.top_k is not None and self.top_k > len(logits):
+            raise ValueError(f"top_k: expected at most the {len(logits)} tokens of the vocabulary, got {self.top_k}")
+        if self.logit_bias: logits = bias_logits(logits, self.logit_bias)
+        if self.repetition_penalty != 1: logits = penalise_repetition(logits, tokens, self.repetition_penalty)
+        if self.frequency_penalty or self.presence_penalty:
+            logits = penalise_frequency(logits, written, self.frequency_penalty, self.presence_penalty)
+        if self.forbidden: logits = forbid_words(logits, tokens, self.forbidden)
+        if self.end_of_text is not None and len(written) < self.min_new_tokens:
+            logits = forbid_words(logits, tokens, [[self.end_of_text]])
+        if logits.max() == NEVER:
+            raise ValueError("forbidden: expected to leave at least one token that can be drawn, got all of them")
+        if self.temperature == 0: return logits
+        if self.temperature != 1: logits = heat(logits, self.temperature)
+        if self.top_k is not None: logits = keep_top_k(logits, self.top_k)
+        if self.top_p < 1: logits = (keep_openai_top_p if self.openai_top_p else keep_top_p)(logits, self.top_p)
+        if self.min_p > 0: logits = keep_min_p(logits, self.min_p)
+        if self.typical_p < 1: logits = keep_typical(logits, self.typical_p)
+        return logits
+
+    def probabilities(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int]) -> np.ndarray:
+        """The distribution (V,) that the next token is drawn from: at temperature 0, all of it is on one token."""
+        logits = self.filter(logits, tokens, written)
+        if self.temperature > 0:
+            return softmax_forward(logits)[0]
+        probability = np.zeros_like(logits)
+        probability[greedy(logits)] = 1
+        return probability
+
+    def sample(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int],
+               rng: np.random.Generator) -> int:
+        """The next token, given the logits (V,), the text so far, and the part of it that the model wrote."""
+        if self.temperature == 0:
+            return greedy(self.filter(logits, tokens, written))
+        return int(draw(self.probabilities(logits, tokens, written), rng))
