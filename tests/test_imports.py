@@ -12,6 +12,7 @@ ROOT = Path(gpt2np.__file__).parent
 ALLOWED = {
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
+    "training": {"layers", "models", "text", "checkpoints", "device"},
 }
 
 
