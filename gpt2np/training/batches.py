@@ -24,6 +24,9 @@ MAGIC = b"gpt2np tokens 1\n"
 HEADER = struct.Struct("<16sIIQ32s")
 WINDOWS, EPOCHS = ORDERS = ("windows", "epochs")
 
+# What is drawn for different purposes is independent: each has its number beside the run's seed.
+FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT = 1, 2, 3
+
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
@@ -118,7 +121,8 @@ class Batches:
     def batch(self, step):
         """tokens (B, T) and targets (B, T) of a step, counted from 0: targets are the tokens one place on."""
         if self.order == WINDOWS:
-            starts = np.random.default_rng([self.seed, step]).integers(0, len(self.tokens) - self.T, self.B)
+            rng = np.random.default_rng([self.seed, FOR_WINDOWS, step])
+            starts = rng.integers(0, len(self.tokens) - self.T, self.B)
         else:
             starts = np.array([self._start(step * self.B + b) for b in range(self.B)])
         windows = self.tokens[starts[:, None] + np.arange(self.T + 1)].astype(np.int64)     # (B, T + 1)
@@ -139,5 +143,5 @@ class Batches:
 @functools.lru_cache(maxsize=2)                         # a batch may reach from one epoch into the next
 def shuffled(seed, epoch, n, spare):
     """The order of the n windows of an epoch (n,), and how far their cut is shifted: from 0 to spare."""
-    rng = np.random.default_rng([seed, epoch])
+    rng = np.random.default_rng([seed, FOR_EPOCHS, epoch])
     return rng.permutation(n), int(rng.integers(0, spare + 1))
