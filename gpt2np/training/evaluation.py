@@ -7,10 +7,10 @@ import numpy as np
 from ..layers.cross_entropy import IGNORED
 from .errors import TrainingError
 
-BATCH = 8                       # windows at a time: fewer tokens leave the cores idle, more need more memory
+MOST_LOGITS = 1 << 27           # numbers in the logits of a batch, 512 MB of float32: more gain nothing
 
 
-def evaluate(parallel, tokens, window, stride, batch=BATCH):
+def evaluate(parallel, tokens, window, stride):
     """The mean loss, in nats, of every token but the first, which nothing comes before.
 
     parallel  DataParallel
@@ -24,6 +24,7 @@ def evaluate(parallel, tokens, window, stride, batch=BATCH):
         raise TrainingError(f"text: expected at least 2 tokens, of which the second is predicted, got {len(tokens)}")
     if not 1 <= stride <= window:
         raise TrainingError(f"stride: expected a number from 1 to the window, {window}, got {stride}")
+    batch = max(1, min(8, MOST_LOGITS // (parallel.replicas[0].config.n_vocab * window)))
     total, places = 0.0, list(windows(len(tokens), window, stride))
     for first in range(0, len(places), batch):
         x, y = scored_windows(tokens, places[first:first + batch])

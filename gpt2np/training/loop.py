@@ -105,9 +105,9 @@ class Trainer:
         self.state = {"step": 0, "best_loss": None, "best_step": None, "evaluations": 0}
 
     @classmethod
-    def resume(cls, train, val, plan, out):
-        """The run in a folder as it was when its last checkpoint was written."""
-        model, tokenizer, moments, state = checkpoint.load(out, plan.dropout)
+    def resume(cls, loaded, train, val, plan, out):
+        """The run as it was when its last checkpoint was written: loaded is what checkpoint.load returns."""
+        model, tokenizer, moments, state = loaded
         trainer = cls(model, tokenizer, train, val, plan, out)
         checkpoint.restore(trainer.optimizer, moments, state["step"], out)
         checkpoint.cut_log(out, state["step"])

@@ -38,7 +38,7 @@ def test_the_loss_is_that_of_one_token_after_the_other(model):
         logits = model.forward(x)[0][0, -1]
         losses.append(np.log(np.exp(logits).sum()) - logits[tokens[i]])
     with DataParallel(model, 2) as parallel:
-        assert evaluate(parallel, tokens, 8, 1, batch=3) == pytest.approx(np.mean(losses), rel=1e-12)
+        assert evaluate(parallel, tokens, 8, 1) == pytest.approx(np.mean(losses), rel=1e-12)
         assert evaluate(parallel, tokens, 8, 8) != pytest.approx(np.mean(losses), rel=1e-6)
 
 

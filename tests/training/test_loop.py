@@ -31,6 +31,10 @@ def new_run(out, plan=PLAN, val=VAL):
     return Trainer(model, Tokenizer(MERGES), TEXT, val, plan, out)
 
 
+def resumed(out, plan=PLAN):
+    return Trainer.resume(checkpoint.load(out, plan.dropout), TEXT, VAL, plan, out)
+
+
 def records(out):
     """The log without what the clock says."""
     lines = (out / "log.jsonl").read_text().splitlines()
@@ -81,15 +85,15 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, finished, changes):
             if record["step"] == 3:
                 break
         trainer.save()
-    with Trainer.resume(TEXT, VAL, plan, out) as trainer:
+    with resumed(out, plan) as trainer:
         next(trainer.run())                             # step 4 with its evaluation, and a checkpoint of it
-    with Trainer.resume(TEXT, VAL, plan, out) as trainer:
+    with resumed(out, plan) as trainer:
         list(trainer.run())
         assert trainer.finished
     for name in ("step-00000006", "best"):
         assert contents(out / name) == contents(finished / name)
     assert records(out) == records(finished)
-    with Trainer.resume(TEXT, VAL, plan, out) as trainer:
+    with resumed(out, plan) as trainer:
         assert list(trainer.run()) == []                # nothing is left to do
 
 
@@ -101,7 +105,7 @@ def test_a_run_that_was_killed_does_its_last_steps_again(tmp_path, finished):
                 break                                   # not saved: the last checkpoint is that of step 4
     with open(out / "log.jsonl", "a") as log:
         log.write('{"step": 6, "lo')                    # a line that was being written
-    with Trainer.resume(TEXT, VAL, PLAN, out) as trainer:
+    with resumed(out) as trainer:
         assert trainer.state["step"] == 4
         list(trainer.run())
     assert contents(out / "step-00000006") == contents(finished / "step-00000006")
@@ -112,7 +116,7 @@ def test_a_run_that_was_killed_before_its_first_evaluation(tmp_path, finished):
     out = tmp_path / "run"
     with new_run(out) as trainer:
         next(trainer.run())
-    with Trainer.resume(TEXT, VAL, PLAN, out) as trainer:
+    with resumed(out) as trainer:
         list(trainer.run())
     assert contents(out / "best") == contents(finished / "best")
     assert records(out) == records(finished)
@@ -138,7 +142,7 @@ def test_killed_at_any_moment_of_a_save_nothing_is_lost(tmp_path, finished, monk
     while True:
         out = tmp_path / f"run{k}"
         shutil.copytree(finished, out)
-        trainer = Trainer.resume(TEXT, VAL, dataclasses.replace(PLAN, steps=8), out)
+        trainer = resumed(out, dataclasses.replace(PLAN, steps=8))
         with trainer:
             trainer._step()
             calls["left"] = k
@@ -177,7 +181,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, finished, monkeypatch)
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with Trainer.resume(TEXT, VAL, dataclasses.replace(PLAN, steps=8), out) as trainer:
+    with resumed(out, dataclasses.replace(PLAN, steps=8)) as trainer:
         trainer._step()
         monkeypatch.setattr(checkpoint.safetensors, "write", full)
         with pytest.raises(OSError, match="No space"):
@@ -194,7 +198,7 @@ def test_it_stops_early_and_keeps_the_best(tmp_path):
         assert trainer.finished and trainer.state["step"] == trainer.state["best_step"] + 2 < 100
     losses = [r["val_loss"] for r in records(out) if "val_loss" in r]
     assert trainer.state["best_loss"] == min(losses) == losses[trainer.state["best_step"]]
-    with Trainer.resume(TEXT, VAL, plan, out) as trainer:
+    with resumed(out, plan) as trainer:
         assert trainer.finished
 
 
@@ -210,7 +214,7 @@ def test_what_is_not_finite_stops_the_run_and_is_named(tmp_path):
                                                 r"nan; what is not finite appeared first in the output of h\.1\.mlp: "):
             next(run)
         assert trainer.optimizer.t == trainer.state["step"] == 3
-    with Trainer.resume(TEXT, VAL, PLAN, out) as trainer:
+    with resumed(out) as trainer:
         assert trainer.state["step"] == 2
 
 
@@ -258,4 +262,4 @@ def test_moments_of_another_model_are_refused(tmp_path, finished):
     (step / "moments.safetensors").unlink()
     checkpoint.safetensors.write(step / "moments.safetensors", tensors)
     with pytest.raises(CheckpointError, match="the optimizer's v is not that of the model's parameters"):
-        Trainer.resume(TEXT, VAL, PLAN, out)
+        resumed(out)
