@@ -25,12 +25,13 @@ from .text.bpe_train import learn_vocabulary
 from .training import checkpoint
 from .training.batches import ORDERS, map_tokens, read_texts, write_tokens
 from .training.command import cores, keep_freed_memory, run_command
+from .training.curve import write_curve
 from .training.diagnosis import initial_loss_warning
 from .training.errors import TrainingError
 from .training.loop import Plan, Trainer
 from .training.schedules import SCHEDULES
 
-TRAIN, VAL = "train.tokens", "val.tokens"
+TRAIN, VAL, CURVE = "train.tokens", "val.tokens", "curve.html"
 HELD_OUT = 0.1                  # the part of the text, its end, that is measured by where no --val is given
 
 # What an option is that is not given: with FILE; without, a model that learns something in a few minutes; fine-tuning.
@@ -181,6 +182,8 @@ def follow(trainer: Trainer) -> int:
           tqdm(total=plan.steps, initial=state["step"], unit="step", disable=None) as bar):
         for record in trainer.run():
             show(record, bar)
+            if "val_loss" in record:
+                write_curve(Path(trainer.out, CURVE), f"Loss of {trainer.out}", checkpoint.read_log(trainer.out))
             if record["step"] == 0 and is_new(trainer.out) and (
                     warning := initial_loss_warning(record["val_loss"], config.n_vocab)):
                 bar.write(f"warning: {warning}")

@@ -3,6 +3,7 @@
     OUT/run.json              what the run does: its plan, its sizes, which vocabulary
     OUT/train.tokens          the text (and val.tokens), see batches.py
     OUT/log.jsonl             a line for every step and every evaluation
+    OUT/curve.html            the losses in it as a picture, see curve.py
     OUT/step-00000100/        the last checkpoint: a model in OpenAI's layout, and beside it
         moments.safetensors   what the optimizer remembers of every parameter
         state.json            what else the rest of the run depends on
@@ -133,19 +134,24 @@ def append_log(out, record):
         file.write(json.dumps(record) + "\n")
 
 
-def cut_log(out, step):
-    """Leave out of the log what the run does again: all after a step (at step 0 all), and a line that was cut short."""
-    path, kept = Path(out, LOG), []
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+def read_log(out):
+    """The records of the log; a last line that was cut short is left out."""
+    records = []
+    for line in Path(out, LOG).read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            record = json.loads(line)
+            records.append(json.loads(line))
         except ValueError:
             break
-        if line.endswith("\n") and record["step"] <= step and step > 0:
-            kept.append(line)
+    return records
+
+
+def cut_log(out, step):
+    """Leave out of the log what the run does again: all after a step, and at step 0 all."""
+    path = Path(out, LOG)
+    if not path.exists():
+        return
+    kept = [record for record in read_log(out) if record["step"] <= step and step > 0]
     new = path.with_name(f".{LOG}.new")
     new.unlink(missing_ok=True)
-    write_text(new, "".join(kept))
+    write_text(new, "".join(json.dumps(record) + "\n" for record in kept))
     os.replace(new, path)

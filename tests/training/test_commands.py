@@ -74,6 +74,9 @@ def test_a_run_and_its_measure(text, tmp_path, capsys):
     assert "step 0: validation loss 5.5" in printed and "thread" in printed and "warning" not in printed
     assert re.search(r"done after step 3: the lowest validation loss, 5\.\d+, came after step \d; that model is in .*"
                      r"best", printed)
+    assert sorted(path.name for path in out.iterdir()) == ["best", "curve.html", "log.jsonl", "run.json",
+                                                           "step-00000003", "train.tokens"]
+    assert "the validation loss, lowest at step" in (out / "curve.html").read_text()
     assert evaluate.main([text, "--model", str(out / "best"), "--stride", "4", "--threads", "1"]) == 0
     measured = capsys.readouterr().out
     _, tokenizer = gpt2np.load(out / "best")
