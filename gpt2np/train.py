@@ -71,8 +71,7 @@ def train(arguments: Sequence[str] | None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments by their names, with `plan`, and `config` where the model is a new one; checked as far as they
-    can be without reading a file."""
+    """The arguments by their names, checked as far as they can be without reading a file; see settle for the rest."""
     parser = argparse.ArgumentParser(
         prog="python -m gpt2np.train", description="Train a GPT-2 on text files.",
         epilog="Without FILE, a small model learns from this package's own source for a few minutes.")
@@ -96,7 +95,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     given = {name: value for name, value in vars(options).items() if value not in (None, [])}
     if options.resume is not None:
-        if others := [option(name) if name != "files" else "FILE" for name in given if name != "resume"]:
+        if others := ["FILE" if name == "files" else option(name) for name in given if name != "resume"]:
             parser.error(f"--resume takes no other option, for a run goes on as it began; got {', '.join(others)}")
         return options
     if options.out is None:
@@ -105,18 +104,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         for other in others:
             if first in given and other in given:
                 parser.error(f"expected either {option(first)} or {option(other)}, got both")
-    given = {**(FINE_TUNING if options.init_from else USUAL if options.files else TRYING), **given}
-    options.n_vocab = given.get("n_vocab")
+    if options.n_vocab is not None and options.n_vocab < 257:
+        parser.error(f"argument --n-vocab: expected 257 or more, got {options.n_vocab}")
     try:
-        options.plan = Plan(**{"threads": cores()} | {f.name: given[f.name] for f in fields(Plan) if f.name in given})
-        if not options.init_from:
-            options.config = GPT2Config(options.n_vocab, options.plan.context, *(given[n] for n in ("n_embd", "n_head",
-                                                                                                    "n_layer")))
+        settle(options, given)
     except ValueError as error:
         parser.error(str(error))
-    if options.init_from is None and options.vocabulary is None and options.n_vocab < 257:
-        parser.error(f"argument --n-vocab: expected 257 or more, got {options.n_vocab}")
     return options
+
+
+def settle(options: argparse.Namespace, given: dict) -> None:
+    """Put defaults where nothing is given, and add options.plan, and options.config for a new model.
+
+    ValueError for numbers that cannot be.
+    """
+    given = {"threads": cores()} | (FINE_TUNING if options.init_from else USUAL if options.files else TRYING) | given
+    options.plan = Plan(**{field.name: given[field.name] for field in fields(Plan) if field.name in given})
+    options.n_vocab = given.get("n_vocab")
+    if not options.init_from:
+        options.config = GPT2Config(given["n_vocab"], options.plan.context, given["n_embd"], given["n_head"],
+                                    given["n_layer"])
 
 
 def begin(options: argparse.Namespace) -> Trainer:

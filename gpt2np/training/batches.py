@@ -2,9 +2,11 @@
 
 A token file is a header of 64 bytes and then the ids, little-endian, 2 bytes each where the vocabulary allows it:
 
-    16 bytes  gpt2np tokens 1\\n       8 bytes  how many ids
-     4 bytes  bytes an id: 2 or 4    32 bytes  which vocabulary: its fingerprint
-     4 bytes  n_vocab
+    16 bytes  gpt2np tokens 1 and a newline
+     4 bytes  how many bytes an id has: 2 or 4
+     4 bytes  how many tokens the vocabulary has
+     8 bytes  how many ids there are
+    32 bytes  which vocabulary it is: its fingerprint
 """
 
 import functools
