@@ -118,6 +118,11 @@ def test_an_epoch_has_every_window_once(n, B, T):
     assert len(orders) > 1 or n_windows == 1
 
 
+def test_epochs_are_cut_at_different_places():
+    batches = Batches(np.arange(20), 2, 7, 0, "epochs")         # 19 predictions: two windows, and 5 to spare
+    assert {int(batches.batch(step)[0].min()) for step in range(100)} == set(range(6))
+
+
 def test_the_smallest_text():
     for order in ("windows", "epochs"):
         x, y = Batches(np.arange(8), 2, 7, 0, order).batch(3)

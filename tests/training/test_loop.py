@@ -190,6 +190,26 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, finished, monkeypatch)
     assert contents(out / "step-00000006") == contents(finished / "step-00000006")
 
 
+def test_every_step_is_clipped_and_has_masks_of_its_own(tmp_path, monkeypatch):
+    seeds, scales = [], []
+    with new_run(tmp_path / "run", dataclasses.replace(PLAN, clip=0.01)) as trainer:
+        gradients, update = trainer.parallel.loss_and_gradients, trainer.optimizer.step
+
+        def watched_gradients(tokens, targets, pieces, seed):
+            seeds.append(tuple(seed))
+            return gradients(tokens, targets, pieces, seed)
+
+        def watched_update(lr, scale, run):
+            scales.append(scale)
+            update(lr, scale, run)
+
+        monkeypatch.setattr(trainer.parallel, "loss_and_gradients", watched_gradients)
+        monkeypatch.setattr(trainer.optimizer, "step", watched_update)
+        norms = [record["norm"] for record in trainer.run() if "norm" in record]
+    assert len(set(seeds)) == 6
+    assert scales == [0.01 / norm for norm in norms] and max(scales) < 0.1
+
+
 def test_it_stops_early_and_keeps_the_best(tmp_path):
     plan = dataclasses.replace(PLAN, steps=100, every=1, patience=2, lr=5.0, warmup=0, clip=0.0)
     out = tmp_path / "run"
