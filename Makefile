@@ -6,7 +6,7 @@ VENV   ?= .venv
 RUN     = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help gradcheck test lint mutants bench fuzz test-peers clean
+.PHONY: help gradcheck test lint mutants bench fuzz test-faults test-peers clean
 
 help:           ## print this list
 	@echo "gpt2np: GPT-2 in NumPy alone, with proof that its gradients are right."
@@ -30,6 +30,9 @@ bench: $(VENV)/installed-test      ## time every layer (beside PyTorch, where it
 
 fuzz: $(VENV)/installed-test       ## damage checkpoints at random without end, and see that each is refused or whole
 	@$(RUN) -m tests.checkpoints.fuzz
+
+test-faults: $(VENV)/installed-test   ## kill a training run at 50 random moments, and see that nothing is lost
+	@GPT2NP_KILLS=50 $(RUN) -m pytest -q tests/training/test_commands.py -k killed
 
 test-peers: $(VENV)/installed-peers   ## test our checkpoints with TensorFlow, safetensors and transformers (large)
 	@GPT2NP_PEERS=1 TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -q tests/checkpoints/test_peers.py

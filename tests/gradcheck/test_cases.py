@@ -38,7 +38,8 @@ def sizes(draw, case, smallest=1):
         choices = range(0 if n == "past" else smallest, largest + 1)
         if n in ("C", "D"):
             heads = drawn.get("H", 1)
-            choices = [c for c in range(smallest, 6) if heads * c not in narrow]
+            widest = 25 if case in PAIRS else 6         # of a module every element of every matrix is moved
+            choices = [c for c in range(smallest, 6) if heads * c not in narrow and heads * c <= widest]
         drawn[n] = draw(st.sampled_from(choices), label=n)
     return drawn
 

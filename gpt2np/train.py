@@ -1,0 +1,249 @@
+"""Train a GPT-2 on text files:  python -m gpt2np.train FILE... --out DIR
+
+Without FILE it trains a small model for a few minutes on this package's own source, so that the command can be tried
+on a machine without a network.  Ctrl-C saves; python -m gpt2np.train --resume DIR goes on as if nothing had happened.
+"""
+
+import argparse
+import math
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from .checkpoints import loading
+from .models.config import GPT2Config
+from .models.gpt2 import GPT2
+from .text.bpe import Tokenizer
+from .text.bpe_train import learn_vocabulary
+from .training import checkpoint
+from .training.batches import ORDERS, map_tokens, read_texts, write_tokens
+from .training.command import cores, keep_freed_memory, run_command
+from .training.curve import write_curve
+from .training.diagnosis import initial_loss_warning
+from .training.errors import TrainingError
+from .training.loop import Plan, Trainer
+from .training.schedules import SCHEDULES
+
+TRAIN, VAL, CURVE = "train.tokens", "val.tokens", "curve.html"
+HELD_OUT = 0.1                  # the part of the text, its end, that is measured by where no --val is given
+
+# What an option is that is not given: with FILE; without, a model that learns something in a few minutes; fine-tuning.
+USUAL = {"steps": 2000, "n_layer": 6, "n_head": 8, "n_embd": 256, "n_vocab": 4096}
+TRYING = {"steps": 300, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 1024, "context": 128, "every": 50,
+          "warmup": 30, "lr": 3e-3}
+FINE_TUNING = {"steps": 500, "lr": 5e-5, "warmup": 20, "every": 50}
+SIZES = ("n_layer", "n_head", "n_embd")
+
+HELP = {
+    "steps": "updates of the weights", "batch": "windows of text in a step", "context": "tokens in a window",
+    "accumulate": "pieces that each thread makes of its share of a batch, to need less memory",
+    "order": "windows at random places, or epochs, in which each window of the text comes once",
+    "lr": "the highest learning rate", "warmup": "steps until it is reached", "schedule": "what follows",
+    "least": "the learning rate at the end", "beta1": "of AdamW", "beta2": "of AdamW", "weight_decay": "of AdamW",
+    "clip": "the longest norm of a gradient, 0 for no limit", "dropout": "the rate of dropout",
+    "every": "steps from one evaluation and checkpoint to the next",
+    "patience": "end after so many evaluations without a better loss, 0 for never",
+    "seed": "of all random numbers", "threads": "how many share each batch (all cores)",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: returns its exit status. Wrong usage ends in SystemExit with status 2."""
+    return run_command("gpt2np.train", train, arguments)
+
+
+def train(arguments: Sequence[str] | None) -> int:
+    """Begin or resume the run that the arguments ask for, and train."""
+    options = parse(arguments)
+    keep_freed_memory()
+    if options.resume is None:
+        return follow(begin(options))
+    plan = plan_of(options.resume)
+    loaded = _, tokenizer, *_ = checkpoint.load(options.resume, plan.dropout)
+    return follow(Trainer.resume(loaded, *tokens_of(options.resume, tokenizer), plan, options.resume))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments by their names, checked as far as they can be without reading a file; see settle for the rest."""
+    parser = argparse.ArgumentParser(
+        prog="python -m gpt2np.train", description="Train a GPT-2 on text files.",
+        epilog="Without FILE, a small model learns from this package's own source for a few minutes.")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="text in UTF-8; <|endoftext|> in it ends a document")
+    parser.add_argument("--out", metavar="DIR", help="a new folder for the run: checkpoints, the best model, the log")
+    parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; takes no other option")
+    parser.add_argument("--val", metavar="FILE", help="text to measure by (the last tenth of the text)")
+    parser.add_argument("--init-from", metavar="MODEL", help="fine-tune: demo, 124M, ..., or the path of a model")
+    parser.add_argument("--vocabulary", metavar="NAME", help="gpt2, demo or a folder with encoder.json and vocab.bpe")
+    parser.add_argument("--n-vocab", type=int, metavar="N",
+                        help=f"learn a vocabulary of so many tokens from the text ({USUAL['n_vocab']})")
+    for name in SIZES:
+        parser.add_argument(option(name), type=int, metavar="N", help=f"of a new model ({USUAL[name]})")
+    for field in fields(Plan):
+        default = USUAL["steps"] if field.name == "steps" else field.default
+        note = "" if field.name == "threads" else f" ({default})"
+        choices = {"order": ORDERS, "schedule": SCHEDULES}.get(field.name)
+        parser.add_argument(option(field.name), type=field.type, choices=choices,
+                            metavar=None if choices else "N" if field.type is int else "X",
+                            help=HELP[field.name] + note)
+    options = parser.parse_args(arguments)
+    given = {name: value for name, value in vars(options).items() if value not in (None, [])}
+    if options.resume is not None:
+        if others := ["FILE" if name == "files" else option(name) for name in given if name != "resume"]:
+            parser.error(f"--resume takes no other option, for a run goes on as it began; got {', '.join(others)}")
+        return options
+    if options.out is None:
+        parser.error("expected --out DIR, a new folder for the run (or --resume DIR)")
+    for first, others in (("init_from", ("vocabulary", "n_vocab", *SIZES)), ("vocabulary", ("n_vocab",))):
+        for other in others:
+            if first in given and other in given:
+                parser.error(f"expected either {option(first)} or {option(other)}, got both")
+    if options.n_vocab is not None and options.n_vocab < 257:
+        parser.error(f"argument --n-vocab: expected 257 or more, got {options.n_vocab}")
+    try:
+        settle(options, given)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def settle(options: argparse.Namespace, given: dict) -> None:
+    """Put defaults where nothing is given, and add options.plan, and options.config for a new model.
+
+    ValueError for numbers that cannot be.
+    """
+    given = {"threads": cores()} | (FINE_TUNING if options.init_from else USUAL if options.files else TRYING) | given
+    options.plan = Plan(**{field.name: given[field.name] for field in fields(Plan) if field.name in given})
+    options.n_vocab = given.get("n_vocab")
+    if not options.init_from:
+        options.config = GPT2Config(given["n_vocab"], options.plan.context, given["n_embd"], given["n_head"],
+                                    given["n_layer"])
+
+
+def begin(options: argparse.Namespace) -> Trainer:
+    """A new run. The folder is removed again if it comes to nothing."""
+    files = options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
+    for path in [*files, *([options.val] if options.val else [])]:
+        with open(path, "rb"):
+            pass                                        # a missing file is said now, not after minutes of learning
+    checkpoint.write_run(options.out, {"plan": asdict(options.plan), "files": options.files, "val": options.val,
+                                       "init_from": options.init_from})
+    try:
+        if options.init_from:
+            model, tokenizer = checkpoint.load_to_train(options.init_from, options.plan.dropout)
+        else:
+            tokenizer = vocabulary(options, files)
+            config = GPT2Config(**asdict(options.config) | {"n_vocab": tokenizer.n_vocab})
+            model = GPT2(config, np.random.default_rng(options.plan.seed), options.plan.dropout)
+        write_tokens(Path(options.out, TRAIN), read_texts(files), tokenizer)
+        if options.val:
+            write_tokens(Path(options.out, VAL), read_texts([options.val]), tokenizer)
+        trainer = Trainer(model, tokenizer, *tokens_of(options.out, tokenizer), options.plan, options.out)
+        trainer.save()                                  # from here on there is something to resume
+        return trainer
+    except BaseException:
+        shutil.rmtree(options.out, ignore_errors=True)
+        raise
+
+
+def vocabulary(options: argparse.Namespace, files: Sequence[str]) -> Tokenizer:
+    """The vocabulary that the options name, or one learned from the text."""
+    if options.vocabulary is None:
+        return learn_vocabulary(files, options.n_vocab, progress=True)
+    if options.vocabulary == "gpt2":
+        return Tokenizer.gpt2()
+    return Tokenizer.load(loading.find(options.vocabulary))
+
+
+def plan_of(out: str) -> Plan:
+    """The plan of the run in a folder."""
+    try:
+        return Plan(**checkpoint.read_run(out)["plan"])
+    except (KeyError, TypeError) as error:
+        raise TrainingError(f"{Path(out, checkpoint.RUN)}: expected the plan of a run, got something else "
+                            f"({error})") from None
+
+
+def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
+    """The token ids of a run: to learn from, and to measure by."""
+    train = map_tokens(Path(out, TRAIN), tokenizer)
+    if Path(out, VAL).exists():
+        return train, map_tokens(Path(out, VAL), tokenizer)
+    held_out = math.ceil(HELD_OUT * len(train))
+    return train[:len(train) - held_out], train[len(train) - held_out:]
+
+
+def follow(trainer: Trainer) -> int:
+    """Train, and show how it goes; returns 0, or 130 where Ctrl-C ended it."""
+    plan, state, config = trainer.plan, trainer.state, trainer.model.config
+    print(f"{config.n_parameters:,} parameters, {len(trainer.batches.tokens):,} tokens to learn from, "
+          f"{len(trainer.val):,} to measure by; a step sees {plan.batch * plan.context:,} of them "
+          f"on {plan.threads} thread{'s' * (plan.threads > 1)}", flush=True)
+    with (trainer, Interrupt() as interrupt,
+          tqdm(total=plan.steps, initial=state["step"], unit="step", disable=None) as bar):
+        for record in trainer.run():
+            show(record, bar)
+            if "val_loss" in record:
+                write_curve(Path(trainer.out, CURVE), f"Loss of {trainer.out}", checkpoint.read_log(trainer.out))
+            if record["step"] == 0 and is_new(trainer.out) and (
+                    warning := initial_loss_warning(record["val_loss"], config.n_vocab)):
+                bar.write(f"warning: {warning}")
+            if interrupt.asked:
+                break
+        trainer.save()
+    if not trainer.finished:
+        print(f"stopped after step {state['step']:,}, and saved. To go on: python -m gpt2np.train "
+              f"--resume {trainer.out}")
+        return 130
+    early = f", after {plan.patience} evaluations without a better one" if state["step"] < plan.steps else ""
+    print(f"done after step {state['step']:,}{early}: the lowest validation loss, {state['best_loss']:.4f}, came after "
+          f"step {state['best_step']:,}; that model is in {Path(trainer.out, checkpoint.BEST)}")
+    return 0
+
+
+def show(record: dict, bar: tqdm) -> None:
+    """A record of the log as a line, if it is an evaluation, or at the end of the progress bar."""
+    if "val_loss" in record:
+        bar.write(f"step {record['step']:,}: validation loss {record['val_loss']:.4f}{' (best)' * record['best']}")
+        sys.stdout.flush()
+    else:
+        bar.set_postfix_str(f"loss {record['loss']:.3f}, lr {record['lr']:.2e}, gradient {record['norm']:.2f}, "
+                            f"{record['tokens_per_second']:,.0f} tokens/s", refresh=False)
+        bar.update()
+
+
+def is_new(out: str | os.PathLike) -> bool:
+    """Whether a run began with random weights."""
+    return checkpoint.read_run(out).get("init_from") is None
+
+
+def option(name: str) -> str:
+    """The option of a name: n_layer is --n-layer."""
+    return "--" + name.replace("_", "-")
+
+
+class Interrupt:
+    """In its context, Ctrl-C (and SIGTERM) sets `asked`, for the step to be finished; a second one acts as always."""
+
+    def __enter__(self):
+        self.asked = False
+        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number, frame):
+        self.asked = True
+        signal.signal(number, self.before[number])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

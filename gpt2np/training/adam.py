@@ -1,0 +1,60 @@
+"""Adam: every number gets a step of its own length, by the mean and the spread of its gradients."""
+
+import math
+
+from numpy import divide, sqrt
+
+from .optimizer import Optimizer, check_not_negative, check_rate
+
+
+def adam_update(w, g, m, v, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+    """One step, in place.
+
+        g = g + weight_decay w
+        m = beta1 m + (1 - beta1) g             mhat = m / (1 - beta1^t)
+        v = beta2 v + (1 - beta2) g^2           vhat = v / (1 - beta2^t)
+        w = w - lr mhat / (sqrt(vhat) + eps)
+
+    w, g, m, v  of one shape, floating; all four are written to, and g is used up
+    t           the number of this step, from 1: m and v begin at 0, and the corrections by t undo that
+
+    Weight decay is the gradient of an L2 penalty here: it goes through m and v, so that a weight with large gradients
+    decays less.  AdamW is the form in which it does not.
+    Kingma, Ba 2015, arXiv:1412.6980, algorithm 1.
+
+    The corrections multiply the two constants instead of m and v:
+
+        mhat / (sqrt(vhat) + eps) = root / (1 - beta1^t) * m / (sqrt(v) + eps root)         root = sqrt(1 - beta2^t)
+    """
+    if weight_decay:
+        g += weight_decay * w
+    g *= 1 - beta1
+    m *= beta1
+    m += g
+    g *= g
+    g *= (1 - beta2) / (1 - beta1) ** 2
+    v *= beta2
+    v += g
+    root = math.sqrt(1 - beta2 ** t)
+    sqrt(v, out=g)
+    g += eps * root
+    divide(m, g, out=g)
+    g *= lr * root / (1 - beta1 ** t)
+    w -= g
+
+
+class Adam(Optimizer):
+    """adam_update for every parameter of a model."""
+
+    MOMENTS = ("m", "v")
+
+    def __init__(self, model, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+        super().__init__(model, weight_decay)
+        check_rate("beta1", beta1)
+        check_rate("beta2", beta2)
+        check_not_negative("eps", eps)
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+
+    def update(self, w, g, m, v, lr, weight_decay):
+        """One tile."""
+        adam_update(w, g, m, v, self.t, lr, self.beta1, self.beta2, self.eps, weight_decay)

@@ -1,0 +1,28 @@
+"""AdamW: Adam with weight decay of its own, beside the gradients instead of among them."""
+
+from .adam import Adam, adam_update
+
+
+def adamw_update(w, g, m, v, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1):
+    """One step, in place.
+
+        w = w - lr weight_decay w
+        w = w - lr mhat / (sqrt(vhat) + eps)        as in adam_update
+
+    Every weight decays by the same share, whatever its gradients are.
+    Loshchilov, Hutter 2019, arXiv:1711.05101, algorithm 2; lr multiplies the decay too, as in PyTorch.
+    """
+    if weight_decay:
+        w *= 1 - lr * weight_decay
+    adam_update(w, g, m, v, t, lr, beta1, beta2, eps)
+
+
+class AdamW(Adam):
+    """adamw_update for every parameter of a model."""
+
+    def __init__(self, model, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1):
+        super().__init__(model, beta1, beta2, eps, weight_decay)
+
+    def update(self, w, g, m, v, lr, weight_decay):
+        """One tile."""
+        adamw_update(w, g, m, v, self.t, lr, self.beta1, self.beta2, self.eps, weight_decay)

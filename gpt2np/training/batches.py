@@ -1,0 +1,149 @@
+"""From text to batches: files of token ids that are mapped, not read, and which part of them each step sees.
+
+A token file is a header of 64 bytes and then the ids, little-endian, 2 bytes each where the vocabulary allows it:
+
+    16 bytes  gpt2np tokens 1 and a newline
+     4 bytes  how many bytes an id has: 2 or 4
+     4 bytes  how many tokens the vocabulary has
+     8 bytes  how many ids there are
+    32 bytes  which vocabulary it is: its fingerprint
+"""
+
+import functools
+import hashlib
+import os
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ..text.bpe import Tokenizer
+from ..text.vocabulary import END_OF_TEXT
+from .errors import TrainingError
+
+MAGIC = b"gpt2np tokens 1\n"
+HEADER = struct.Struct("<16sIIQ32s")
+WINDOWS, EPOCHS = ORDERS = ("windows", "epochs")
+
+# What is drawn for different purposes is independent: each has its number beside the run's seed.
+FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT = 1, 2, 3
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def write_tokens(path: str | os.PathLike, texts: Iterable[str], tokenizer: Tokenizer) -> int:
+    """Encode texts into a new token file, <|endoftext|> between two of them; returns how many tokens it holds.
+
+    <|endoftext|> within a text ends a document, too.
+    """
+    dtype, count = np.dtype("<u2" if tokenizer.n_vocab <= 1 << 16 else "<u4"), 0
+    with open(path, "xb") as file:
+        file.write(bytes(HEADER.size))                  # all 0, which no reader takes, until the rest is there
+        for i, text in enumerate(texts):
+            ids = tokenizer.encode(text, allowed_special=(END_OF_TEXT,))
+            np.array([tokenizer.end_of_text] * (i > 0) + ids, dtype).tofile(file)
+            count += len(ids) + (i > 0)
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        file.write(HEADER.pack(MAGIC, dtype.itemsize, tokenizer.n_vocab, count, fingerprint(tokenizer)))
+        file.flush()
+        os.fsync(file.fileno())
+    return count
+
+
+def map_tokens(path: str | os.PathLike, tokenizer: Tokenizer) -> np.ndarray:
+    """The ids of a token file (n,), read from the disk as they are used.
+
+    TrainingError if it is no token file, is cut short, or was made with another vocabulary than this tokenizer's.
+    """
+    with open(path, "rb") as file:
+        header = file.read(HEADER.size)
+    if len(header) < HEADER.size or not header.startswith(MAGIC):
+        raise TrainingError(f"{path}: expected a token file, got a file that begins with {header[:16]!r}")
+    _, width, n_vocab, count, vocabulary = HEADER.unpack(header)
+    size, expected = Path(path).stat().st_size, HEADER.size + width * count
+    if width not in (2, 4) or size != expected:
+        raise TrainingError(f"{path}: expected {expected:,} bytes for {count:,} tokens, got {size:,}: it is damaged")
+    if vocabulary != fingerprint(tokenizer):
+        raise TrainingError(f"{path}: expected tokens of this run's vocabulary, of {tokenizer.n_vocab:,} tokens, got "
+                            f"those of another one, of {n_vocab:,}: encode the text again")
+    if count == 0:
+        return np.empty(0, f"<u{width}")                # mmap refuses to map nothing
+    return np.memmap(path, f"<u{width}", "r", HEADER.size, (count,))
+
+
+def fingerprint(tokenizer: Tokenizer) -> bytes:
+    """32 bytes that differ where two vocabularies do: the SHA-256 of their tokens, by id, and merges."""
+    digest = hashlib.sha256()
+    tokens = [tokenizer.decode_bytes([i]) for i in range(tokenizer.n_vocab)]
+    for token in [*tokens, *(part for merge in tokenizer.merges for part in merge)]:
+        digest.update(struct.pack("<I", len(token)) + token)
+    return digest.digest()
+
+
+def read_texts(paths: Iterable[str | os.PathLike]) -> Iterable[str]:
+    """The text of each file; TrainingError, with the place, where one is not UTF-8."""
+    for path in paths:
+        data = Path(path).read_bytes()
+        try:
+            yield data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise TrainingError(f"{path}: expected text in UTF-8, got the byte 0x{data[error.start]:02x} at byte "
+                                f"{error.start}: save it as UTF-8") from None
+
+
+# ---- batches ---------------------------------------------------------------------------------------------------------
+
+
+class Batches:
+    """What each step of training sees: windows of T tokens, and for each token the one that follows it.
+
+    tokens   (n,)  integers, n > T
+    B, T     how many windows a batch has, and how long they are
+    seed     integer
+    order    "windows": each begins at a random place, any place as likely as any other
+             "epochs":  the text is cut into windows side by side, and each comes once before any comes again
+
+    A batch follows from (seed, step) alone, so a run that is resumed needs no state to go on with the same batches.
+    """
+
+    def __init__(self, tokens, B, T, seed, order=WINDOWS):
+        if len(tokens) < T + 1:
+            raise TrainingError(f"text: expected at least {T + 1:,} tokens, one more than the context, got "
+                                f"{len(tokens):,}: give more text, or train with a shorter context")
+        if B < 1 or T < 1:
+            raise TrainingError(f"batch: expected at least one window of at least one token, got {B} of {T}")
+        if order not in ORDERS:
+            raise TrainingError(f"order: expected one of {', '.join(ORDERS)}, got {order!r}")
+        self.tokens, self.B, self.T, self.seed, self.order = tokens, B, T, seed, order
+
+    def batch(self, step):
+        """tokens (B, T) and targets (B, T) of a step, counted from 0: targets are the tokens one place on."""
+        if self.order == WINDOWS:
+            rng = np.random.default_rng([self.seed, FOR_WINDOWS, step])
+            starts = rng.integers(0, len(self.tokens) - self.T, self.B)
+        else:
+            starts = np.array([self._start(step * self.B + b) for b in range(self.B)])
+        windows = self.tokens[starts[:, None] + np.arange(self.T + 1)].astype(np.int64)     # (B, T + 1)
+        return windows[:, :-1], windows[:, 1:]
+
+    def _start(self, i):
+        """Where window number i begins, counted through all epochs.
+
+        The cut is shifted in each epoch, so that no token always stands at the beginning, without context; what is
+        left over at both ends, less than a window, waits for another epoch.
+        """
+        n = (len(self.tokens) - 1) // self.T
+        epoch, place = divmod(i, n)
+        order, shift = shuffled(self.seed, epoch, n, (len(self.tokens) - 1) % self.T)
+        return shift + self.T * order[place]
+
+
+@functools.lru_cache(maxsize=2)                         # a batch may reach from one epoch into the next
+def shuffled(seed, epoch, n, spare):
+    """The order of the n windows of an epoch (n,), and how far their cut is shifted: from 0 to spare."""
+    rng = np.random.default_rng([seed, FOR_EPOCHS, epoch])
+    return rng.permutation(n), int(rng.integers(0, spare + 1))

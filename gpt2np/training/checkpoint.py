@@ -1,0 +1,157 @@
+"""The folder of a run: checkpoints that are there whole or not at all, the best model, and the log.
+
+    OUT/run.json              what the run does: its plan, its sizes, which vocabulary
+    OUT/train.tokens          the text (and val.tokens), see batches.py
+    OUT/log.jsonl             a line for every step and every evaluation
+    OUT/curve.html            the losses in it as a picture, see curve.py
+    OUT/step-00000100/        the last checkpoint: a model in OpenAI's layout, and beside it
+        moments.safetensors   what the optimizer remembers of every parameter
+        state.json            what else the rest of the run depends on
+    OUT/best/                 the model with the lowest validation loss
+
+A checkpoint is written under a name with a dot in front, is on the disk, and then gets its name; only then is the one
+before it removed.  So whatever happens, at any moment, the newest folder step-* is whole.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ..checkpoints import loading, safetensors
+from ..checkpoints.errors import CheckpointError
+from ..checkpoints.files import read_json, sync_folder, write_text
+from ..models.gpt2 import GPT2
+from .errors import TrainingError
+
+LOG, RUN, BEST, STATE, MOMENTS = "log.jsonl", "run.json", "best", "state.json", "moments.safetensors"
+MOST_STATE_BYTES = 1 << 20
+
+
+def save(out, model, tokenizer, optimizer, state):
+    """Write the checkpoint of a step, state["step"], and remove the one before; nothing where it is there already."""
+    folder = Path(out, f"step-{state['step']:08d}")
+    if folder.exists():
+        return
+    remove_unfinished(out)
+    new = folder.with_name(f".{folder.name}.new")
+    try:
+        loading.save(new, model, tokenizer)
+        safetensors.write(new / MOMENTS, {f"{name}.{path}": array for name, arrays in optimizer.moments.items()
+                                          for path, array in arrays.items()})
+        write_text(new / STATE, json.dumps(state, indent=1) + "\n")
+        sync_folder(new)
+        new.rename(folder)
+        sync_folder(out)
+    except BaseException:
+        remove_unfinished(out)                          # a full disk should not stay full of it
+        raise
+    for older in checkpoints(out)[:-1]:
+        older.rename(older.with_name(f".{older.name}.old"))         # never there by half under its name
+    remove_unfinished(out)
+
+
+def load(out, dropout):
+    """The last checkpoint of a run: model, tokenizer, moments by name and path, and state.
+
+    All in memory of their own: the files are removed when the next checkpoint has been written.
+    Raises TrainingError where there is none, CheckpointError where it is damaged.
+    """
+    remove_unfinished(out)
+    if not (folders := checkpoints(out)):
+        raise TrainingError(f"{out}: expected a folder step-..., the checkpoint of a run, got none: is it the right "
+                            f"folder?")
+    model, tokenizer = load_to_train(folders[-1], dropout)
+    state = read_json(folders[-1] / STATE, MOST_STATE_BYTES)
+    tensors, _ = safetensors.read(folders[-1] / MOMENTS)
+    moments = {}
+    for key, array in tensors.items():
+        name, path = key.split(".", 1)
+        moments.setdefault(name, {})[path] = np.array(array, order="C")
+    return model, tokenizer, moments, state
+
+
+def load_to_train(name_or_path, dropout):
+    """loading.load for training: with dropout, and in memory of its own, so that the files may go."""
+    loaded, tokenizer = loading.load(name_or_path)
+    model = GPT2(loaded.config, dropout=dropout)
+    for (_, p), (_, stored) in zip(model.named_parameters(), loaded.named_parameters()):
+        p.value = np.array(stored.value, order="C")
+    return model, tokenizer
+
+
+def restore(optimizer, moments, step, out):
+    """Give an optimizer what it remembered; CheckpointError unless it is for the same parameters."""
+    for name, arrays in optimizer.moments.items():
+        stored = moments.get(name, {})
+        if {path: a.shape for path, a in stored.items()} != {path: a.shape for path, a in arrays.items()}:
+            raise CheckpointError(Path(out), f"the optimizer's {name} is not that of the model's parameters")
+    optimizer.moments, optimizer.t = moments, step
+
+
+def save_best(out, model, tokenizer):
+    """Replace the best model."""
+    loading.save(Path(out, BEST), model, tokenizer)
+
+
+def checkpoints(out):
+    """The folders of whole checkpoints, the newest last."""
+    return sorted(Path(out).glob("step-*"))
+
+
+def remove_unfinished(out):
+    """Remove what an interrupted save or removal has left."""
+    for path in [*Path(out).glob(".step-*"), *Path(out).glob("..step-*"), *Path(out).glob(f".{BEST}.*.new")]:
+        shutil.rmtree(path)
+    best, old = Path(out, BEST), Path(out, f".{BEST}.old")
+    if old.exists():                                    # a crash in loading.save, before or after best got its name
+        shutil.rmtree(old) if best.exists() else old.rename(best)
+
+
+def write_run(out, run):
+    """Begin a run's folder; TrainingError if it holds anything already."""
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise TrainingError(f"{out}: expected a new or empty folder for the run, got one that holds something: name "
+                            f"another one, or go on with a run by --resume {out}")
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / RUN, json.dumps(run, indent=1) + "\n")
+
+
+def read_run(out):
+    """What write_run wrote."""
+    if not Path(out, RUN).exists():
+        raise TrainingError(f"{out}: expected the folder of a run, with {RUN} in it, got one without: is it the right "
+                            f"folder?")
+    return read_json(Path(out, RUN), MOST_STATE_BYTES)
+
+
+def append_log(out, record):
+    """Add a line to the log."""
+    with open(Path(out, LOG), "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def read_log(out):
+    """The records of the log; a last line that was cut short is left out."""
+    records = []
+    for line in Path(out, LOG).read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def cut_log(out, step):
+    """Leave out of the log what the run does again: all after a step, and at step 0 all."""
+    path = Path(out, LOG)
+    if not path.exists():
+        return
+    kept = [record for record in read_log(out) if record["step"] <= step and step > 0]
+    new = path.with_name(f".{LOG}.new")
+    new.unlink(missing_ok=True)
+    write_text(new, "".join(json.dumps(record) + "\n" for record in kept))
+    os.replace(new, path)

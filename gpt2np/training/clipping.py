@@ -1,0 +1,37 @@
+"""Clipping: a step is never longer than a gradient of a given norm would make it."""
+
+import math
+
+from ..layers.tiles import rows, tiles
+
+
+def gradient_norm(model, run=map):
+    """sqrt of the sum of the squares of all gradients of a model: the length of the gradient as one vector.
+
+    run      as in Optimizer.step
+    returns  float; the tiles' sums are added in double precision, in their order: the same for any number of threads
+    """
+    gradients = [tile for _, p in model.named_parameters() if p.grad is not None for tile in tiles(p.grad)]
+    return math.sqrt(sum(run(square_sum_of_tile, gradients)))
+
+
+def square_sum_of_tile(tile):
+    """The sum of the squares of a tile's one array, (n, C) -> float."""
+    g, = tile
+    return square_sum(g)
+
+
+def square_sum(g):
+    """sum(g^2) of (n, C) as a float: a product of the array with itself, which makes no array of squares."""
+    g = rows(g).reshape(-1)
+    return float(g @ g)
+
+
+def clip_scale(norm, most):
+    """What to multiply gradients of this norm by, so that their norm is at most `most`; 0 means no limit.
+
+        scale = min(1, most / norm)
+
+    Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063, section 3.2.
+    """
+    return most / norm if 0 < most < norm else 1.0

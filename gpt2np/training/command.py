@@ -1,0 +1,47 @@
+"""What the commands train and evaluate share."""
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from ..checkpoints.errors import CheckpointError
+from ..text.vocabulary import TokenizerError
+from .errors import TrainingError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4       # the numbers of glibc's malloc.h
+
+
+def run_command(name: str, command: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None) -> int:
+    """command(arguments), or one sentence on standard error and exit status 1 instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")       # a terminal in ASCII shows \u4e16 instead of failing
+    try:
+        return command(arguments)
+    except (TrainingError, CheckpointError, TokenizerError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"{name}: {error.filename}: {error.strerror}" if error.filename else f"{name}: {error}", file=sys.stderr)
+    except MemoryError as error:
+        print(f"{name}: not enough memory ({error}): try a smaller batch, context or model", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+    return 1
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory of freed arrays, so that the next step's arrays need no new pages; nothing elsewhere.
+
+    Otherwise every large array is given back to the system and taken anew, zeroed page by page: tens of thousands of
+    page faults a step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,60 @@
+"""What a practitioner looks at first: the loss before training, and where a number first went wrong."""
+
+import math
+
+import numpy as np
+
+from ..layers.lm_head import lm_head_forward
+
+MOST_ABOVE = 1.0                # nats; OpenAI's initial weights give 0.0 to 0.4, the more the wider the model
+
+
+def initial_loss_warning(loss, n_vocab):
+    """A sentence where an untrained model does better or worse than guessing, which is log(V); otherwise None.
+
+    Better means that it sees what it should predict; much worse, that its first weights are too large.
+    """
+    guessing = math.log(n_vocab)
+    if guessing - 0.1 <= loss <= guessing + MOST_ABOVE:
+        return None
+    return f"an untrained model should have a loss near log({n_vocab}) = {guessing:.3f}, but this one has {loss:.3f}"
+
+
+def first_not_finite(model, tokens):
+    """The first thing that is not finite, in the order in which a step computes: a phrase.
+
+    Parameters come first, then what each layer puts out for these tokens (without dropout), then the gradients that
+    the parameters hold, from the last layer to the first.
+    """
+    for path, p in model.named_parameters():
+        if not np.isfinite(p.value).all():
+            return f"in the parameter {path}"
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for name, x in outputs(model, tokens):
+            if not np.isfinite(x).all():
+                return f"in the output of {name}"
+    for path, p in backward_order(model):
+        if p.grad is not None and not np.isfinite(p.grad).all():
+            return f"in the gradient of {path}"
+    return "in the sum of the squares of the gradients: each of them is finite"
+
+
+def outputs(model, tokens):
+    """What each layer of GPT-2 puts out, by its name, in the order of the forward pass."""
+    x = model.wte.forward(tokens)[0] + model.wpe.forward(np.arange(tokens.shape[1]))[0]
+    yield "wte + wpe", x
+    for i, block in enumerate(model.h):
+        for norm, layer in (("ln_1", "attn"), ("ln_2", "mlp")):
+            h = getattr(block, norm).forward(x)[0]
+            yield f"h.{i}.{norm}", h
+            h = getattr(block, layer).forward(h, keep_cache=False)[0]
+            yield f"h.{i}.{layer}", h
+            x = x + h
+    x = model.ln_f.forward(x)[0]
+    yield "ln_f", x
+    yield "the head (wte)", lm_head_forward(x, model.wte.value)[0]
+
+
+def backward_order(model):
+    """The parameters in the order in which the backward pass reaches them: the embeddings, which come first, last."""
+    return reversed(list(model.named_parameters()))

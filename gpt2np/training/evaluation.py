@@ -1,0 +1,67 @@
+"""How well a model predicts a text: the mean loss of a token, each scored once, whatever the text's length."""
+
+import math
+
+import numpy as np
+
+from ..layers.cross_entropy import IGNORED
+from .errors import TrainingError
+
+MOST_LOGITS = 1 << 27           # numbers in the logits of a batch, 512 MB of float32: more gain nothing
+
+
+def evaluate(parallel, tokens, window, stride):
+    """The mean loss, in nats, of every token but the first, which nothing comes before.
+
+    parallel  DataParallel
+    tokens    (n,)  integers, n >= 2
+    window    how many tokens the model sees at a time, at most its n_ctx
+    stride    by how many tokens one window is ahead of the one before, from 1 to window: the smaller, the more context
+              a token has (at least window - stride tokens, but in the first window), and the longer it takes
+    returns   loss, float; TrainingError for a text or sizes that cannot be
+    """
+    if len(tokens) < 2:
+        raise TrainingError(f"text: expected at least 2 tokens, of which the second is predicted, got {len(tokens)}")
+    if not 1 <= stride <= window:
+        raise TrainingError(f"stride: expected a number from 1 to the window, {window}, got {stride}")
+    batch = max(1, min(8, MOST_LOGITS // (parallel.replicas[0].config.n_vocab * window)))
+    total, places = 0.0, list(windows(len(tokens), window, stride))
+    for first in range(0, len(places), batch):
+        x, y = scored_windows(tokens, places[first:first + batch])
+        total += parallel.loss(x, y) * np.count_nonzero(y != IGNORED)
+    return float(total / (len(tokens) - 1))
+
+
+def windows(n, window, stride):
+    """Where each window begins and ends, and the first place in it that is scored: no window before scored it.
+
+    Places are those of the targets' predecessors, 0 to n - 2.  The last window ends where the text does, so that all
+    are of one length.
+    """
+    end = scored = 0
+    while scored < n - 1:
+        end = min(end + (stride if end else window), n - 1)
+        yield max(0, end - window), end, scored
+        scored = end
+
+
+def scored_windows(tokens, places):
+    """tokens and targets (B, T) of some windows; targets that are there as context only are -100."""
+    x = np.stack([tokens[begin:end] for begin, end, _ in places]).astype(np.int64)
+    y = np.stack([tokens[begin + 1:end + 1] for begin, end, _ in places]).astype(np.int64)
+    for row, (begin, _, scored) in enumerate(places):
+        y[row, :scored - begin] = IGNORED
+    return x, y
+
+
+def perplexity(loss):
+    """exp(loss): between how many equally likely tokens the model hesitates, on average."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def bits_per_byte(loss, n_tokens, n_bytes):
+    """The loss in bits, for each byte of the text: it compares models with different vocabularies.
+
+        loss n_tokens / (n_bytes ln 2)
+    """
+    return loss * n_tokens / (n_bytes * math.log(2))

@@ -1,0 +1,68 @@
+"""What SGD, Adam and AdamW share: the walk over a model's parameters, and what they remember of each."""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from ..layers.tiles import tiles
+
+
+class Optimizer:
+    """An update rule and its memory: one array of each name in MOMENTS for every trainable parameter.
+
+    model         a Module; parameters that are frozen later are left alone, parameters thawed later are not known here
+    weight_decay  pulls the matrices towards 0; biases and gains (one-dimensional) are left out, as for GPT-2
+
+    moments       name -> path -> array, all 0 at first
+    t             how many steps have been taken
+
+    A subclass says what happens to one tile of a parameter:
+
+        update(w, g, *moments, lr, weight_decay)        in place; g is used up
+    """
+
+    MOMENTS = ()
+
+    def __init__(self, model, weight_decay):
+        check_not_negative("weight_decay", weight_decay)
+        self.weight_decay, self.t = weight_decay, 0
+        self.parameters = {path: p for path, p in model.named_parameters() if p.trainable}
+        self.moments = {name: {path: np.zeros_like(p.value) for path, p in self.parameters.items()}
+                        for name in self.MOMENTS}
+
+    def step(self, lr, scale=1.0, run=map):
+        """Change every parameter that has a gradient, and use the gradients up: they are None afterwards.
+
+        lr     learning rate of this step
+        scale  the gradients are multiplied by it first: see clip_scale
+        run    run(function, items) calls function(item) for each item, as map does, or DataParallel.run on its threads
+        """
+        check_not_negative("lr", lr)
+        self.t += 1
+        work = []
+        for path, p in self.parameters.items():
+            if p.trainable and p.grad is not None:
+                decay = self.weight_decay if p.value.ndim > 1 else 0.0
+                work += [(decay, *tile) for tile in tiles(p.value, p.grad, *(m[path] for m in self.moments.values()))]
+        for _ in run(partial(self._update_tile, lr, scale), work):
+            pass
+        for p in self.parameters.values():
+            p.grad = None
+
+    def _update_tile(self, lr, scale, tile):
+        weight_decay, w, g, *moments = tile
+        g *= scale
+        self.update(w, g, *moments, lr=lr, weight_decay=weight_decay)
+
+
+def check_not_negative(name, value):
+    """Raise ValueError unless value is a number from 0 on."""
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{name}: expected a number of 0 or more, got {value}")
+
+
+def check_rate(name, value):
+    """Raise ValueError unless 0 <= value < 1: the share of an average that stays."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}: expected a number from 0 to less than 1, got {value}")

@@ -1,0 +1,137 @@
+"""Data parallel on one machine: threads, each with a replica of the model and its share of every batch.
+
+NumPy releases Python's lock while it computes, so threads use all cores in every operation, where BLAS alone would use
+them in the matrix products only.  While the threads run, BLAS has one thread each: two kinds of threads are in each
+other's way.  A batch of one row cannot be shared: then one worker has all of BLAS's threads.
+"""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from ..layers.cross_entropy import IGNORED
+from ..layers.lm_head import lm_head_loss_forward
+from ..layers.tiles import tiles
+from .clipping import square_sum
+
+
+class DataParallel:
+    """The loss and the gradients of a model on whole batches, worked out by threads; for use in a with statement.
+
+    model    GPT2.  Its values are shared by all replicas: change them in place, as the optimizers do
+    threads  how many workers there are at most
+
+    A sum of floating-point numbers depends on their order, so another number of threads gives other last bits; the same
+    number gives the same bits.
+    """
+
+    def __init__(self, model, threads):
+        if threads < 1:
+            raise ValueError(f"threads: expected a positive integer, got {threads}")
+        self.threads = threads
+        self.replicas = [model] + [model.replica() for _ in range(threads - 1)]
+        self.pool = ThreadPoolExecutor(threads)
+        self.blas = ThreadpoolController()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.pool.shutdown()
+
+    def loss_and_gradients(self, tokens, targets, pieces=1, seed=None):
+        """The mean loss of a batch and the norm of its gradient, which is in the model's parameters afterwards.
+
+        tokens, targets  (B, T)  targets of -100 do not count
+        pieces           how many pieces each worker makes of its share, to go through one after another: gradients
+                         accumulate, and memory is needed for one piece at a time
+        seed             list of integers from which dropout's masks follow; None for no dropout
+        returns          loss, norm: floats
+
+        What was in the gradients before is dropped.
+        """
+        shares = split(tokens, targets, self.threads)
+        counted = count(targets)
+        for replica in self.replicas:
+            replica.zero_grad()
+        work = [(replica, split(*share, pieces), None if seed is None else np.random.default_rng([*seed, i]))
+                for i, (replica, share) in enumerate(zip(self.replicas, shares))]
+        with self._blas_threads(len(shares)):
+            loss = sum(self.run(partial(share_loss_and_gradients, counted), work))
+        with self._blas_threads(self.threads):
+            norm = math.sqrt(sum(self.run(sum_replicas, self._gradient_tiles())))
+        return loss, norm
+
+    def loss(self, tokens, targets):
+        """The mean loss of a batch alone: no gradients, no dropout."""
+        shares, counted = split(tokens, targets, self.threads), count(targets)
+        with self._blas_threads(len(shares)):
+            return sum(self.run(partial(share_loss, self.replicas[0], counted), shares))
+
+    def run(self, function, items):
+        """function(item) for each item, on the threads; the results in the order of the items."""
+        return list(self.pool.map(function, items))
+
+    def _blas_threads(self, workers):
+        """A context in which BLAS has one thread for each of several workers, or all of them for a single one."""
+        return self.blas.limit(limits=self.threads if workers == 1 else 1, user_api="blas")
+
+    def _gradient_tiles(self):
+        """For every tile of every parameter, the gradients that the replicas have of it; the model's own comes first.
+
+        A replica without a share has none.
+        """
+        for parameters in zip(*(replica.named_parameters() for replica in self.replicas)):
+            if gradients := [p.grad for _, p in parameters if p.grad is not None]:
+                yield from tiles(*gradients)
+
+
+def split(tokens, targets, n):
+    """The rows of a batch in n parts, as even as can be, of (tokens, targets) each; in fewer where rows are fewer."""
+    n = min(n, len(tokens))
+    return list(zip(np.array_split(tokens, n), np.array_split(targets, n)))
+
+
+def count(targets):
+    """How many targets count."""
+    return int(np.count_nonzero(targets != IGNORED))
+
+
+def share_loss_and_gradients(counted, work):
+    """What one worker adds to the batch's loss; its replica gets the gradients.
+
+    The mean over the batch is the sum of its pieces' means, each weighted by its part of all that counts:
+
+        loss = sum over pieces of n / counted * loss of the piece          n targets count in the piece
+    """
+    replica, pieces, rng = work
+    loss = 0.0
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):     # found afterwards, in loss and norm
+        for tokens, targets in pieces:
+            weight = count(targets) / max(1, counted)
+            loss += weight * float(replica.loss_and_gradients(tokens, targets, weight, rng))
+    return loss
+
+
+def share_loss(model, counted, share):
+    """What one worker adds to the loss where no gradients are wanted."""
+    tokens, targets = share
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        x, _ = model.hidden(tokens, keep_cache=False)
+        loss, _ = lm_head_loss_forward(x, model.wte.value, targets)
+    return count(targets) / max(1, counted) * float(loss)
+
+
+def sum_replicas(gradients):
+    """Add the other replicas' gradients to the first one's, (n, C) each; returns the sum of the squares of the result.
+
+    One tile of a parameter: it is still in the cache when it is squared.
+    """
+    total, *others = gradients
+    with np.errstate(over="ignore", invalid="ignore"):
+        for g in others:
+            total += g
+        return square_sum(total)

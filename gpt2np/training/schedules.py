@@ -1,0 +1,55 @@
+"""Learning-rate schedules: how long the step number `step` is, counted from 0.
+
+All begin with a warm-up, in which the rate rises in a straight line to `peak`: the first moments of Adam rest on few
+gradients, and steps of full length by them can spoil the initial weights for good.
+
+    step    0, 1, ..., steps - 1; later ones get what the last one gets
+    peak    the highest rate
+    warmup  how many steps it takes to get there; step warmup - 1 is the first at the peak
+    steps   how many there are in all
+    least   the rate at the end, for the schedules that end
+"""
+
+import math
+
+
+def constant(step, peak, warmup=0, steps=0, least=0.0):
+    """lr = peak"""
+    return peak * warming(step, warmup)
+
+
+def linear(step, peak, warmup, steps, least=0.0):
+    """lr = peak + (least - peak) p         p from 0, after the warm-up, to 1 at the last step"""
+    return warming(step, warmup) * (peak + (least - peak) * progress(step, warmup, steps))
+
+
+def cosine(step, peak, warmup, steps, least=0.0):
+    """lr = least + (peak - least) (1 + cos(pi p)) / 2      p as in linear
+
+    Loshchilov, Hutter 2017, arXiv:1608.03983, equation 5, without restarts.
+    """
+    falling = (1 + math.cos(math.pi * progress(step, warmup, steps))) / 2
+    return warming(step, warmup) * (least + (peak - least) * falling)
+
+
+def inverse_sqrt(step, peak, warmup, steps=0, least=0.0):
+    """lr = peak sqrt(warmup / (step + 1))      after the warm-up; it has no end
+
+    Vaswani et al. 2017, arXiv:1706.03762, equation 3, with peak = d_model^-0.5 warmup^-0.5.
+    """
+    warmup = max(1, warmup)
+    return peak * min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
+
+
+def warming(step, warmup):
+    """The share of the rate in the warm-up: 1 from step warmup - 1 on."""
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0
+
+
+def progress(step, warmup, steps):
+    """How far the steps after the warm-up have come: from 0 at the first at the peak to 1 at the last."""
+    first = max(0, warmup - 1)
+    return min(1.0, max(0, step - first) / max(1, steps - 1 - first))
+
+
+SCHEDULES = {"constant": constant, "linear": linear, "cosine": cosine, "inverse-sqrt": inverse_sqrt}

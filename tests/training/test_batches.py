@@ -1,0 +1,138 @@
+"""Token files and batches: what is in them, that nothing is left out, and what is refused."""
+
+import numpy as np
+import pytest
+
+from gpt2np.text.bpe import Tokenizer
+from gpt2np.training.batches import HEADER, Batches, fingerprint, map_tokens, read_texts, write_tokens
+from gpt2np.training.errors import TrainingError
+from tests.checkpoints.tiny import MERGES
+
+
+@pytest.fixture
+def tokenizer():
+    return Tokenizer(MERGES)
+
+
+@pytest.fixture
+def path(tmp_path, tokenizer):
+    write_tokens(tmp_path / "tokens", ["the cat", "thé<|endoftext|>end"], tokenizer)
+    return tmp_path / "tokens"
+
+
+def test_texts_come_back_as_they_were(path, tokenizer):
+    tokens = map_tokens(path, tokenizer)
+    assert tokens.dtype == np.uint16 and isinstance(tokens, np.memmap)
+    assert tokenizer.decode(tokens.tolist()) == "the cat<|endoftext|>thé<|endoftext|>end"
+    assert list(tokens).count(tokenizer.end_of_text) == 2
+    with pytest.raises(ValueError, match="read-only"):
+        tokens[0] = 0
+
+
+def test_a_large_vocabulary_has_wide_ids(tmp_path, tokenizer):
+    tokenizer.n_vocab = 1 << 17                         # a stand-in: learning so many merges would take minutes
+    tokenizer.decode_bytes = lambda ids: b"x"
+    assert write_tokens(tmp_path / "wide", ["the"], tokenizer) == 1
+    assert map_tokens(tmp_path / "wide", tokenizer).dtype == np.uint32
+
+
+def test_another_vocabulary_is_refused(path):
+    other = Tokenizer([(b"h", b"e"), (b"t", b"he")])    # the same tokens but one, the same number
+    assert fingerprint(other) == fingerprint(Tokenizer(other.merges))
+    with pytest.raises(TrainingError, match="expected tokens of this run's vocabulary, of 259 tokens, got those of an"):
+        map_tokens(path, other)
+
+
+def test_damaged_files_are_refused(path, tokenizer):
+    data = path.read_bytes()
+    for damaged, message in ((data[:-1], "it is damaged"), (data + b"\0", "it is damaged"), (b"", "expected a token f"),
+                             (data[:HEADER.size - 1], "expected a token file"), (b"The text" * 20, "begins with b'The"),
+                             (data[:16] + b"\3" + data[17:], "it is damaged")):
+        path.write_bytes(damaged)
+        with pytest.raises(TrainingError, match=message):
+            map_tokens(path, tokenizer)
+
+
+def test_a_file_that_was_not_finished_is_refused(path, tokenizer):
+    with pytest.raises(FileExistsError):
+        write_tokens(path, ["again"], tokenizer)
+    path.unlink()
+    with pytest.raises(TrainingError):
+        write_tokens(path, read_texts([__file__, latin_1(path.parent)]), tokenizer)
+    with pytest.raises(TrainingError, match="expected a token file"):
+        map_tokens(path, tokenizer)
+
+
+def latin_1(folder):
+    (folder / "latin-1.txt").write_bytes("thé".encode("latin-1"))
+    return folder / "latin-1.txt"
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path):
+    with pytest.raises(TrainingError, match=r"latin-1.txt: expected text in UTF-8, got the byte 0xe9 at byte 2"):
+        list(read_texts([latin_1(tmp_path)]))
+
+
+def test_a_mark_of_utf8_is_no_text(tmp_path):
+    (tmp_path / "bom.txt").write_bytes(b"\xef\xbb\xbfthe\r\n")
+    assert list(read_texts([tmp_path / "bom.txt"])) == ["the\r\n"]
+
+
+def test_an_empty_file_has_no_tokens(tmp_path, tokenizer):
+    assert write_tokens(tmp_path / "empty", [""], tokenizer) == 0
+    assert len(map_tokens(tmp_path / "empty", tokenizer)) == 0
+
+
+@pytest.mark.parametrize("order", ["windows", "epochs"])
+def test_a_batch_follows_from_seed_and_step(order):
+    tokens = np.arange(100, dtype=np.uint16)
+    one, other = Batches(tokens, 4, 7, 5, order), Batches(tokens, 4, 7, 5, order)
+    expected = [one.batch(step) for step in range(9)]
+    for step in (8, 3, 0, 3):
+        for a, b in zip(other.batch(step), expected[step]):
+            np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(expected[0][0], expected[1][0])
+    assert not np.array_equal(Batches(tokens, 4, 7, 6, order).batch(0)[0], expected[0][0])
+    for x, y in expected:
+        assert x.shape == y.shape == (4, 7)
+        np.testing.assert_array_equal(y, x + 1)         # of this text, the next token is the next number
+        np.testing.assert_array_equal(np.diff(x), 1)
+
+
+def test_random_windows_reach_both_ends():
+    batches = Batches(np.arange(10), 50, 4, 0)
+    starts = {int(x[0]) for step in range(5) for x in batches.batch(step)[0]}
+    assert starts == set(range(6))
+
+
+@pytest.mark.parametrize("n, B, T", [(100, 3, 7), (99, 4, 7), (8, 2, 7), (64, 5, 3), (30, 7, 1)])
+def test_an_epoch_has_every_window_once(n, B, T):
+    batches, n_windows = Batches(np.arange(n), B, T, 1, "epochs"), (n - 1) // T
+    starts = np.concatenate([batches.batch(step)[0][:, 0] for step in range(3 * n_windows)])
+    orders = set()
+    for epoch in range(3 * B):
+        seen = starts[epoch * n_windows:(epoch + 1) * n_windows]
+        assert len(seen) == n_windows and seen.max() + T < n
+        np.testing.assert_array_equal(np.diff(np.sort(seen)), T)
+        orders.add(tuple(seen))
+    assert len(orders) > 1 or n_windows == 1
+
+
+def test_epochs_are_cut_at_different_places():
+    batches = Batches(np.arange(20), 2, 7, 0, "epochs")         # 19 predictions: two windows, and 5 to spare
+    assert {int(batches.batch(step)[0].min()) for step in range(100)} == set(range(6))
+
+
+def test_the_smallest_text():
+    for order in ("windows", "epochs"):
+        x, y = Batches(np.arange(8), 2, 7, 0, order).batch(3)
+        assert (x == np.arange(7)).all() and (y == np.arange(1, 8)).all()
+        with pytest.raises(TrainingError, match="expected at least 9 tokens, one more than the context, got 8"):
+            Batches(np.arange(8), 2, 8, 0, order)
+
+
+def test_impossible_batches_are_refused():
+    for arguments, message in (((0, 4, 0), "got 0 of 4"), ((2, 0, 0), "got 2 of 0"),
+                               ((2, 4, 0, "sorted"), "order: expected one of windows, epochs, got 'sorted'")):
+        with pytest.raises(TrainingError, match=message):
+            Batches(np.arange(20), *arguments)

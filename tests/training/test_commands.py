@@ -1,0 +1,205 @@
+"""python -m gpt2np.train and gpt2np.evaluate: what they print, what they refuse, Ctrl-C, and kill -9."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import gpt2np
+from gpt2np import evaluate, train
+from gpt2np.text.bpe import Tokenizer
+from gpt2np.training.checkpoint import checkpoints
+from tests.checkpoints.tiny import MERGES
+from tests.training.test_loop import contents, records
+
+TEXT = "the cat sat on the mat, and then the other cat, the thé.\n" * 40
+TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "8", "--context", "16", "--batch", "4", "--warmup", "2",
+        "--every", "1", "--threads", "2", "--dropout", "0.1"]
+KILLS = int(os.environ.get("GPT2NP_KILLS", 10))
+
+
+@pytest.fixture(autouse=True)
+def no_lasting_settings(monkeypatch):
+    for command in (train, evaluate):
+        monkeypatch.setattr(command, "keep_freed_memory", lambda: None)
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
+    Tokenizer(MERGES).save(tmp_path / "vocabulary")
+    return str(tmp_path / "text.txt")
+
+
+def arguments(text, out, steps):
+    folder = os.path.dirname(text)
+    return [text, "--out", str(out), "--steps", str(steps), "--vocabulary", f"{folder}/vocabulary", *TINY]
+
+
+def start(*arguments):
+    return subprocess.Popen([sys.executable, "-m", "gpt2np.train", *map(str, arguments)], text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_lines(log, n):
+    """Until the log has n lines."""
+    end = time.monotonic() + 60
+    while not (log.exists() and log.read_bytes().count(b"\n") >= n):
+        assert time.monotonic() < end, "the run does not come forward"
+        time.sleep(0.002)
+
+
+def refused(capsys, arguments, message, status=1, command=train):
+    if status == 2:
+        with pytest.raises(SystemExit) as caught:
+            command.main(arguments)
+        assert caught.value.code == 2
+    else:
+        assert command.main(arguments) == status
+    assert re.search(message, error := capsys.readouterr().err), error
+    assert "Traceback" not in error
+
+
+def test_a_run_and_its_measure(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main(arguments(text, out, 3)) == 0
+    printed = capsys.readouterr().out
+    assert "step 0: validation loss 5.5" in printed and "thread" in printed and "warning" not in printed
+    assert re.search(r"done after step 3: the lowest validation loss, 5\.\d+, came after step \d; that model is in .*"
+                     r"best", printed)
+    assert sorted(path.name for path in out.iterdir()) == ["best", "curve.html", "log.jsonl", "run.json",
+                                                           "step-00000003", "train.tokens"]
+    assert "the validation loss, lowest at step" in (out / "curve.html").read_text()
+    assert evaluate.main([text, "--model", str(out / "best"), "--stride", "4", "--threads", "1"]) == 0
+    measured = capsys.readouterr().out
+    _, tokenizer = gpt2np.load(out / "best")
+    n_bytes, ids = len(TEXT.encode()) - 3, tokenizer.encode(TEXT)       # the first token is "the"
+    assert f"{len(ids) - 1:,} tokens, {n_bytes:,} bytes" in measured
+    assert "window 16, stride 4" in measured and "at least 12 tokens of context" in measured
+    loss, ppl, bits = (float(re.search(rf"{name} +([\d.]+)", measured)[1]) for name in
+                       ("loss per token", "perplexity", "bits per byte"))
+    assert ppl == pytest.approx(2.718281828 ** loss, rel=1e-3)
+    assert bits == pytest.approx(loss * (len(ids) - 1) / n_bytes / 0.693147, rel=1e-3)
+    refused(capsys, [text, "--model", str(out / "best"), "--window", "17"], "at most the model's n_ctx, 16, got 17",
+            command=evaluate)
+
+
+def test_fine_tuning_begins_with_what_was_learned(text, tmp_path, capsys):
+    assert train.main(arguments(text, tmp_path / "first", 2)) == 0
+    first = records(tmp_path / "first")[-1]["val_loss"]
+    assert train.main([text, "--out", str(tmp_path / "second"), "--init-from", str(tmp_path / "first" / "best"),
+                       "--steps", "1", "--context", "16", "--batch", "2"]) == 0
+    assert records(tmp_path / "second")[0]["val_loss"] == pytest.approx(first, rel=1e-6)
+    refused(capsys, [text, "--out", str(tmp_path / "third"), "--init-from", str(tmp_path / "first" / "best")],
+            "context: expected at most the model's n_ctx, 16, got 256")
+    assert not (tmp_path / "third").exists()
+
+
+def test_a_vocabulary_of_its_own_and_a_text_to_measure_by(text, tmp_path):
+    out = str(tmp_path / "run")
+    assert train.main([text, "--val", text, "--out", out, "--steps", "1", "--n-vocab", "270", *TINY]) == 0
+    model, tokenizer = gpt2np.load(tmp_path / "run" / "best")
+    assert model.config.n_vocab == tokenizer.n_vocab == 270
+    assert contents(tmp_path / "run" / "best").keys() < contents(tmp_path / "run" / "step-00000001").keys()
+
+
+def test_without_a_file_it_learns_from_its_own_source(tmp_path, capsys):
+    assert train.main(["--out", str(tmp_path / "run"), "--steps", "1", "--n-vocab", "300", *TINY]) == 0
+    assert "tokens to learn from" in capsys.readouterr().out
+
+
+def test_killed_again_and_again_it_ends_as_if_never_stopped(text, tmp_path):
+    whole, killed, steps = tmp_path / "whole", tmp_path / "killed", 4 * KILLS
+    process = start(*arguments(text, whole, steps))
+    process.communicate()
+    assert process.returncode == 0
+    rng = random.Random(0)
+    process = start(*arguments(text, killed, steps))
+    for _ in range(KILLS):
+        seen = 0 if not (killed / "log.jsonl").exists() else (killed / "log.jsonl").read_bytes().count(b"\n")
+        wait_for_lines(killed / "log.jsonl", min(seen + 2, 2 * steps - 4))
+        time.sleep(rng.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+        process = start("--resume", killed)
+    output, errors = process.communicate()
+    assert process.returncode == 0 and "done after step" in output, errors
+    for name in (f"step-{steps:08d}", "best"):
+        assert contents(killed / name) == contents(whole / name)
+    assert records(killed) == records(whole)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_and_says_how_to_go_on(text, tmp_path, number):
+    out = tmp_path / "run"
+    process = start(*arguments(text, out, 100000))
+    wait_for_lines(out / "log.jsonl", 3)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors == ""
+    assert f"and saved. To go on: python -m gpt2np.train --resume {out}" in output
+    last = checkpoints(out)[-1]
+    state = json.loads((last / "state.json").read_text())
+    assert state["step"] == records(out)[-1]["step"] == int(last.name[-8:])
+
+
+@pytest.mark.parametrize("extra, message", [
+    (["--lr", "0"], "lr: expected a number above 0, got 0.0"), (["--lr", "nan"], "lr: expected a number above 0, got "),
+    (["--steps", "0"], "steps: expected a whole number of 1 or more"), (["--n-vocab", "9"], "--n-vocab: expected 257"),
+    (["--n-head", "3"], "n_embd: expected a multiple of n_head 3, got 256"), (["--order", "no"], "invalid choice"),
+    (["--init-from", "demo", "--n-layer", "2"], "expected either --init-from or --n-layer, got both"),
+    (["--vocabulary", "gpt2", "--n-vocab", "300"], "expected either --vocabulary or --n-vocab, got both"),
+    (["--resume", "run"], "--resume takes no other option, for a run goes on as it began; got FILE, --out")])
+def test_wrong_usage(tmp_path, capsys, extra, message):
+    refused(capsys, ["text.txt", "--out", str(tmp_path / "run"), *extra], message, status=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_folder_is_wrong_usage(capsys):
+    refused(capsys, ["text.txt"], "expected --out DIR", status=2)
+    refused(capsys, ["a", "--model", "demo", "--stride", "0"], "--stride: expected 1 or more", 2, evaluate)
+
+
+def test_texts_that_cannot_be_learned_from(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    usual = arguments(text, out, 2)[1:]
+    (tmp_path / "latin-1").write_bytes("thé".encode("latin-1"))
+    (tmp_path / "empty").touch()
+    (tmp_path / "short").write_text("the cat " * 2)
+    for name, message in (("none", "none: No such file"), ("latin-1", "latin-1: expected text in UTF-8, got the byte"),
+                          ("empty", "expected at least 2 tokens, got 0"), ("short", "expected at least 17 tokens"),
+                          ("vocabulary", "vocabulary: Is a directory")):
+        refused(capsys, [str(tmp_path / name), *usual], message)
+        assert not out.exists()                         # so that the next try is not refused
+    refused(capsys, [text, "--out", str(out), "--n-vocab", "50000", *TINY], "too few pairs that occur twice")
+    refused(capsys, [text, "--out", str(out), "--init-from", str(tmp_path / "no")], "neither a model's name")
+    assert not out.exists()
+
+
+def test_folders_that_hold_something_else(text, tmp_path, capsys):
+    refused(capsys, arguments(text, tmp_path, 2), "expected a new or empty folder for the run")
+    assert os.path.exists(text)
+    refused(capsys, ["--resume", str(tmp_path)], "expected the folder of a run")
+    out = tmp_path / "run"
+    assert train.main(arguments(text, out, 1)) == 0
+    (out / "run.json").write_text('{"plan": {"steps": 1, "pace": 2}}')
+    refused(capsys, ["--resume", str(out)], "run.json: expected the plan of a run, got something else")
+    (out / "run.json").write_text('{"plan": {"steps": 1}}')
+    Tokenizer([(b"a", b"t"), (b"c", b"at")]).save(out / "step-00000001")
+    refused(capsys, ["--resume", str(out)], "train.tokens: expected tokens of this run's vocabulary")
+    shutil.rmtree(out / "step-00000001")
+    refused(capsys, ["--resume", str(out)], "expected a folder step-...")
+
+
+def test_a_warning_where_an_untrained_model_is_no_untrained_model(text, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "initial_loss_warning", lambda loss, n_vocab: f"{loss:.1f} {n_vocab}")
+    assert train.main(arguments(text, tmp_path / "run", 1)) == 0
+    assert "warning: 5.6 259" in capsys.readouterr().out

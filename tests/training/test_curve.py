@@ -1,0 +1,51 @@
+"""The loss curve: one file that is well-formed, fetches nothing, and shows the log's numbers in the right places."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+
+import pytest
+
+from gpt2np.training.curve import averaged, nice_ticks, write_curve
+
+RECORDS = [{"step": 0, "val_loss": 5.0}, {"step": 1, "loss": 5.0}, {"step": 2, "loss": 4.0}, {"step": 3, "loss": 3.0},
+           {"step": 4, "loss": 3.0}, {"step": 4, "val_loss": 3.5}]
+
+
+def places(line):
+    return [tuple(map(float, point.split(","))) for point in line.get("points").split()]
+
+
+def test_the_picture(tmp_path):
+    path = tmp_path / "curve.html"
+    path.write_text("an older one")
+    write_curve(path, "a <run> & its loss", RECORDS)
+    page = path.read_text()
+    assert "a &lt;run&gt; &amp; its loss" in page and "lowest at step 4 with 3.5000" in page
+    assert not re.search(r"https?:|<script|<link|<img|@import|url\(", page)
+    svg = ElementTree.fromstring(re.search("<svg.*</svg>", page, re.DOTALL)[0])
+    train, val = (places(line) for line in svg.iter("polyline"))
+    assert len(train) == 4 and len(val) == 2
+    assert train[0][1] == val[0][1] < train[1][1] < train[2][1] == train[3][1]     # y grows downwards
+    assert train[1][0] - train[0][0] == pytest.approx(train[3][0] - train[2][0], abs=0.2) and val[1][0] == train[3][0]
+    ticks = [float(text.text) for text in svg.iter("text") if text.get("text-anchor") == "end"]
+    assert ticks[0] <= 3 and ticks[-1] >= 5
+    assert [p.name for p in tmp_path.iterdir()] == ["curve.html"]
+
+
+def test_a_log_with_one_line(tmp_path):
+    write_curve(tmp_path / "curve.html", "run", RECORDS[:1])
+    assert "nan" not in (tmp_path / "curve.html").read_text()
+
+
+@pytest.mark.parametrize("low, high", [(0, 1), (3.0, 3.0), (0, 123456), (1.93, 8.3), (2.001, 2.002), (0, 7)])
+def test_ticks_are_few_and_round_and_enclose(low, high):
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low and ticks[-1] >= high and 2 <= len(ticks) <= 12
+    assert len({round(b - a, 9) for a, b in pairwise(ticks)}) == 1
+
+
+def test_long_lines_are_averaged():
+    points = [(i, 2 * i) for i in range(10)]
+    assert averaged(points, 5) == [(0.5, 1), (2.5, 5), (4.5, 9), (6.5, 13), (8.5, 17)]
+    assert averaged(points, 10) == points and averaged([]) == []

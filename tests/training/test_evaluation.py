@@ -1,0 +1,80 @@
+"""Evaluation: each token is scored once, with the context that the stride promises."""
+
+import math
+
+import numpy as np
+import pytest
+
+from gpt2np.layers.cross_entropy import IGNORED
+from gpt2np.models.config import GPT2Config
+from gpt2np.models.gpt2 import GPT2
+from gpt2np.training.diagnosis import first_not_finite, initial_loss_warning
+from gpt2np.training.errors import TrainingError
+from gpt2np.training.evaluation import bits_per_byte, evaluate, perplexity, scored_windows, windows
+from gpt2np.training.parallel import DataParallel
+
+
+@pytest.fixture
+def model():
+    return GPT2(GPT2Config(50, 8, 12, 3, 2), np.random.default_rng(0), dtype=np.float64)
+
+
+@pytest.mark.parametrize("n", [2, 5, 8, 9, 10, 16, 17, 40])
+@pytest.mark.parametrize("window, stride", [(8, 8), (8, 3), (8, 1), (1, 1)])
+def test_each_token_is_scored_once_with_enough_before_it(n, window, stride):
+    tokens = np.arange(100, 100 + n)
+    x, y = scored_windows(tokens, list(windows(n, window, stride)))
+    assert sorted(y[y != IGNORED]) == list(range(101, 100 + n))
+    assert ((y == x + 1) | (y == IGNORED)).all()
+    row, place = np.nonzero((y != IGNORED) & (y - 100 > window))        # of these, context could have been left out
+    assert (place >= window - stride).all()
+
+
+def test_the_loss_is_that_of_one_token_after_the_other(model):
+    tokens = np.random.default_rng(1).integers(0, 50, 21)
+    losses = []
+    for i in range(1, 21):
+        x = tokens[None, max(0, i - 8):i]
+        logits = model.forward(x)[0][0, -1]
+        losses.append(np.log(np.exp(logits).sum()) - logits[tokens[i]])
+    with DataParallel(model, 2) as parallel:
+        assert evaluate(parallel, tokens, 8, 1) == pytest.approx(np.mean(losses), rel=1e-12)
+        assert evaluate(parallel, tokens, 8, 8) != pytest.approx(np.mean(losses), rel=1e-6)
+
+
+def test_bad_sizes_are_refused(model):
+    with DataParallel(model, 1) as parallel:
+        for tokens, stride, message in (([1], 8, "expected at least 2 tokens"), ([1, 2], 0, "stride: expected a number "
+                                        "from 1 to the window, 8, got 0"), ([1, 2], 9, "got 9")):
+            with pytest.raises(TrainingError, match=message):
+                evaluate(parallel, np.array(tokens), 8, stride)
+
+
+def test_perplexity_and_bits_per_byte():
+    assert perplexity(math.log(50)) == pytest.approx(50) and perplexity(1e4) == math.inf
+    assert bits_per_byte(math.log(256), 10, 10) == pytest.approx(8)     # guessing bytes
+    assert bits_per_byte(math.log(2), 10, 40) == pytest.approx(0.25)
+
+
+def test_the_initial_loss():
+    assert initial_loss_warning(math.log(50) + 0.2, 50) is None
+    for loss in (math.log(50) - 0.5, math.log(50) + 2):
+        assert initial_loss_warning(loss, 50).startswith("an untrained model should have a loss near log(50) = 3.912, ")
+
+
+@pytest.mark.parametrize("path, value, expected", [
+    ("h.1.attn.c_proj.w", np.nan, "in the parameter h.1.attn.c_proj.w"), ("wte", np.inf, "in the parameter wte"),
+    ("h.1.mlp.c_fc.w", 1e308, "in the output of h.1.mlp"), ("h.0.attn.c_attn.w", 1e308, "in the output of h.0.attn"),
+    ("ln_f.g", 1e308, "in the output of ln_f")])
+def test_the_first_layer_that_is_not_finite_is_named(model, path, value, expected):
+    dict(model.named_parameters())[path].value.flat[::2] = value
+    assert first_not_finite(model, np.arange(8)[None]).startswith(expected)
+
+
+def test_the_first_gradient_that_is_not_finite_is_named(model):
+    tokens = np.arange(8)[None]
+    model.loss_and_gradients(tokens, tokens)
+    assert first_not_finite(model, tokens).startswith("in the sum of the squares of the gradients")
+    parameters = dict(model.named_parameters())
+    parameters["wte"].grad[0, 0] = parameters["h.0.ln_1.g"].grad[0] = parameters["h.1.ln_1.b"].grad[0] = np.nan
+    assert first_not_finite(model, tokens) == "in the gradient of h.1.ln_1.b"
