@@ -69,7 +69,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def answer(self, status, body=b"", **headers):
         self.send_response(status)
-        for name, value in ({"Content_Length": len(body)} | headers).items():
+        # Without Connection: close, the client may send its next request down a connection that is being closed.
+        for name, value in ({"Content_Length": len(body), "Connection": "close"} | headers).items():
             if value is not None:
                 self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
