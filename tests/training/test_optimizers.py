@@ -38,7 +38,24 @@ def test_ten_steps_are_those_of_pytorch(make, options):
     compared = [name for name in expected if name.startswith(f"{make.__name__} ")]
     assert len(compared) == (len(values) if make is AdamW else 4)
     for name in compared:
-        np.testing.assert_allclose(values[name.split()[1]], expected[name], rtol=1e-10, atol=1e-10, err_msg=name)
+        path = name.split()[1]
+        np.testing.assert_allclose(determined(path, values[path]), determined(path, expected[name]),
+                                   rtol=1e-10, atol=1e-10, err_msg=name)
+        if path.endswith("c_attn.b"):
+            keys_before, keys_after = (np.split(a, 3)[1] for a in (start["value " + path], values[path]))
+            np.testing.assert_allclose(keys_after, keys_before, rtol=0, atol=1e-6)
+
+
+def determined(path, value):
+    """What the gradients determine: all but the keys' bias, whose gradient is 0.
+
+    A bias of all keys adds the same to all scores of a query, which softmax does not see.  What is left of the gradient
+    is rounding, other in every BLAS, and Adam divides it by eps, 10^-8.
+    """
+    if not path.endswith("c_attn.b"):
+        return value
+    queries, _, values = np.split(value, 3)
+    return np.concatenate([queries, values])
 
 
 def test_l2_and_decoupled_decay_differ_as_the_papers_say():
