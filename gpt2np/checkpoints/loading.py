@@ -163,7 +163,8 @@ def find(name_or_path: str | os.PathLike) -> Path:
         for place in places():
             if os.path.isdir(place / name_or_path):
                 return place / name_or_path
-        hint = "" if name_or_path == "demo" else f"; to fetch it: python -m gpt2np.download {name_or_path}"
+        name = "124M" if name_or_path == "demo" else name_or_path           # demo comes with the clone, or not at all
+        hint = f"; to fetch {'another' if name_or_path == 'demo' else 'it'}: python -m gpt2np.download {name}"
         raise CheckpointError(name_or_path, f"this model is in none of {', '.join(map(str, places()))}{hint}")
     path = Path(name_or_path)
     if not os.path.exists(path):                        # False, where path.exists() may raise: a name too long, ...
