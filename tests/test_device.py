@@ -85,6 +85,20 @@ def test_loss_and_gradients_on_the_stand_in(dtype, frozen, stand_in):
             assert parameter.grad is None
 
 
+@dtypes
+def test_a_padded_past_on_the_stand_in(dtype, stand_in):
+    model = next(c for c in CASES if c.name == "GPT2").make(np.random.default_rng(0)).module
+    for _, parameter in model.named_parameters():
+        parameter.value = parameter.value.astype(dtype)
+    tokens, mask = np.array([[1, 2, 3], [0, 4, 5]]), np.array([[True] * 3, [False, True, True]])
+    expected = model.next_logits(tokens, model.new_past(2, 4), mask)
+    past = to_device(model).new_past(2, 4)
+    with watching() as seen:
+        logits = model.next_logits(tokens, past, mask)
+    assert [e.split(" (")[0] for e in seen.events] == ["to_device: asarray of an array of the host"] * 3
+    assert to_host(logits).tobytes() == expected.tobytes()
+
+
 def test_real_cupy_takes_every_call():
     """CuPy itself, without a GPU: each call of the whole model reaches the device, none is refused on the way."""
     pytest.importorskip("cupy", reason="cupy is not installed: pip install 'gpt2np[gpu]'")
