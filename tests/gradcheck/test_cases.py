@@ -49,16 +49,6 @@ def fresh(seed):
     return np.random.default_rng([seed, 1])
 
 
-def failures(case, seed, kinds, **drawn):
-    return [f"{o.check} {o.argument}: {o.failure}" for o in checks.examine(case, seed, **drawn)
-            if o.failure and o.kind in kinds]
-
-
-@every_case
-def test_as_in_the_report(case):
-    assert not failures(case, 0, ("adjoint", "contract", "law", "differences", "order"))
-
-
 @every_case
 @examples(15)
 @given(data=st.data(), seed=seeds, scale=st.sampled_from([1e-3, 1.0, 30.0]))
