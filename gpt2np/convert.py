@@ -15,12 +15,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("dest", help="the folder to make")
     parser.add_argument("--to", required=True, choices=LAYOUTS,
                         help="OpenAI's files, which TensorFlow reads; or safetensors with Hugging Face's names")
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32",
+                        help="of the numbers in the files; float16 halves them, and rounds (%(default)s)")
     options = parser.parse_args(arguments)
     if os.path.lexists(options.dest):               # save() replaces a model; a slip of the hand here should not
         print(f"gpt2np.convert: {options.dest}: it is there already", file=sys.stderr)
         return 1
     try:
-        write_model(options.dest, options.to, *read_model(options.source))
+        write_model(options.dest, options.to, *read_model(options.source), options.dtype)
     except CheckpointError as error:
         print(f"gpt2np.convert: {error}", file=sys.stderr)
         return 1

@@ -79,13 +79,15 @@ def read_config(path: Path) -> dict[str, int]:
     return hparams
 
 
-def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[str, int], end_of_text: int) -> None:
+def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[str, int], end_of_text: int,
+          dtype: DTypeLike = np.float32) -> None:
     """Write model.safetensors and config.json, so that transformers can read them, and so can `read`.
 
     folder       an existing folder without these files
     parameters   path -> array
     hparams      the five
     end_of_text  the id of <|endoftext|>
+    dtype        of the numbers in the file: float32 or float16
 
     Raises CheckpointError if the parameters are not those of a model with these hparams; OSError where the disk
     refuses.
@@ -94,7 +96,7 @@ def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[s
     hparams = check_hparams(folder / CONFIG_FILE, hparams)
     shapes = parameter_shapes(hparams)
     check_tensors(folder, parameters, shapes)
-    tensors = {tensor_name(path): as_parameter(folder, path, parameters[path], np.float32) for path in shapes}
+    tensors = {tensor_name(path): as_parameter(folder, path, parameters[path], dtype) for path in shapes}
     safetensors.write(folder / MODEL_FILE, tensors, {"format": "pt"})          # transformers refuses a file without it
     config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
               **{field: hparams[name] for name, field in FIELDS.items()}, "n_ctx": hparams["n_ctx"],

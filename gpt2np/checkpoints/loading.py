@@ -115,11 +115,12 @@ def read_tokenizer(folder: Path, n_vocab: int) -> Tokenizer:
 
 
 def write_model(folder: str | os.PathLike, layout: str, parameters: Mapping[str, np.ndarray],
-                hparams: Mapping[str, int], tokenizer: Tokenizer) -> None:
+                hparams: Mapping[str, int], tokenizer: Tokenizer, dtype: DTypeLike = np.float32) -> None:
     """Write a model into a folder, whole or not at all.
 
     folder       is made; a model that is there already is replaced
     layout       "openai" or "safetensors"
+    dtype        of the numbers in the files: float32, or float16 for half their size and 11 significant bits
 
     Everything is written into a folder .NAME.PID.new beside it, is on the disk, and only then gets its name. A model
     that is there moves to .NAME.old in the moment before and is removed in the moment after: whatever happens, one
@@ -138,9 +139,9 @@ def write_model(folder: str | os.PathLike, layout: str, parameters: Mapping[str,
         if layout == "safetensors":
             for name, theirs in VOCABULARY.items():
                 (new / name).rename(new / theirs)
-            huggingface_gpt2.write(new, parameters, hparams, tokenizer.end_of_text)
+            huggingface_gpt2.write(new, parameters, hparams, tokenizer.end_of_text, dtype)
         else:
-            openai_gpt2.write(new, parameters, hparams)
+            openai_gpt2.write(new, parameters, hparams, dtype)
         for path in new.iterdir():
             sync_file(path)
         sync_folder(new)

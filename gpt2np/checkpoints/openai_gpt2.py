@@ -60,12 +60,14 @@ def read_hparams(folder: Path) -> dict[str, int]:
     return check_hparams(path, read_json(path, MOST_HPARAMS_BYTES))
 
 
-def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[str, int]) -> None:
+def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[str, int],
+          dtype: DTypeLike = np.float32) -> None:
     """Write a model, so that TensorFlow and OpenAI's scripts can read it, and so can `read`.
 
     folder       an existing folder without these files
     parameters   path -> array
     hparams      the five
+    dtype        of the numbers in the file: float32, or float16, which `read` takes as well and OpenAI's scripts do not
 
     Raises CheckpointError if the parameters are not those of a model with these hparams; OSError where the disk
     refuses. Everything is on the disk when it returns; `checkpoint` is written last.
@@ -74,7 +76,7 @@ def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[s
     hparams = check_hparams(folder / HPARAMS_FILE, hparams)
     shapes = parameter_shapes(hparams)
     check_tensors(folder, parameters, shapes)
-    tensors = {tensor_name(path): as_parameter(folder, path, parameters[path], np.float32).reshape(stored(path, shape))
+    tensors = {tensor_name(path): as_parameter(folder, path, parameters[path], dtype).reshape(stored(path, shape))
                for path, shape in shapes.items()}
     tf_bundle.write(folder / BUNDLE, tensors)
     write_text(folder / HPARAMS_FILE, hparams_text(hparams))

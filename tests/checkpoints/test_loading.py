@@ -283,6 +283,25 @@ def test_convert_there_and_back(folder, tmp_path):
         assert (tmp_path / "back" / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.parametrize("layout", ["openai", "safetensors"])
+def test_half_the_precision_is_half_the_size(layout, folder, tmp_path):
+    assert convert.main([str(folder), str(tmp_path / "half"), "--to", layout, "--dtype", "float16"]) == 0
+    name = {"openai": openai_gpt2.BUNDLE + ".data-00000-of-00001", "safetensors": huggingface_gpt2.MODEL_FILE}[layout]
+    whole, _ = gpt2np.load(folder)
+    half, _ = gpt2np.load(tmp_path / "half")
+    assert (tmp_path / "half" / name).stat().st_size < 2 * whole.config.n_parameters + 4096
+    for (path, p), (_, rounded) in zip(whole.named_parameters(), half.named_parameters()):
+        np.testing.assert_array_equal(rounded.value, p.value.astype(np.float16).astype(np.float32), err_msg=path)
+
+
+def test_a_weight_that_half_the_precision_cannot_hold_is_refused(folder, model, tokenizer, tmp_path, capsys):
+    model.ln_f.g.value[0] = 1e5                         # the largest float16 is 65,504
+    gpt2np.save(folder, model, tokenizer)
+    assert convert.main([str(folder), str(tmp_path / "half"), "--to", "openai", "--dtype", "float16"]) == 1
+    assert "'ln_f.g': 1 of its 4 numbers are not finite in float16" in capsys.readouterr().err
+    assert not (tmp_path / "half").exists()
+
+
 def test_convert_says_what_is_wrong_in_one_line(folder, tmp_path):
     for arguments, status in (((folder, tmp_path / "x"), 2), ((folder, tmp_path / "x", "--to", "gguf"), 2),
                               ((tmp_path / "absent", tmp_path / "x", "--to", "openai"), 1),
