@@ -8,6 +8,7 @@ is put in anything's place.  What it sees are the calls of the pairs (gpt2np/lay
 x + h, are no pairs, and stand between the lines.
 """
 
+import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -103,7 +104,7 @@ def _step(pair, path, arguments, y):
 
 def _formula(pair):
     """The first paragraph of the docstring that is indented deeper than its sentences: the equations."""
-    equations = next(part for part in pair.__doc__.split("\n\n") if part.startswith(" " * 8))
+    equations = next(part for part in inspect.getdoc(pair).split("\n\n") if part.startswith(" " * 4))
     return re.sub(r"\s{2,}", "; ", equations.strip())
 
 
