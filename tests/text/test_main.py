@@ -204,8 +204,23 @@ def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
     def interrupt(arguments):
         raise KeyboardInterrupt
     monkeypatch.setattr(explain, "show", interrupt)
-    assert explain.main(["text"]) == 1
+    assert explain.main(["text"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_too_little_memory_is_no_traceback(capsys, monkeypatch):
+    def run_out(arguments):
+        raise MemoryError("Unable to allocate 9 TiB")
+    monkeypatch.setattr(explain, "show", run_out)
+    assert explain.main(["text"]) == 1
+    assert capsys.readouterr().err == "error: not enough memory (Unable to allocate 9 TiB): ask for less at once\n"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_the_shell_has_closed(capsys, monkeypatch, name):
+    monkeypatch.setattr(sys, name, None)
+    assert explain.main(["text"]) == 0
+    getattr(sys, name).close()
 
 
 def test_importing_text_loads_no_vocabulary():
