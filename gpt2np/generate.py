@@ -59,15 +59,15 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
                       help=r"it ends before this text; \n is a new line; may be given several times")
     how = parser.add_argument_group("how each token is chosen, in the order in which the rules are applied")
     how.add_argument("--logit-bias", type=bias_option, action="append", default=[], metavar="TOKEN=X",
-                     help="X is added to the logit of a token, given as text or by its number; several times")
+                     help="X is added to the logit of a token, named by its text or number; several times")
     how.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X",
                      help="above 1: fewer repetitions (%(default)s)")
     how.add_argument("--frequency-penalty", type=float, default=0.0, metavar="X",
-                     help="for each time it was written (%(default)s)")
+                     help="taken off a token for each time it was written (%(default)s)")
     how.add_argument("--presence-penalty", type=float, default=0.0, metavar="X",
-                     help="once it was written at all (%(default)s)")
+                     help="taken off a token that was written at all (%(default)s)")
     how.add_argument("--forbid", type=text_option, action="append", default=[], metavar="TEXT",
-                     help="never these tokens in a row, nor with a space before them; several times")
+                     help="never this text, as the tokenizer splits it, with a space before it or not; several times")
     how.add_argument("--min-new-tokens", type=int, default=0, metavar="N",
                      help="it does not end before so many (%(default)s)")
     how.add_argument("--temperature", type=float, default=0.8, metavar="T",
@@ -85,9 +85,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
                      help="faster where the text repeats itself: guess what came before, and check several at once")
     beams = parser.add_argument_group("in the place of these rules: the likeliest text as a whole")
     beams.add_argument("--num-beams", type=int, default=1, metavar="N",
-                       help="so many texts are followed side by side; 1: as above (%(default)s)")
+                       help="so many texts are followed side by side (%(default)s: the rules above hold)")
     beams.add_argument("--length-penalty", type=float, default=1.0, metavar="X",
-                       help="log p / length^X is compared: above 0, longer ones win (%(default)s)")
+                       help="the largest log p / length^X wins: the larger X, the longer (%(default)s)")
     shown = parser.add_argument_group("how it is shown")
     one = shown.add_mutually_exclusive_group()
     one.add_argument("--json", action="store_true", help="one line of JSON for each continuation")

@@ -61,11 +61,13 @@ def width() -> int:
 
 
 def printable(token: bytes) -> str:
-    """The token as a reader can see it: ␣ for a space, <e4> for a byte that is no whole, printable character."""
+    """The token as a reader can see it: ␣ for a space, \\n for a new line, <e4> for a byte that is no whole, printable
+    character.
+    """
     shown = []
     for character in token.decode("utf-8", errors="surrogateescape"):
-        if character == " ":
-            shown.append("␣")
+        if character in " \n":
+            shown.append("␣" if character == " " else "\\n")
         elif character.isprintable():
             shown.append(character)
         else:

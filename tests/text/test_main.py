@@ -78,7 +78,7 @@ def test_many_merges_are_not_shown_one_by_one(capsys):
 
 
 def test_control_characters_do_not_reach_the_terminal():
-    assert printable(b"\x1b[31m\n\x00\x7f") == "<1b>[31m<0a><00><7f>"
+    assert printable(b"\x1b[31m\n\x00\x7f") == "<1b>[31m\\n<00><7f>"
     assert printable("\u202e\u00a0\ufeff".encode()) == "<e2><80><ae><c2><a0><ef><bb><bf>"
 
 
