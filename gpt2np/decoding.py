@@ -18,7 +18,7 @@ import numpy as np
 from .device import to_host
 from .layers.softmax import log_softmax_forward
 from .models.gpt2 import GPT2
-from .sampling import Sampler, draw
+from .sampling import Sampler, check_finite, draw
 from .text.streaming import stops_at, text_before
 
 SAMPLE, GREEDY = Sampler(), Sampler(temperature=0)
@@ -170,7 +170,9 @@ def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_bea
 
         score = sum_t log p(token_t | tokens before it) / n^length_penalty        n tokens were written
 
-    stop     as in generate
+    length_penalty   from -10 to 10
+    stop             as in generate
+
     returns  up to num_beams of (score, what was written), the best first; each ends in end_of_text, or where stop says
              so, or is of max_new_tokens
 
@@ -180,9 +182,13 @@ def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_bea
     """
     check_count("max_new_tokens", max_new_tokens)
     check_count("num_beams", num_beams)
+    if not -10 <= length_penalty <= 10:                 # beyond, n^length_penalty would not stay a number
+        raise ValueError(f"length_penalty: expected a number from -10 to 10, got {length_penalty}")
     texts, sums, ended = Texts(model, [tokens], max_new_tokens), np.zeros(1), []
     for n in range(1, max_new_tokens + 1):
-        totals = sums[:, None] + log_softmax_forward(texts.last_logits())[0].astype(np.float64)     # (beams, V)
+        logits = texts.last_logits()                                        # (beams, V)
+        check_finite(logits)
+        totals = sums[:, None] + log_softmax_forward(logits)[0].astype(np.float64)
         best = np.argsort(-totals, axis=None, kind="stable")[:2 * num_beams]    # so many that num_beams can go on
         going_on = []
         for rank, (row, token) in enumerate(zip(*map(np.ndarray.tolist, np.unravel_index(best, totals.shape)))):

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 import sys
 import textwrap
 import time
@@ -138,8 +137,8 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace, given: s
             parser.error(f"--{name.replace('_', '-')}: expected an integer from 1, got {getattr(options, name)}")
     if options.seed is not None and options.seed < 0:
         parser.error(f"--seed: expected an integer from 0, got {options.seed}")
-    if not math.isfinite(options.length_penalty):
-        parser.error(f"--length-penalty: expected a finite number, got {options.length_penalty}")
+    if not -10 <= options.length_penalty <= 10:
+        parser.error(f"--length-penalty: expected a number from -10 to 10, got {options.length_penalty}")
     given = given - {name for name in ("num_beams", "num_return_sequences") if getattr(options, name) == 1}
     for one, others, why in EXCLUSIVE:
         for other in others:

@@ -166,6 +166,13 @@ def draw(probability: np.ndarray, rng: np.random.Generator) -> np.integer:
     return np.searchsorted(total, rng.random() * total[-1], side="right")
 
 
+def check_finite(logits: np.ndarray) -> None:
+    """Raise ValueError for logits that are no numbers."""
+    if not np.isfinite(logits).all():
+        raise ValueError("logits: expected finite numbers, got NaN or infinity: the model's weights are damaged, "
+                         "or too large for their dtype")
+
+
 @dataclass(frozen=True)
 class Sampler:
     """Which rules are applied, in the order that the head of this file states.  The defaults change nothing.
@@ -217,9 +224,7 @@ class Sampler:
 
     def filter(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int]) -> np.ndarray:
         """The logits (V,) after all rules but the temperature 0.  raises ValueError for logits that are no numbers."""
-        if not np.isfinite(logits).all():
-            raise ValueError("logits: expected finite numbers, got NaN or infinity: the model's weights are damaged, "
-                             "or too large for their dtype")
+        check_finite(logits)
         if self.top_k is not None and self.top_k > len(logits):
             raise ValueError(f"top_k: expected at most the {len(logits)} tokens of the vocabulary, got {self.top_k}")
         named = (*self.logit_bias, *chain.from_iterable(self.forbidden))

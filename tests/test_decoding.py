@@ -455,3 +455,13 @@ def test_a_prompt_that_cannot_be(model, prompt, message):
 def test_counts_that_cannot_be(model, options, message):
     with pytest.raises(ValueError, match=message):
         generate_batch(**{"model": model, "prompts": [[1]]} | options)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"num_beams": 0}, "num_beams: expected an integer from 1, got 0"),
+    ({"length_penalty": float("nan")}, "length_penalty: expected a number from -10 to 10, got nan"),
+    ({"length_penalty": 1e308}, "length_penalty: expected a number from -10 to 10, got 1e"),
+])
+def test_beams_that_cannot_be(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        beam_search(model, [1], 5, **options)

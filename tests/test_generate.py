@@ -261,7 +261,7 @@ def test_interactive_on_a_terminal(folder):
     (["--max-new-tokens", "0"], "--max-new-tokens: expected an integer from 1, got 0"),
     (["--num-return-sequences", "0"], "--num-return-sequences: expected an integer from 1, got 0"),
     (["--num-beams", "0"], "--num-beams: expected an integer from 1, got 0"),
-    (["--length-penalty", "nan"], "--length-penalty: expected a finite number, got nan"),
+    (["--length-penalty", "nan"], "--length-penalty: expected a number from -10 to 10, got nan"),
     (["--length-penalty", "2"], "--length-penalty: expected only with --num-beams of 2 or more"),
     (["--num-beams", "2", "--num-return-sequences", "3"],
      "--num-return-sequences: expected at most the 2 of --num-beams, got 3"),
@@ -327,12 +327,14 @@ def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, status, m
     assert capsys.readouterr() == ("", message)
 
 
-def test_a_model_whose_logits_are_no_numbers(capsys, tmp_path, folder, monkeypatch):
+@pytest.mark.parametrize("arguments", [[], ["--num-beams", "2"], ["--speculate"], ["--show-probabilities"]])
+def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, arguments):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.b.value = np.full(12, np.nan, np.float32)
     monkeypatch.setattr(command, "load", lambda name: (model, tokenizer))
-    assert command.main(["the"]) == 1
-    assert "error: logits: expected finite numbers, got NaN or infinity" in capsys.readouterr().err
+    assert command.main(["the", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: logits: expected finite numbers, got NaN or infinity") and err.count("\n") == 1
 
 
 def test_help_has_groups_and_defaults(capsys):
