@@ -11,47 +11,52 @@ when it is full, the oldest quarter leaves it, and the rest, whose positions are
 What is written then depends on the tokens in the window, no longer on those before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from .device import to_host
 from .layers.softmax import log_softmax_forward
 from .models.gpt2 import GPT2
-from .sampling import Sampler, draw
+from .sampling import Sampler, check_finite, draw
+from .text.streaming import stops_at, text_before
 
 SAMPLE, GREEDY = Sampler(), Sampler(temperature=0)
+Stop = Callable[[Sequence[int]], bool]
 
 
 def generate(model: GPT2, tokens: Sequence[int], max_new_tokens: int, sampler: Sampler = SAMPLE,
-             rng: np.random.Generator | None = None) -> Iterator[int]:
+             rng: np.random.Generator | None = None, stop: Stop | None = None) -> Iterator[int]:
     """Continue one text: yields one token after another, as soon as it is chosen.
 
     tokens           the prompt, from 1 to n_ctx of them
     max_new_tokens   at least 1; fewer are written if the sampler's end_of_text comes, which is the last one then
     rng              the same generator gives the same text; None: another one each time
+    stop             stop(written) -> whether a text ends here, given the tokens written so far; for stop strings, it is
+                     stops_at(tokenizer, ["The end"]) of gpt2np/text/streaming.py
 
     raises   ValueError, at once, for a prompt that is empty, too long or has unknown tokens
     """
-    return (row[0] for row in generate_batch(model, [tokens], max_new_tokens, sampler, rng))
+    return (row[0] for row in generate_batch(model, [tokens], max_new_tokens, sampler, rng, stop=stop))
 
 
 def generate_batch(model: GPT2, prompts: Sequence[Sequence[int]], max_new_tokens: int, sampler: Sampler = SAMPLE,
-                   rng: np.random.Generator | None = None, num_return_sequences: int = 1) -> Iterator[list[int | None]]:
+                   rng: np.random.Generator | None = None, num_return_sequences: int = 1,
+                   stop: Stop | None = None) -> Iterator[list[int | None]]:
     """Continue several texts at once, of any lengths, each as if it were alone.
 
     num_return_sequences   so many continuations of each prompt, one behind the other; the prompt is run once for all
 
-    Yields the next token of every text, in order, and None for those that have ended.  Text i draws from the i-th child
-    of rng: what it becomes does not depend on the texts beside it.
+    Yields the next token of every text, in order, and None for those that have ended: these cost nothing more.  Text i
+    draws from the i-th child of rng: what it becomes does not depend on the texts beside it.
     """
     check_count("max_new_tokens", max_new_tokens)
     check_count("num_return_sequences", num_return_sequences)
     texts = Texts(model, prompts, max_new_tokens)
-    return _generate(texts, max_new_tokens, sampler, rng, num_return_sequences)
+    return _generate(texts, max_new_tokens, sampler, rng, num_return_sequences, stop)
 
 
-def _generate(texts, max_new_tokens, sampler, rng, num_return_sequences):
+def _generate(texts, max_new_tokens, sampler, rng, num_return_sequences, stop):
     logits = texts.last_logits()
     running = [i for i in range(len(logits)) for _ in range(num_return_sequences)]
     if num_return_sequences > 1:
@@ -61,18 +66,29 @@ def _generate(texts, max_new_tokens, sampler, rng, num_return_sequences):
     running = list(range(len(running)))                 # which text each row of the model's batch is
     prompted = [len(text) for text in texts.tokens]
     for step in range(max_new_tokens):
-        row = [None] * len(rngs)
-        for i, z, text in zip(running, logits, texts.tokens):
+        row, left = [None] * len(rngs), []
+        for at, (i, z, text) in enumerate(zip(running, logits, texts.tokens)):
             row[i] = sampler.sample(z, text, text[prompted[i]:], rngs[i])
             text.append(row[i])
+            if not ends(text[prompted[i]:], sampler.end_of_text, stop):
+                left.append(at)
         yield row
-        left = [at for at, i in enumerate(running) if row[i] != sampler.end_of_text]
         if not left or step + 1 == max_new_tokens:
             return
         if len(left) < len(running):
             texts.select(left)
             running = [running[at] for at in left]
         logits = texts.last_logits()
+
+
+def ends(written: Sequence[int], end_of_text: int | None, stop: Stop | None) -> bool:
+    """Whether a text ends with the last token that was written."""
+    return written[-1] == end_of_text or (stop is not None and stop(written))
+
+
+def columns(rows: Iterable[Sequence[int | None]]) -> list[list[int]]:
+    """What each text gets in all, of the rows that generate_batch yields."""
+    return [[token for token in column if token is not None] for column in zip(*rows)]
 
 
 def children(rng: np.random.Generator | None, n: int) -> list[np.random.Generator]:
@@ -148,13 +164,17 @@ def window_start(length: int, n_ctx: int) -> int:
 
 
 def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_beams: int = 4,
-                length_penalty: float = 1.0, end_of_text: int | None = None) -> list[tuple[float, list[int]]]:
+                length_penalty: float = 1.0, end_of_text: int | None = None,
+                stop: Stop | None = None) -> list[tuple[float, list[int]]]:
     """Look for the likeliest continuation as a whole: of all texts one token longer, the num_beams likeliest go on.
 
         score = sum_t log p(token_t | tokens before it) / n^length_penalty        n tokens were written
 
-    returns  up to num_beams of (score, what was written), the best first; each ends in end_of_text, or is of
-             max_new_tokens
+    length_penalty   from -10 to 10
+    stop             as in generate
+
+    returns  up to num_beams of (score, what was written), the best first; each ends in end_of_text, or where stop says
+             so, or is of max_new_tokens
 
     It ends when the beams that go on have no better score than the worst that has ended: as Hugging Face does, so a
     positive penalty, which favours long texts, is not followed to the end.
@@ -162,16 +182,20 @@ def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_bea
     """
     check_count("max_new_tokens", max_new_tokens)
     check_count("num_beams", num_beams)
+    if not -10 <= length_penalty <= 10:                 # beyond, n^length_penalty would not stay a number
+        raise ValueError(f"length_penalty: expected a number from -10 to 10, got {length_penalty}")
     texts, sums, ended = Texts(model, [tokens], max_new_tokens), np.zeros(1), []
     for n in range(1, max_new_tokens + 1):
-        totals = sums[:, None] + log_softmax_forward(texts.last_logits())[0].astype(np.float64)     # (beams, V)
+        logits = texts.last_logits()                                        # (beams, V)
+        check_finite(logits)
+        totals = sums[:, None] + log_softmax_forward(logits)[0].astype(np.float64)
         best = np.argsort(-totals, axis=None, kind="stable")[:2 * num_beams]    # so many that num_beams can go on
         going_on = []
         for rank, (row, token) in enumerate(zip(*map(np.ndarray.tolist, np.unravel_index(best, totals.shape)))):
-            if token == end_of_text or n == max_new_tokens:
+            written = [*texts.tokens[row][len(tokens):], token]
+            if n == max_new_tokens or ends(written, end_of_text, stop):
                 if rank < num_beams:
-                    ended.append((float(totals[row, token]) / n ** length_penalty,
-                                  [*texts.tokens[row][len(tokens):], token]))
+                    ended.append((float(totals[row, token]) / n ** length_penalty, written))
             elif len(going_on) < num_beams:
                 going_on.append((row, token))
         ended = sorted(ended, key=lambda scored: -scored[0])[:num_beams]
@@ -188,7 +212,8 @@ def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_bea
 
 
 def speculate(model: GPT2, tokens: Sequence[int], max_new_tokens: int, draft: "NgramDraft | ModelDraft",
-              sampler: Sampler = SAMPLE, rng: np.random.Generator | None = None, k: int = 7) -> Iterator[int]:
+              sampler: Sampler = SAMPLE, rng: np.random.Generator | None = None, k: int = 7,
+              stop: Stop | None = None) -> Iterator[int]:
     """The same as generate, in less time where the draft guesses well: one run of the model checks up to k guesses.
 
     To run the model on 8 tokens takes little longer than on one, since the time goes into reading the weights.  A guess
@@ -196,15 +221,16 @@ def speculate(model: GPT2, tokens: Sequence[int], max_new_tokens: int, draft: "N
     distribution of generate, whatever the draft guesses; at temperature 0 it is the same text.
 
     draft   a new one for every text
+    stop    as in generate
     Leviathan, Kalman, Matias 2023, arXiv:2211.17192, algorithm 1; Chen et al. 2023, arXiv:2302.01318.
     """
     check_count("max_new_tokens", max_new_tokens)
     check_count("k", k)
     texts = Texts(model, [tokens], max_new_tokens)
-    return _speculate(texts, max_new_tokens, draft, sampler, children(rng, 1)[0], k)
+    return _speculate(texts, max_new_tokens, draft, sampler, children(rng, 1)[0], k, stop)
 
 
-def _speculate(texts, max_new_tokens, draft, sampler, rng, k):
+def _speculate(texts, max_new_tokens, draft, sampler, rng, k, stop):
     text, n_ctx = texts.tokens[0], texts.model.config.n_ctx
     n_prompt = len(text)
     goal = n_prompt + max_new_tokens
@@ -224,7 +250,7 @@ def _speculate(texts, max_new_tokens, draft, sampler, rng, k):
                 texts.rewind(len(text))
             text.append(token)
             yield token
-            if token == sampler.end_of_text:
+            if ends(text[n_prompt:], sampler.end_of_text, stop):
                 return
             if token != guess:
                 break
@@ -286,7 +312,7 @@ class ModelDraft:
     def guess(self, text: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, np.ndarray]]:
         """Up to n tokens, each with the distribution (V,) that it was drawn from."""
         if self.texts is None:
-            self.texts = Texts(self.model, [text], self.model.config.n_ctx)
+            self.texts = Texts(self.model, [text[:1]], self.model.config.n_ctx)     # all of it may be more than it sees
         own = self.texts.tokens[0]
         if self.texts.starts is not None:               # of its own guesses, those that were taken are seen already
             same = next((i for i, (a, b) in enumerate(zip(own, text)) if a != b), min(len(own), len(text)))
@@ -305,22 +331,19 @@ class ModelDraft:
 
 def generate_text(model: GPT2, tokenizer, prompt: str, num_return_sequences: int = 1, max_length: int = 512,
                   temperature: float = 1.0, top_k: int = 50, top_p: float = 0.9,
-                  rng: np.random.Generator | None = None) -> list[str]:
+                  rng: np.random.Generator | None = None, stop: Sequence[str] = ()) -> list[str]:
     """Continue a prompt num_return_sequences times: returns the texts, each with the prompt before it.
 
-    max_length   tokens, those of the prompt included; a text ends earlier with <|endoftext|>, which is not part of it
+    max_length   tokens, those of the prompt included
+    stop         a text ends earlier before one of these, and before <|endoftext|>
     """
     tokens = tokenizer.encode(prompt)
     if tokens and max_length <= len(tokens):
         raise ValueError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
     sampler = Sampler(temperature, min(top_k, model.config.n_vocab), top_p, end_of_text=tokenizer.end_of_text)
-    rows = generate_batch(model, [tokens], max_length - len(tokens), sampler, rng, num_return_sequences)
-    texts = [list(tokens) for _ in range(num_return_sequences)]
-    for row in rows:
-        for text, token in zip(texts, row):
-            if token not in (None, tokenizer.end_of_text):
-                text.append(token)
-    return [tokenizer.decode(text) for text in texts]
+    rows = generate_batch(model, [tokens], max_length - len(tokens), sampler, rng, num_return_sequences,
+                          stops_at(tokenizer, stop))
+    return [prompt + text_before(tokenizer, written, stop) for written in columns(rows)]
 
 
 # ---- bad input

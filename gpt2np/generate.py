@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,14 +11,25 @@ from dataclasses import replace
 import numpy as np
 
 from .checkpoints.loading import NAMES, load
-from .decoding import NgramDraft, generate, generate_batch, lay_out_for_decoding, speculate
+from .decoding import NgramDraft, beam_search, columns, generate_batch, lay_out_for_decoding, speculate
 from .layers.softmax import softmax_forward
-from .sampling import Sampler
-from .text.streaming import StoppingDecoder
-from .text.terminal import printable, read_text, run_command, wants_colour
-from .tracing import trace
+from .sampling import LARGEST, Sampler
+from .text.streaming import StoppingDecoder, stops_at, text_before
+from .text.terminal import decode, printable, read_text, run_command, wants_colour, width
+from .text.vocabulary import END_OF_TEXT
+from .tracing import HEADER, trace
 
 RUNNERS_UP = 4
+SAMPLER_OPTIONS = ("repetition_penalty", "frequency_penalty", "presence_penalty", "min_new_tokens", "temperature",
+                   "top_k", "top_p", "openai_top_p", "min_p", "typical_p")
+RULES = ("logit_bias", "forbid", *SAMPLER_OPTIONS, "seed")
+EXCLUSIVE = (
+    ("num_beams", RULES, "beams follow the model's own probabilities, and nothing is drawn"),
+    ("num_beams", ("speculate", "interactive", "show_probabilities"), "which beam wins is known in the end only"),
+    ("num_return_sequences", ("speculate", "show_probabilities"), "they are for one text"),
+    ("speculate", ("show_probabilities",), "one step then chooses several tokens"),
+    ("trace", (*RULES, "num_beams", "num_return_sequences", "speculate", "stop"), "it chooses no token"),
+)
 LIKELY, POSSIBLE, UNLIKELY = "32", "33", "31"           # green from 1/2, yellow from 1/10, red
 
 
@@ -27,14 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]:
-    """The options by their names, and the sampler that they ask for."""
+    """The options by their names, and the sampler that they ask for, without what needs the tokenizer."""
     parser = argparse.ArgumentParser(
-        prog="python -m gpt2np.generate",
+        prog="python -m gpt2np.generate", usage="%(prog)s [PROMPT] [OPTIONS]",
         description="Continue a text with GPT-2. Without a prompt, on the command line or from a pipe, a new text is "
                     "begun, as after <|endoftext|>.",
         epilog="A text may grow longer than the model can see: its window then slides on a quarter at a time. "
                "The same seed gives the same text on the same machine. In brackets: what holds where nothing is said.")
-    parser.add_argument("prompt", nargs="?", help="the text to continue")
+    parser.add_argument("prompt", nargs="*", help="the text to continue")
     what = parser.add_argument_group("what is written, and where it ends")
     what.add_argument("--model", default="demo",
                       help=f"one of {', '.join(NAMES)}; or the path of a model's folder (%(default)s)")
@@ -42,15 +54,19 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
                       help="it ends after so many (%(default)s)")
     what.add_argument("--num-return-sequences", type=int, default=1, metavar="N",
                       help="so many continuations (%(default)s)")
-    what.add_argument("--stop", action="append", default=[], metavar="TEXT",
+    what.add_argument("--stop", type=text_option, action="append", default=[], metavar="TEXT",
                       help=r"it ends before this text; \n is a new line; may be given several times")
     how = parser.add_argument_group("how each token is chosen, in the order in which the rules are applied")
+    how.add_argument("--logit-bias", type=bias_option, action="append", default=[], metavar="TOKEN=X",
+                     help="X is added to the logit of a token, named by its text or number; several times")
     how.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X",
                      help="above 1: fewer repetitions (%(default)s)")
     how.add_argument("--frequency-penalty", type=float, default=0.0, metavar="X",
-                     help="for each time it was written (%(default)s)")
+                     help="taken off a token for each time it was written (%(default)s)")
     how.add_argument("--presence-penalty", type=float, default=0.0, metavar="X",
-                     help="once it was written at all (%(default)s)")
+                     help="taken off a token that was written at all (%(default)s)")
+    how.add_argument("--forbid", type=text_option, action="append", default=[], metavar="TEXT",
+                     help="never this text, as the tokenizer splits it, with a space before it or not; several times")
     how.add_argument("--min-new-tokens", type=int, default=0, metavar="N",
                      help="it does not end before so many (%(default)s)")
     how.add_argument("--temperature", type=float, default=0.8, metavar="T",
@@ -66,6 +82,11 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     how.add_argument("--seed", type=int, metavar="N", help="a number from 0 (another one each time)")
     how.add_argument("--speculate", action="store_true",
                      help="faster where the text repeats itself: guess what came before, and check several at once")
+    beams = parser.add_argument_group("in the place of these rules: the likeliest text as a whole")
+    beams.add_argument("--num-beams", type=int, default=1, metavar="N",
+                       help="so many texts are followed side by side (%(default)s: the rules above hold)")
+    beams.add_argument("--length-penalty", type=float, default=1.0, metavar="X",
+                       help="the largest log p / length^X wins: the larger X, the longer (%(default)s)")
     shown = parser.add_argument_group("how it is shown")
     one = shown.add_mutually_exclusive_group()
     one.add_argument("--json", action="store_true", help="one line of JSON for each continuation")
@@ -74,24 +95,62 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
                      help="each token with its probability, by the model alone, and the runners-up")
     one.add_argument("--trace", action="store_true", help="the first step alone: every operation with its shapes")
     options = parser.parse_args(arguments)
-    options.stop = [stop.replace(r"\n", "\n") for stop in options.stop]
-    if options.prompt == "":
+    untouched = argparse.Namespace(**dict.fromkeys(vars(options)))          # argparse leaves what is there already
+    given = {name for name, value in vars(parser.parse_args(arguments, untouched)).items() if value is not None}
+    check(parser, options, given)
+    try:
+        return options, Sampler(**{name: getattr(options, name) for name in SAMPLER_OPTIONS})
+    except ValueError as error:
+        return parser.error(f"--{str(error).replace('_', '-')}")
+
+
+def text_option(argument: str) -> str:
+    """An option that is a text."""
+    try:
+        argument = read_text([argument])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if not argument:
+        raise argparse.ArgumentTypeError("expected a text, got an empty one")
+    return argument.replace(r"\n", "\n")
+
+
+def bias_option(argument: str) -> tuple[str, float]:
+    """--logit-bias TOKEN=X"""
+    token, _, x = text_option(argument).rpartition("=")
+    try:
+        if token and abs(float(x)) <= LARGEST:
+            return token, float(x)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected TOKEN=X with X from -1e9 to 1e9, as in \" cat=-2.5\", got {argument!r}")
+
+
+def check(parser: argparse.ArgumentParser, options: argparse.Namespace, given: set[str]) -> None:
+    """End with status 2 where options are out of range, or make no sense beside others that were given too."""
+    if options.prompt == [""]:
         parser.error("prompt: expected a text, got an empty one; leave it out to begin a new text")
-    for name in ("max_new_tokens", "num_return_sequences"):
+    if not options.model:
+        parser.error("--model: expected a name or a path, got nothing")
+    for name in ("max_new_tokens", "num_return_sequences", "num_beams"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')}: expected an integer from 1, got {getattr(options, name)}")
     if options.seed is not None and options.seed < 0:
         parser.error(f"--seed: expected an integer from 0, got {options.seed}")
-    if "" in options.stop:
-        parser.error("--stop: expected a text, got an empty one")
-    if options.num_return_sequences > 1 and (options.show_probabilities or options.speculate):
-        parser.error("--num-return-sequences: expected 1 with --show-probabilities and with --speculate")
-    try:
-        return options, Sampler(**{name: getattr(options, name) for name in (
-            "temperature", "top_k", "top_p", "openai_top_p", "min_p", "typical_p", "repetition_penalty",
-            "frequency_penalty", "presence_penalty", "min_new_tokens")})
-    except ValueError as error:
-        return parser.error(f"--{str(error).replace('_', '-')}")
+    if not -10 <= options.length_penalty <= 10:
+        parser.error(f"--length-penalty: expected a number from -10 to 10, got {options.length_penalty}")
+    given = given - {name for name in ("num_beams", "num_return_sequences") if getattr(options, name) == 1}
+    for one, others, why in EXCLUSIVE:
+        for other in others:
+            if {one, other} <= given:
+                parser.error(f"--{one} and --{other} exclude each other: {why}".replace("_", "-"))
+    if "length_penalty" in given and "num_beams" not in given:
+        parser.error("--length-penalty: expected only with --num-beams of 2 or more")
+    if 1 < options.num_beams < options.num_return_sequences:
+        parser.error(f"--num-return-sequences: expected at most the {options.num_beams} of --num-beams, "
+                     f"got {options.num_return_sequences}")
+    if options.num_beams == 1 < options.num_return_sequences and options.temperature == 0:
+        parser.error("--num-return-sequences: expected 1 at --temperature 0, where all would be the same")
 
 
 def run(options: argparse.Namespace, sampler: Sampler) -> None:
@@ -100,11 +159,15 @@ def run(options: argparse.Namespace, sampler: Sampler) -> None:
     lay_out_for_decoding(model)
     if options.trace:
         for prompt in prompts(options):
-            print(*trace(model, [tokenizer.encode(prompt) or [tokenizer.end_of_text]]), sep="\n")
+            tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+            for line in (HEADER, *map(str, trace(model, [tokens]))):
+                print(textwrap.fill(line, width(), subsequent_indent="    "))
         return
-    sampler = replace(sampler, end_of_text=tokenizer.end_of_text)
+    sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
+                      forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
+    sampler.filter(np.zeros(model.config.n_vocab), [], [])                  # what it cannot do is said before all else
     write = write_probabilities if options.show_probabilities else \
-        write_several if options.json or options.num_return_sequences > 1 else write_stream
+        write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
     seed = np.random.SeedSequence().entropy % 2**32 if options.seed is None else options.seed
     rng, n, seconds = np.random.default_rng(seed), 0, 0.0
     try:
@@ -114,18 +177,31 @@ def run(options: argparse.Namespace, sampler: Sampler) -> None:
             for written in write(model, tokenizer, prompt, tokens, options, sampler, rng):
                 n, seconds, start = n + written, seconds + time.perf_counter() - start, time.perf_counter()
     finally:
-        rate = f", {n / seconds:.1f} tokens/s" if n else ""
-        print(f"{n} tokens in {seconds:.2f} s{rate}, seed {seed}", file=sys.stderr)
+        drawn = f", seed {seed}" if options.num_beams == 1 and sampler.temperature > 0 else ""
+        if n:
+            print(f"{n} tokens in {seconds:.2f} s, {n / seconds:.1f} tokens/s{drawn}", file=sys.stderr)
+
+
+def biases(tokenizer, given: Sequence[tuple[str, float]]) -> dict[int, float]:
+    """--logit-bias by the numbers of the tokens."""
+    logit_bias = {}
+    for token, x in given:
+        ids = [int(token)] if token.isdecimal() else tokenizer.encode(token, [END_OF_TEXT])
+        if len(ids) != 1:
+            parts = ", ".join(printable(tokenizer.decode_bytes([i])) for i in ids)
+            raise ValueError(f"--logit-bias: expected one token, got {token!r}, which is {len(ids)}: {parts}")
+        logit_bias[ids[0]] = logit_bias.get(ids[0], 0) + x
+    return logit_bias
 
 
 def prompts(options: argparse.Namespace) -> Iterator[str]:
     """The prompt of the command line, or of the pipe, or none, ""; with --interactive, one line after another."""
-    if options.prompt is not None:
-        yield read_text([options.prompt])
+    if options.prompt:
+        yield read_text(options.prompt)
     if options.interactive:
         while line := read_line():
             yield line
-    elif options.prompt is None:
+    elif not options.prompt:
         no_pipe = sys.stdin is None or sys.stdin.isatty()
         yield "" if no_pipe else read_text([]).removesuffix("\n")       # what `echo` adds is no part of a prompt
 
@@ -134,84 +210,74 @@ def read_line() -> str:
     """A line that is typed, "" at the end; empty lines are asked for again."""
     while True:
         print("> ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.buffer.readline()
+        line = sys.stdin.buffer.readline() if sys.stdin else b""
         if not line:
             print(file=sys.stderr)
             return ""
-        if text := line.decode("utf-8").rstrip("\r\n"):
+        if text := decode(line).rstrip("\r\n"):
             return text
+
+
+def steps(model, tokenizer, tokens, options, sampler, rng) -> Iterator[list[int | None]]:
+    """What each step writes: a token of each continuation, None of those that have ended."""
+    n, stop = options.max_new_tokens, stops_at(tokenizer, options.stop)
+    if options.speculate:
+        draft = NgramDraft(model.config.n_vocab)
+        return ([token] for token in speculate(model, tokens, n, draft, sampler, rng, stop=stop))
+    return generate_batch(model, [tokens], n, sampler, rng, options.num_return_sequences, stop)
 
 
 def write_stream(model, tokenizer, prompt, tokens, options, sampler, rng) -> Iterator[int]:
     """Print a continuation as it comes. Yields 1 for each token."""
-    decoder = StoppingDecoder(tokenizer, options.stop)
-    chosen = one_text(model, tokens, options, sampler, rng)
+    decoder, rows = StoppingDecoder(tokenizer, options.stop), steps(model, tokenizer, tokens, options, sampler, rng)
     print(prompt, end="", flush=True)
     try:
-        for token in chosen:
+        for token, in rows:
             yield 1
-            if token == sampler.end_of_text:
-                break
             print(decoder.feed(token), end="", flush=True)
-            if decoder.stopped:
-                break
         print(decoder.finish(), end="")
     finally:
         print(flush=True)
 
 
-def one_text(model, tokens, options, sampler, rng) -> Iterator[int]:
-    """The tokens of one continuation."""
-    if options.speculate:
-        draft = NgramDraft(model.config.n_vocab)
-        return speculate(model, tokens, options.max_new_tokens, draft, sampler, rng)
-    return generate(model, tokens, options.max_new_tokens, sampler, rng)
-
-
-def write_several(model, tokenizer, prompt, tokens, options, sampler, rng) -> Iterator[int]:
+def write_whole(model, tokenizer, prompt, tokens, options, sampler, rng) -> Iterator[int]:
     """Print whole continuations when all of them have ended. Yields how many tokens each step has made."""
-    n = options.num_return_sequences
-    if n == 1:
-        rows = ([token] for token in one_text(model, tokens, options, sampler, rng))
+    rows, n, stop = [], options.num_return_sequences, stops_at(tokenizer, options.stop)
+    if options.num_beams > 1:
+        found = beam_search(model, tokens, options.max_new_tokens, options.num_beams, options.length_penalty,
+                            tokenizer.end_of_text, stop)
+        texts = [written for _, written in found[:n]]
+        yield sum(map(len, texts))
     else:
-        rows = generate_batch(model, [tokens], options.max_new_tokens, sampler, rng, n)
-    decoders = [StoppingDecoder(tokenizer, options.stop) for _ in range(n)]
-    texts, ends = [""] * n, ["max_new_tokens"] * n
-    for row in rows:
-        yield sum(token is not None for token in row)
-        for i, (token, decoder) in enumerate(zip(row, decoders)):
-            if token is None or decoder.stopped:
-                continue
-            if token == sampler.end_of_text:
-                ends[i] = "end_of_text"
-            else:
-                texts[i] += decoder.feed(token)
-                ends[i] = "stop" if decoder.stopped else ends[i]
-        if "max_new_tokens" not in ends:
-            break
-    for i, (text, decoder) in enumerate(zip(texts, decoders)):
-        text += decoder.finish()
+        for row in steps(model, tokenizer, tokens, options, sampler, rng):
+            rows.append(row)
+            yield len(row) - row.count(None)
+        texts = columns(rows)
+    for i, written in enumerate(texts):
+        text = text_before(tokenizer, written, options.stop)
         if options.json:
-            print(json.dumps({"prompt": prompt, "text": text, "ended_by": ends[i]}))
+            ended_by = "end_of_text" if written[-1] == tokenizer.end_of_text else \
+                "stop" if stop(written) else "max_new_tokens"
+            print(json.dumps({"prompt": prompt, "text": text, "ended_by": ended_by}))
         else:
-            print(f"--- {i + 1} of {n} ---\n{prompt}{text}")
+            print((f"--- {i + 1} of {n} ---\n" if n > 1 else "") + prompt + text)
 
 
 def write_probabilities(model, tokenizer, prompt, tokens, options, sampler, rng) -> Iterator[int]:
     """Print a continuation one token a line, with its probability and the runners-up. Yields 1 for each token."""
-    colour, noting, decoder = wants_colour(), Noting(sampler), StoppingDecoder(tokenizer, options.stop)
+    colour, room, noting = wants_colour(), max(0, width() - 26), Noting(sampler)
+    rows = steps(model, tokenizer, tokens, options, noting, rng)
     print(prompt)
-    for token in generate(model, tokens, options.max_new_tokens, noting, rng):
+    for token, in rows:
         yield 1
         p = noting.probability
         code = LIKELY if p[token] >= 0.5 else POSSIBLE if p[token] >= 0.1 else UNLIKELY
         name = printable(tokenizer.decode_bytes([token])).ljust(16)
         best = [i for i in np.argsort(-p, kind="stable")[:RUNNERS_UP + 1].tolist() if i != token][:RUNNERS_UP]
         others = "  ".join(f"{printable(tokenizer.decode_bytes([i]))} {p[i]:.1%}" for i in best)
+        if len(others) > room:
+            others = others[:room].rpartition("  ")[0]
         print(f"{p[token]:6.1%}  " + (f"\x1b[{code}m{name}\x1b[0m" if colour else name) + f"  {others}", flush=True)
-        decoder.feed(token)
-        if decoder.stopped:
-            break
 
 
 class Noting:

@@ -14,12 +14,13 @@ Here `tokens` is all of the text so far, and `written` the part of it that the m
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
 from .layers.softmax import log_softmax_forward, softmax_forward
 
-NEVER = -math.inf
+NEVER, LARGEST = -math.inf, 1e9             # with options up to the latter, no logit becomes infinite in float32
 
 
 # ---- what changes single logits
@@ -165,6 +166,13 @@ def draw(probability: np.ndarray, rng: np.random.Generator) -> np.integer:
     return np.searchsorted(total, rng.random() * total[-1], side="right")
 
 
+def check_finite(logits: np.ndarray) -> None:
+    """Raise ValueError for logits that are no numbers."""
+    if not np.isfinite(logits).all():
+        raise ValueError("logits: expected finite numbers, got NaN or infinity: the model's weights are damaged, "
+                         "or too large for their dtype")
+
+
 @dataclass(frozen=True)
 class Sampler:
     """Which rules are applied, in the order that the head of this file states.  The defaults change nothing.
@@ -174,7 +182,7 @@ class Sampler:
     top_p, typical_p                      in (0, 1]; openai_top_p takes OpenAI's rule for top_p
     min_p                                 from 0 to 1
     repetition_penalty                    above 0; 1 is none
-    frequency_penalty, presence_penalty   any numbers; 0 is none
+    frequency_penalty, presence_penalty   numbers of any sign; 0 is none
     logit_bias                            {token: number added to its logit}
     forbidden                             words, each a sequence of tokens
     end_of_text                           the token that ends a text, or None: nothing does
@@ -199,14 +207,15 @@ class Sampler:
 
     def __post_init__(self):
         for name, good, range_ in (
-            ("temperature", 0 <= self.temperature < math.inf, "a number from 0"),
+            ("temperature", 0 <= self.temperature <= LARGEST, "a number from 0 to 1e9"),
             ("top_k", self.top_k is None or self.top_k >= 1, "an integer from 1"),
             ("top_p", 0 < self.top_p <= 1, "a number above 0 and up to 1"),
             ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
             ("typical_p", 0 < self.typical_p <= 1, "a number above 0 and up to 1"),
-            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a number above 0"),
-            ("frequency_penalty", math.isfinite(self.frequency_penalty), "a finite number"),
-            ("presence_penalty", math.isfinite(self.presence_penalty), "a finite number"),
+            ("repetition_penalty", 1 / LARGEST <= self.repetition_penalty <= LARGEST, "a number from 1e-9 to 1e9"),
+            ("frequency_penalty", abs(self.frequency_penalty) <= LARGEST, "a number from -1e9 to 1e9"),
+            ("presence_penalty", abs(self.presence_penalty) <= LARGEST, "a number from -1e9 to 1e9"),
+            ("logit_bias", all(abs(b) <= LARGEST for b in self.logit_bias.values()), "numbers from -1e9 to 1e9"),
             ("forbidden", all(len(word) for word in self.forbidden), "words of at least one token"),
             ("min_new_tokens", self.min_new_tokens >= 0, "an integer from 0"),
         ):
@@ -215,11 +224,12 @@ class Sampler:
 
     def filter(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int]) -> np.ndarray:
         """The logits (V,) after all rules but the temperature 0.  raises ValueError for logits that are no numbers."""
-        if not np.isfinite(logits).all():
-            raise ValueError("logits: expected finite numbers, got NaN or infinity: the model's weights are damaged, "
-                             "or too large for their dtype")
+        check_finite(logits)
         if self.top_k is not None and self.top_k > len(logits):
             raise ValueError(f"top_k: expected at most the {len(logits)} tokens of the vocabulary, got {self.top_k}")
+        named = (*self.logit_bias, *chain.from_iterable(self.forbidden))
+        if unknown := [token for token in named if not 0 <= token < len(logits)]:
+            raise ValueError(f"logit_bias, forbidden: expected tokens from 0 to {len(logits) - 1}, got {unknown[0]}")
         if self.logit_bias: logits = bias_logits(logits, self.logit_bias)
         if self.repetition_penalty != 1: logits = penalise_repetition(logits, tokens, self.repetition_penalty)
         if self.frequency_penalty or self.presence_penalty:

@@ -20,6 +20,9 @@ from .layers import attention, embedding, layernorm, linear, lm_head
 from .layers.module import Module, Parameter
 from .models.gpt2 import GPT2
 
+HEADER = (f"{'name':<18} {'shape of y':<14} {'dtype':<7}  {'cost':>10} {'memory':>7}  {'min y':>9} {'mean y':>9} "
+          f"{'max y':>9}   equations")
+
 
 @dataclass(frozen=True)
 class Step:
@@ -105,7 +108,7 @@ def _step(pair, path, arguments, y):
 def _formula(pair):
     """The first paragraph of the docstring that is indented deeper than its sentences: the equations."""
     equations = next(part for part in inspect.getdoc(pair).split("\n\n") if part.startswith(" " * 4))
-    return re.sub(r"\s{2,}", "; ", equations.strip())
+    return re.sub(r"\s{2,}", "; ", re.sub(r" +=", " =", equations.strip()))
 
 
 def _flops(pair, arguments):

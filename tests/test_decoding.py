@@ -1,6 +1,7 @@
 """The loops over tokens, each against the plainest way to the same text: one full forward for every token."""
 
 import itertools
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from gpt2np.decoding import (
     NgramDraft,
     Texts,
     beam_search,
+    columns,
     generate,
     generate_batch,
     generate_text,
@@ -61,21 +63,25 @@ def golden():
         return dict(arrays)
 
 
-def plainly(model, tokens, n, sampler=GREEDY, rng=None):
+def plainly(model, tokens, n, sampler=GREEDY, rng=None, stop=lambda written: False):
     """One full forward over the window for every token."""
     text = list(tokens)
     for _ in range(n):
         seen = text[window_start(len(text), model.config.n_ctx):]
         logits = model.forward([seen], keep_cache=False)[0][0, -1]
         text.append(sampler.sample(logits, text, text[len(tokens):], rng))
-        if text[-1] == sampler.end_of_text:
+        if text[-1] == sampler.end_of_text or stop(text[len(tokens):]):
             break
     return text[len(tokens):]
 
 
-def columns(rows):
-    """What each text gets, from the rows that generate_batch yields."""
-    return [[token for token in column if token is not None] for column in zip(*rows)]
+def mean_log_p(model, prompt, written):
+    """The score of a beam, by full forwards."""
+    text, total = [*prompt, *written], 0.0
+    for at in range(len(prompt), len(text)):
+        logits = model.forward([text[window_start(at, model.config.n_ctx):at]], keep_cache=False)[0][0, -1]
+        total += log_softmax_forward(logits)[0][text[at]]
+    return total / len(written)
 
 
 # ---- one text
@@ -99,9 +105,19 @@ def test_with_the_past_it_writes_what_full_forwards_write(model, n_prompt):
 
 
 @pytest.mark.parametrize("n_ctx", [1, 2, 3, 5])
-def test_the_window_of_a_model_that_sees_little(n_ctx):
+def test_texts_three_times_as_long_as_the_window(n_ctx):
+    """Alone, in a batch, with guesses and as one beam: all write what one full forward for every token writes."""
     model = filled(GPT2Config(n_vocab=11, n_ctx=n_ctx, n_embd=4, n_head=2, n_layer=1))
-    assert list(generate(model, [5], 12, GREEDY)) == plainly(model, [5], 12)
+    prompts, n = [[5], [3] * n_ctx, [*range(1 + n_ctx // 2)]], 3 * n_ctx
+    expected = [plainly(model, prompt, n) for prompt in prompts]
+    assert columns(generate_batch(model, prompts, n, GREEDY)) == expected
+    for prompt, text in zip(prompts, expected):
+        assert list(generate(model, prompt, n, GREEDY)) == text
+        for draft in (NgramDraft(11, 2, 1), ModelDraft(model)):
+            assert list(speculate(model, prompt, n, draft, GREEDY)) == text
+        assert beam_search(model, prompt, n, 1)[0][1] == text
+        for score, beam in beam_search(model, prompt, n, 3):
+            assert abs(score - mean_log_p(model, prompt, beam)) < 1e-12 and len(beam) == n
 
 
 def test_the_logits_of_every_step_are_those_of_a_full_forward(model):
@@ -177,6 +193,32 @@ def test_several_continuations_share_the_prompts_run(model, monkeypatch):
     assert together == [plainly(model, PROMPTS[i // 3], 6, sampler, rng) for i, rng in enumerate(rngs)]
 
 
+def comes_again(written):
+    """A stop that depends on more than the last token."""
+    return written[-1] in written[:-1]
+
+
+def test_a_text_that_stops_costs_nothing_more(model, monkeypatch):
+    rows = []
+    original = GPT2.next_logits
+    monkeypatch.setattr(GPT2, "next_logits", lambda self, tokens, *a, **k: rows.append(len(tokens)) or
+                        original(self, tokens, *a, **k))
+    sampler, rngs = Sampler(temperature=1.3, end_of_text=4), np.random.default_rng(0).spawn(5)
+    together = columns(generate_batch(model, PROMPTS, 40, sampler, np.random.default_rng(0), stop=comes_again))
+    lengths = [len(text) for text in together]
+    assert len(set(lengths)) > 2 and max(lengths) < 40
+    assert rows == [sum(n > step for n in lengths) for step in range(max(lengths))]
+    assert together == [plainly(model, p, 40, sampler, rng, comes_again) for p, rng in zip(PROMPTS, rngs)]
+
+
+def test_one_text_and_guesses_stop_as_well(model):
+    expected = plainly(model, [1, 2], 40, stop=comes_again)
+    assert 1 < len(expected) < 40
+    assert list(generate(model, [1, 2], 40, GREEDY, stop=comes_again)) == expected
+    for draft in (ModelDraft(model), NgramDraft(23, 2, 1)):
+        assert list(speculate(model, [1, 2], 40, draft, GREEDY, stop=comes_again)) == expected
+
+
 def test_memory_is_taken_once(model):
     texts = Texts(model, [[1, 2, 3]], 5)
     arrays = [(layer.k, layer.v) for layer in texts.past]
@@ -212,6 +254,15 @@ def test_enough_beams_find_the_likeliest_text(model):
     found = beam_search(model, [5], 3, num_beams=529, length_penalty=0.0)[:3]
     assert [written for _, written in found] == every[best].tolist()
     np.testing.assert_allclose([score for score, _ in found], log_p[best], rtol=1e-12)
+
+
+def test_beams_end_where_stop_says_so(model):
+    """A stop at one token is an end of text; one at two tokens in a row ends each beam there, or not at all."""
+    for token in range(23):
+        found = beam_search(model, [5], 6, 3, stop=lambda written, token=token: written[-1] == token)
+        assert found == beam_search(model, [5], 6, 3, end_of_text=token)
+    found = beam_search(model, [5], 30, 4, stop=comes_again)
+    assert all(comes_again(written) and len(set(written)) == len(written) - 1 for _, written in found)
 
 
 # ---- speculation
@@ -254,6 +305,12 @@ def test_good_guesses_save_runs_of_the_model(model, monkeypatch):
 def test_a_draft_with_another_vocabulary(model):
     with pytest.raises(ValueError, match="draft: expected the model's 23 tokens, got 24"):
         list(speculate(model, [1, 2, 1, 2, 1, 2, 1], 5, NgramDraft(24)))
+
+
+def test_a_draft_that_sees_less_than_the_prompt(model):
+    small = filled(GPT2Config(n_vocab=23, n_ctx=4, n_embd=4, n_head=2, n_layer=1), seed=5)
+    prompt = list(range(10))
+    assert list(speculate(model, prompt, 20, ModelDraft(small), GREEDY)) == plainly(model, prompt, 20)
 
 
 def test_ngrams_guess_what_came_after_the_same_tail():
@@ -335,6 +392,10 @@ def test_generate_text_has_the_chapters_names():
     assert len(texts) == 3 and len(set(texts)) == 3 and all(text.startswith("a b") for text in texts)
     assert not any("endoftext" in text for text in texts)
     assert generate_text(model, tokenizer, "a b", 2, 12, rng=np.random.default_rng(0)) == texts[:2]
+    stops = [next(character for character in text[5:] if character != "\ufffd") for text in texts]
+    for text in generate_text(model, tokenizer, "a b", 3, 12, rng=np.random.default_rng(0), stop=stops):
+        assert any(whole.startswith(text) and len(text) < len(whole) for whole in texts)
+        assert not any(stop in text[3:] for stop in stops)
     assert len(generate_text(model, tokenizer, "a", max_length=40, temperature=0)) == 1
     with pytest.raises(ValueError, match="max_length: expected more than the prompt's 3 tokens, got 3"):
         generate_text(model, tokenizer, "a b", max_length=3)
@@ -342,15 +403,33 @@ def test_generate_text_has_the_chapters_names():
         generate_text(model, tokenizer, "")
 
 
-def test_many_generations_leave_nothing_behind(model):
-    """Memory after 200 generations is what it was after the first few, to a few kilobytes."""
+# ---- memory
+
+
+def test_a_step_takes_no_more_memory_late_than_early():
+    """But for the attention weights of one query, and a longer list: the keys of one layer are 77,000 bytes by then."""
+    model = filled(GPT2Config(n_vocab=23, n_ctx=256, n_embd=48, n_head=3, n_layer=2))
+    tokens, peaks = generate(model, [1, 2], 220, SAMPLED, np.random.default_rng(0)), []
     tracemalloc.start()
-    for i in range(210):
-        list(generate(model, [1, 2], 6, SAMPLED, np.random.default_rng(i)))
-        if i == 9: before = tracemalloc.get_traced_memory()[0]
-    grown = tracemalloc.get_traced_memory()[0] - before
+    for step, _ in enumerate(tokens):
+        if step in (10, 200):
+            tracemalloc.reset_peak()
+        if step in (20, 210):
+            peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
-    assert grown < 20_000
+    assert peaks[1] - peaks[0] < 30_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process is read from Linux's /proc")
+def test_a_thousand_generations_leave_nothing_behind(model):
+    """The process does not grow: with a single array of the cache or of the logits left each time it would, by more."""
+    def pages():
+        return int(Path("/proc/self/statm").read_text().split()[1])
+
+    for i in range(1100):
+        list(generate(model, [1, 2], 3, SAMPLED, np.random.default_rng(i)))
+        if i == 99: before = pages()
+    assert (pages() - before) * os.sysconf("SC_PAGE_SIZE") < 1000 * 200
 
 
 # ---- bad input
@@ -376,3 +455,13 @@ def test_a_prompt_that_cannot_be(model, prompt, message):
 def test_counts_that_cannot_be(model, options, message):
     with pytest.raises(ValueError, match=message):
         generate_batch(**{"model": model, "prompts": [[1]]} | options)
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"num_beams": 0}, "num_beams: expected an integer from 1, got 0"),
+    ({"length_penalty": float("nan")}, "length_penalty: expected a number from -10 to 10, got nan"),
+    ({"length_penalty": 1e308}, "length_penalty: expected a number from -10 to 10, got 1e"),
+])
+def test_beams_that_cannot_be(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        beam_search(model, [1], 5, **options)

@@ -1,5 +1,6 @@
 """The command python -m gpt2np.generate, with a tiny model in a temporary folder: as functions, and as a process."""
 
+import io
 import json
 import os
 import signal
@@ -12,10 +13,11 @@ import pytest
 
 import gpt2np
 from gpt2np import generate as command
-from gpt2np.decoding import GREEDY, generate, lay_out_for_decoding
+from gpt2np.decoding import GREEDY, beam_search, generate, lay_out_for_decoding
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.streaming import text_before
 
 CONFIG = GPT2Config(n_vocab=259, n_ctx=32, n_embd=12, n_head=3, n_layer=2)
 
@@ -41,6 +43,12 @@ def process(folder, *arguments, **options):
                            *arguments], capture_output=True, timeout=60, env=environment, **options)
 
 
+def endless(folder):
+    return subprocess.Popen([sys.executable, "-m", "gpt2np.generate", "the", "--model", folder, "--max-new-tokens",
+                             "1000000", "--min-new-tokens", "1000000"], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 def written(capsys, folder, *arguments):
     assert command.main([*arguments, "--model", folder]) == 0
     return capsys.readouterr()
@@ -50,11 +58,11 @@ def written(capsys, folder, *arguments):
 
 
 def test_it_continues_the_prompt(capsys, folder):
-    out, err = written(capsys, folder, "the cat", "--temperature", "0", "--max-new-tokens", "12")
+    out, err = written(capsys, folder, "the", "cat", "--temperature", "0", "--max-new-tokens", "12")
     model, tokenizer = gpt2np.load(folder)
     tokens = tokenizer.encode("the cat")
     assert out == "the cat" + tokenizer.decode(generate(model, tokens, 12, GREEDY)) + "\n"
-    assert err.startswith("12 tokens in ") and " tokens/s, seed " in err and err.count("\n") == 1
+    assert err.startswith("12 tokens in ") and err.endswith(" tokens/s\n") and err.count("\n") == 1
 
 
 def test_the_seed_that_is_shown_gives_the_same_text_again(capsys, folder):
@@ -88,11 +96,44 @@ def test_json(capsys, folder):
 
 def test_it_ends_before_a_stop_string(capsys, folder):
     whole = written(capsys, folder, "the", "--seed", "4", "--temperature", "2").out.removeprefix("the")
-    stop = whole[20:23]
+    start = next(i for i in range(20, len(whole)) if "\ufffd" not in whole[i:i + 3])
+    stop = whole[start:start + 3]
     arguments = "the", "--seed", "4", "--temperature", "2", "--stop", stop, "--stop", r"never\nthere"
     assert written(capsys, folder, *arguments).out == "the" + whole[:whole.index(stop)] + "\n"
     line = json.loads(written(capsys, folder, *arguments, "--json").out)
     assert (line["text"], line["ended_by"]) == (whole[:whole.index(stop)], "stop")
+
+
+def test_a_continuation_that_has_stopped_is_computed_no_further(capsys, folder):
+    arguments = "the", "--num-return-sequences", "4", "--seed", "1", "--temperature", "2", "--min-new-tokens", "100"
+    out, err = written(capsys, folder, *arguments, "--json", "--logit-bias", "e=8", "--stop", "e", "--stop", "a")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert {line["ended_by"] for line in lines} == {"stop"} and not any(set("ea") & set(line["text"]) for line in lines)
+    _, tokenizer = gpt2np.load(folder)
+    at_least = [len(tokenizer.encode(line["text"].replace("\ufffd", "?"))) + 1 for line in lines]
+    assert max(at_least) * 4 > int(err.split()[0]) >= sum(at_least)
+
+
+def test_the_likeliest_text_as_a_whole(capsys, folder):
+    model, tokenizer = gpt2np.load(folder)
+    found = beam_search(model, tokenizer.encode("the"), 8, 3, 2.0, tokenizer.end_of_text)
+    arguments = "the", "--num-beams", "3", "--length-penalty", "2", "--max-new-tokens", "8"
+    out, err = written(capsys, folder, *arguments)
+    assert out == "the" + text_before(tokenizer, found[0][1]) + "\n" and "seed" not in err
+    lines = written(capsys, folder, *arguments, "--num-return-sequences", "2", "--json").out.splitlines()
+    assert [json.loads(line)["text"] for line in lines] == [text_before(tokenizer, beam) for _, beam in found[:2]]
+
+
+def test_logit_bias_and_forbidden_words(capsys, folder):
+    """A token by its text or its number; the end of a text is one; a word of two tokens, with a space before or not."""
+    greedy, e = ("the", "--temperature", "0", "--max-new-tokens", "4"), gpt2np.load(folder)[1].encode("e")[0]
+    assert written(capsys, folder, *greedy, "--logit-bias", "e=1000").out == "theeeee\n"
+    assert written(capsys, folder, *greedy, "--logit-bias", f"{e}=500", "--logit-bias", "e=500").out == "theeeee\n"
+    assert written(capsys, folder, *greedy, "--logit-bias", "<|endoftext|>=1000").out == "the\n"
+    biased = *greedy, "--logit-bias", "==900", "--logit-bias", "e=800", "--logit-bias", " =700"
+    assert written(capsys, folder, *biased).out == "the====\n"
+    assert written(capsys, folder, *biased, "--forbid", "==").out == "the=e=e\n"
+    assert written(capsys, folder, *biased, "--forbid", "=").out == "theeeee\n"
 
 
 def test_show_probabilities(capsys, folder):
@@ -102,9 +143,33 @@ def test_show_probabilities(capsys, folder):
     assert all(line.count("%") == 5 for line in lines[1:-1])
 
 
+def test_colours_say_how_likely_a_token_was(capsys, folder, monkeypatch):
+    model, tokenizer = gpt2np.load(folder)
+    model.ln_f.g.value *= 4                             # a model that is sure of more
+    monkeypatch.setattr(command, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "wants_colour", lambda: True)
+    lines = written(capsys, folder, "the", "--show-probabilities", "--seed", "3", "--temperature", "2").out.split("\n")
+    colours = []
+    for line in lines[1:-1]:
+        percent, code = float(line.split("%")[0]), line.split("\x1b[")[1][:2]
+        assert code == ("32" if percent >= 50 else "33" if percent >= 10 else "31") and line.count("\x1b[0m") == 1
+        colours.append(code)
+    assert set(colours) == {"31", "32", "33"}
+
+
+def test_lines_fit_the_terminal(capsys, folder, monkeypatch):
+    monkeypatch.setattr(command, "width", lambda: 40)
+    lines = written(capsys, folder, "the", "--show-probabilities", "--seed", "1").out.split("\n")
+    assert all(len(line) <= 40 and line.count("%") in (1, 2, 3) for line in lines[1:-1])
+    lines = written(capsys, folder, "the cat", "--trace").out.splitlines()
+    assert all(len(line) <= 40 for line in lines) and any(line.startswith("h.0.ln_1 ") for line in lines)
+
+
 def test_trace(capsys, folder):
     lines = written(capsys, folder, "the cat", "--trace").out.splitlines()
-    assert lines[0].startswith("wte") and lines[-1].startswith("lm_head ") and len(lines) == 2 + 2 * 8 + 2
+    assert lines[0].startswith("name ") and lines[0].endswith(" equations") and lines[1].startswith("wte ")
+    assert lines[-1].startswith("lm_head ") and len(lines) == 1 + 2 + 2 * 8 + 2
+    assert "   xhat = (x - mean(x)) / sqrt(var(x) + eps); y = g xhat + b" in lines[3]
 
 
 def test_speculation_writes_the_same_greedy_text(capsys, folder):
@@ -142,8 +207,7 @@ def test_a_hostile_locale(folder):
 
 
 def test_a_reader_that_goes_away(folder):
-    run = subprocess.Popen([sys.executable, "-m", "gpt2np.generate", "the", "--model", folder, "--max-new-tokens",
-                            "20000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    run = endless(folder)
     run.stdout.read(10)
     run.stdout.close()
     err = run.stderr.read()
@@ -152,12 +216,11 @@ def test_a_reader_that_goes_away(folder):
 
 
 def test_ctrl_c_ends_cleanly(folder):
-    run = subprocess.Popen([sys.executable, "-m", "gpt2np.generate", "the", "--model", folder, "--max-new-tokens",
-                            "1000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    run = endless(folder)
     run.stdout.read(10)
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=60)
-    assert run.returncode == 1 and out.endswith(b"\n")
+    assert run.returncode == 130 and out.endswith(b"\n")
     assert err.endswith(b"interrupted\n") and b" tokens/s" in err and b"Traceback" not in err
 
 
@@ -189,15 +252,38 @@ def test_interactive_on_a_terminal(folder):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--temperature", "-1"], "--temperature: expected a number from 0, got -1.0"),
-    (["--temperature", "nan"], "--temperature: expected a number from 0, got nan"),
+    (["--temperature", "-1"], "--temperature: expected a number from 0 to 1e9, got -1.0"),
+    (["--temperature", "nan"], "--temperature: expected a number from 0 to 1e9, got nan"),
     (["--top-p", "0"], "--top-p: expected a number above 0 and up to 1, got 0.0"),
     (["--top-p", "1.5"], "--top-p: expected a number above 0 and up to 1, got 1.5"),
     (["--top-k", "0"], "--top-k: expected an integer from 1, got 0"),
     (["--top-k", "x"], "argument --top-k: invalid int value: 'x'"),
     (["--max-new-tokens", "0"], "--max-new-tokens: expected an integer from 1, got 0"),
     (["--num-return-sequences", "0"], "--num-return-sequences: expected an integer from 1, got 0"),
-    (["--num-return-sequences", "2", "--show-probabilities"], "--num-return-sequences: expected 1 with"),
+    (["--num-beams", "0"], "--num-beams: expected an integer from 1, got 0"),
+    (["--length-penalty", "nan"], "--length-penalty: expected a number from -10 to 10, got nan"),
+    (["--length-penalty", "2"], "--length-penalty: expected only with --num-beams of 2 or more"),
+    (["--num-beams", "2", "--num-return-sequences", "3"],
+     "--num-return-sequences: expected at most the 2 of --num-beams, got 3"),
+    (["--num-return-sequences", "2", "--temperature", "0"], "--num-return-sequences: expected 1 at --temperature 0"),
+    (["--num-beams", "2", "--speculate"], "--num-beams and --speculate exclude each other: which beam wins"),
+    (["--num-beams", "2", "--interactive"], "--num-beams and --interactive exclude each other"),
+    (["--num-beams", "2", "--temperature", "0.8"],      # the value that holds anyway: but it was asked for
+     "--num-beams and --temperature exclude each other: beams follow the model's own probabilities"),
+    (["--num-beams", "2", "--forbid", "a"], "--num-beams and --forbid exclude each other"),
+    (["--speculate", "--show-probabilities"], "--speculate and --show-probabilities exclude each other: one step"),
+    (["--trace", "--top-k", "3"], "--trace and --top-k exclude each other: it chooses no token"),
+    (["--json", "--interactive"], "argument --interactive: not allowed with argument --json"),
+    (["--logit-bias", "a"], "argument --logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
+    (["--logit-bias", "a=nan"], "argument --logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
+    (["--logit-bias", "=2"], "argument --logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
+    (["--forbid", ""], "--forbid: expected a text, got an empty one"),
+    (["--stop", "a\udcff"], "argument --stop: expected text in UTF-8, and the byte 0xff at 1 is none there"),
+    (["--bogus"], "unrecognized arguments: --bogus"),
+    (["--num-return-sequences", "2", "--show-probabilities"],
+     "--num-return-sequences and --show-probabilities exclude each other"),
+    (["--top-k", "-3"], "--top-k: expected an integer from 1, got -3"),
+    (["--top-p", "nan"], "--top-p: expected a number above 0 and up to 1, got nan"),
     (["--seed", "-1"], "--seed: expected an integer from 0, got -1"),
     (["--stop", ""], "--stop: expected a text, got an empty one"), ([""], "prompt: expected a text, got an empty one"),
 ])
@@ -205,26 +291,50 @@ def test_wrong_usage_is_one_line_and_status_2(capsys, folder, arguments, message
     with pytest.raises(SystemExit) as exit_:
         command.main([*arguments, "--model", folder])
     out, err = capsys.readouterr()
-    assert exit_.value.code == 2 and message in err.splitlines()[-1] and not out
+    assert exit_.value.code == 2 and message in err.splitlines()[-1] and err.count("\n") == 2 and not out
+
+
+def test_a_model_without_a_name(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        command.main(["--model", ""])
+    assert exit_.value.code == 2 and "--model: expected a name or a path, got nothing" in capsys.readouterr().err
+
+
+def test_options_that_go_together(capsys, folder):
+    """One beam is no beam search, and one sequence is what every way of showing it is for."""
+    written(capsys, folder, "the", "--num-beams", "1", "--speculate", "--num-return-sequences", "1", "--top-p", "0.5")
 
 
 @pytest.mark.parametrize("arguments, message", [
     (["--top-k", "300"], "error: top_k: expected at most the 259 tokens of the vocabulary, got 300"),
+    (["--logit-bias", "259=1"], "error: logit_bias, forbidden: expected tokens from 0 to 258, got 259"),
+    (["--logit-bias", "the cat=1"], "error: --logit-bias: expected one token, got 'the cat', which is 5: the, ␣, c"),
+    (["a\udcff"], "error: expected text in UTF-8, and the byte 0xff at 1 is none there"),
     (["x" * 40], "error: prompt: expected at most the 32 tokens that the model can see, got 40"),
     (["--model", "125M"], "error: '125M': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one"),
 ])
 def test_what_the_model_cannot_do_is_one_line_and_status_1(capsys, folder, arguments, message):
     assert command.main(["--model", folder, *arguments]) == 1
     out, err = capsys.readouterr()
-    assert message in err and "Traceback" not in err and not out.strip()
+    assert err.startswith(message) and err.count("\n") == 1 and not out
 
 
-def test_a_model_whose_logits_are_no_numbers(capsys, tmp_path, folder, monkeypatch):
+@pytest.mark.parametrize("typed, status, message", [
+    (b"the\xff\n", 1, "> error: expected text in UTF-8, and the byte 0xff at 3 is none there\n"), (b"\n", 0, "> > \n")])
+def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, status, message):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
+    assert command.main(["--interactive", "--model", folder]) == status
+    assert capsys.readouterr() == ("", message)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--num-beams", "2"], ["--speculate"], ["--show-probabilities"]])
+def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, arguments):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.b.value = np.full(12, np.nan, np.float32)
     monkeypatch.setattr(command, "load", lambda name: (model, tokenizer))
-    assert command.main(["the"]) == 1
-    assert "error: logits: expected finite numbers, got NaN or infinity" in capsys.readouterr().err
+    assert command.main(["the", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: logits: expected finite numbers, got NaN or infinity") and err.count("\n") == 1
 
 
 def test_help_has_groups_and_defaults(capsys):

@@ -219,11 +219,32 @@ def test_no_token_of_probability_0_is_ever_drawn():
 @pytest.mark.parametrize("options", [
     {"temperature": -0.1}, {"temperature": math.nan}, {"temperature": math.inf}, {"top_k": 0}, {"top_p": 0.0},
     {"top_p": 1.01}, {"min_p": -0.1}, {"min_p": 1.1}, {"typical_p": 0.0}, {"repetition_penalty": 0.0},
-    {"frequency_penalty": math.nan}, {"presence_penalty": math.inf}, {"forbidden": [[]]},
+    {"temperature": 2e9}, {"repetition_penalty": 1e-10}, {"frequency_penalty": math.nan},
+    {"presence_penalty": math.inf}, {"logit_bias": {3: math.nan}}, {"logit_bias": {3: -2e9}}, {"forbidden": [[]]},
     {"min_new_tokens": -1}], ids=str)
 def test_a_value_out_of_range_is_named(options):
     with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected "):
         Sampler(**options)
+
+
+@pytest.mark.parametrize("bias", [1e9, -1e9])
+@pytest.mark.parametrize("repetition", [1e9, 1e-9])
+@pytest.mark.parametrize("penalty", [1e9, -1e9])
+@pytest.mark.parametrize("temperature", [1e-300, 1e9])
+def test_the_largest_options_leave_probabilities(bias, repetition, penalty, temperature):
+    """In float32, together, for logits of any size, next to a forbidden token; a warning of NumPy would fail it."""
+    sampler = Sampler(temperature, top_p=0.9, typical_p=0.9, min_p=0.1, repetition_penalty=repetition,
+                      frequency_penalty=penalty, presence_penalty=penalty, logit_bias={1: bias, 2: bias},
+                      forbidden=[[4]])
+    for scale in (1e-4, 1.0, 1e4):
+        p = sampler.probabilities(random_logits(0, 9, scale, np.float32), [1, 2, 3, 5], [3, 3, 5])
+        assert abs(p.sum() - 1) < 1e-6 and p.min() >= 0 and p[4] == 0
+
+
+@pytest.mark.parametrize("options", [{"logit_bias": {5: 1.0}}, {"logit_bias": {-1: 1.0}}, {"forbidden": [[0], [5, 0]]}])
+def test_a_token_that_the_model_does_not_know(options):
+    with pytest.raises(ValueError, match=r"logit_bias, forbidden: expected tokens from 0 to 4, got (5|-1)"):
+        Sampler(**options).filter(np.zeros(5), [], [])
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])

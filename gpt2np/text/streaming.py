@@ -5,7 +5,7 @@ two. Decoded alone, each of these tokens would print as the replacement characte
 """
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .bpe import Tokenizer
 from .vocabulary import TokenizerError
@@ -35,26 +35,28 @@ class StreamingDecoder:
 
 
 class StoppingDecoder:
-    """A StreamingDecoder that ends before the first stop string, which may begin and end inside tokens.
+    """A StreamingDecoder that ends before <|endoftext|> and before the first stop string.
 
         decoder = StoppingDecoder(tokenizer, ["\n\n"])
         for i in ids:
             print(decoder.feed(i), end="", flush=True)
-            if decoder.stopped: break
         print(decoder.finish())
 
-    What may be the beginning of a stop string is held back until it is certain.
+    A stop string may begin and end inside tokens: what may be the beginning of one is held back until it is certain.
     """
 
     def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()):
         if "" in stops:
             raise TokenizerError("stop: expected texts of at least one character, got an empty one")
         self._decoder, self._stops, self._held = StreamingDecoder(tokenizer), stops, ""
-        self.stopped = False
+        self._end_of_text, self.stopped = tokenizer.end_of_text, False
 
     def feed(self, token: int) -> str:
         """The text that is certain after one more token; "" once it has stopped."""
-        return self._certain(self._decoder.feed(token))
+        if token != self._end_of_text:
+            return self._certain(self._decoder.feed(token))
+        text, self.stopped = self.finish(), True
+        return text
 
     def finish(self) -> str:
         """The text of what was held back, unless it has stopped."""
@@ -77,3 +79,24 @@ class StoppingDecoder:
         longest = max(map(len, self._stops), default=1) - 1
         return next((n for n in range(min(longest, len(self._held)), 0, -1)
                      if any(stop.startswith(self._held[-n:]) for stop in self._stops)), 0)
+
+
+def stops_at(tokenizer: Tokenizer, stops: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+    """Whether a text has just come to a stop string: the `stop` of generate, generate_batch and the others.
+
+    They end the text with the token that completes it, which StoppingDecoder and text_before then cut.
+    """
+    texts = [stop.encode("utf-8") for stop in stops]
+    longest = max(map(len, texts), default=0)           # a token has at least one byte, so it needs no more tokens
+
+    def stop(written):
+        tail = tokenizer.decode_bytes(written[max(0, len(written) - longest):])
+        return any(text in tail for text in texts)
+
+    return stop
+
+
+def text_before(tokenizer: Tokenizer, written: Sequence[int], stops: Sequence[str] = ()) -> str:
+    """The text of what was written, before <|endoftext|> and before the first stop string."""
+    decoder = StoppingDecoder(tokenizer, stops)
+    return "".join(map(decoder.feed, written)) + decoder.finish()

@@ -1,6 +1,7 @@
 """What the commands that print text share: errors as one sentence, closed pipes, and any text on any terminal."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 
@@ -8,9 +9,13 @@ from .vocabulary import TokenizerError
 
 
 def run_command(command: Callable[..., None], *arguments: object) -> int:
-    """Run a command and return its exit status: 0, or 1 with one sentence on standard error instead of a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")       # a terminal in ASCII shows \u4e16 instead of failing
+    """Run a command and return its exit status: 0; or with one sentence on standard error instead of a traceback, 1,
+    and 130 after Ctrl-C, as in a shell.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:                      # closed by the shell: `... >&-`
+            setattr(sys, name, open(os.devnull, "w"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")   # an ASCII terminal shows \u4e16 instead of failing
     try:
         command(*arguments)
         sys.stdout.flush()
@@ -22,15 +27,22 @@ def run_command(command: Callable[..., None], *arguments: object) -> int:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
+    except MemoryError as error:
+        print(f"error: not enough memory ({error}): ask for less at once", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        return 130
     return 1
 
 
 def read_text(words: Sequence[str]) -> str:
     """The words as one text, or all of standard input if there are none; TokenizerError if it is no UTF-8."""
     # The bytes of the arguments, since Python decodes them by the locale, which need not be that of a text in UTF-8.
-    data = os.fsencode(" ".join(words)) if words else sys.stdin.buffer.read()
+    return decode(os.fsencode(" ".join(words)) if words else sys.stdin.buffer.read())
+
+
+def decode(data: bytes) -> str:
+    """The text that these bytes are; TokenizerError if they are no UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -43,12 +55,19 @@ def wants_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def width() -> int:
+    """How many columns a line may have: those of the terminal, and as many as it likes where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+
+
 def printable(token: bytes) -> str:
-    """The token as a reader can see it: ␣ for a space, <e4> for a byte that is no whole, printable character."""
+    """The token as a reader can see it: ␣ for a space, \\n for a new line, <e4> for a byte that is no whole, printable
+    character.
+    """
     shown = []
     for character in token.decode("utf-8", errors="surrogateescape"):
-        if character == " ":
-            shown.append("␣")
+        if character in " \n":
+            shown.append("␣" if character == " " else "\\n")
         elif character.isprintable():
             shown.append(character)
         else:

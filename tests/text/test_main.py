@@ -78,7 +78,7 @@ def test_many_merges_are_not_shown_one_by_one(capsys):
 
 
 def test_control_characters_do_not_reach_the_terminal():
-    assert printable(b"\x1b[31m\n\x00\x7f") == "<1b>[31m<0a><00><7f>"
+    assert printable(b"\x1b[31m\n\x00\x7f") == "<1b>[31m\\n<00><7f>"
     assert printable("\u202e\u00a0\ufeff".encode()) == "<e2><80><ae><c2><a0><ef><bb><bf>"
 
 
@@ -204,8 +204,23 @@ def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
     def interrupt(arguments):
         raise KeyboardInterrupt
     monkeypatch.setattr(explain, "show", interrupt)
-    assert explain.main(["text"]) == 1
+    assert explain.main(["text"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_too_little_memory_is_no_traceback(capsys, monkeypatch):
+    def run_out(arguments):
+        raise MemoryError("Unable to allocate 9 TiB")
+    monkeypatch.setattr(explain, "show", run_out)
+    assert explain.main(["text"]) == 1
+    assert capsys.readouterr().err == "error: not enough memory (Unable to allocate 9 TiB): ask for less at once\n"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_stream_that_the_shell_has_closed(capsys, monkeypatch, name):
+    monkeypatch.setattr(sys, name, None)
+    assert explain.main(["text"]) == 0
+    getattr(sys, name).close()
 
 
 def test_importing_text_loads_no_vocabulary():

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt2np.text.streaming import StoppingDecoder, StreamingDecoder
+from gpt2np.text.streaming import StoppingDecoder, StreamingDecoder, stops_at, text_before
 from gpt2np.text.vocabulary import TokenizerError
 
 
@@ -86,6 +86,25 @@ def test_it_ends_before_the_first_stop_string(gpt2, text, stops):
     else:                                   # the first to be complete, which for a longer one may begin a little before
         first = min(text.find(stop) + len(stop) for stop in stops if stop in text)
         assert got == text[:min(text[:first].find(stop) for stop in stops if stop in text[:first])]
+
+
+@given(data=st.lists(st.sampled_from([b"a", b"b", "世".encode(), *(bytes([b]) for b in "世".encode())]), max_size=20),
+       stops=st.lists(st.text("ab世", min_size=1, max_size=3), max_size=3))
+def test_stops_at_says_when_the_decoder_has_stopped(gpt2, data, stops):
+    """For any bytes, also those that are no text."""
+    ids = [gpt2._id_of_byte[byte] for byte in b"".join(data)]
+    stop, decoder = stops_at(gpt2, stops), StoppingDecoder(gpt2, stops)
+    for n, token in enumerate(ids):
+        decoder.feed(token)
+        assert stop(ids[:n + 1]) == decoder.stopped
+        if decoder.stopped: break
+
+
+def test_the_end_of_a_text_is_no_part_of_it(gpt2):
+    ids = [*gpt2.encode("a\n"), gpt2.end_of_text]
+    assert text_before(gpt2, [*ids, *gpt2.encode("b")], ["\n\n"]) == text_before(gpt2, ids, ["\n\n"]) == "a\n"
+    assert text_before(gpt2, [10310, gpt2.end_of_text]) == "\ufffd"         # a character cut off
+    assert text_before(gpt2, gpt2.encode("a<|endoftext|>b")) == "a<|endoftext|>b"      # written in letters
 
 
 def test_what_may_be_the_beginning_of_a_stop_string_is_held_back(gpt2):
