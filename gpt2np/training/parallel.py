@@ -72,8 +72,16 @@ class DataParallel:
             return sum(self.run(partial(share_loss, self.replicas[0], counted), shares))
 
     def run(self, function, items):
-        """function(item) for each item, on the threads; the results in the order of the items."""
-        return list(self.pool.map(function, items))
+        """function(item) for each item, dealt out to the threads like cards; the results in the order of the items.
+
+        The threads are handed a list each, once: one by one, small items would wait for each other.
+        """
+        items = list(items)
+        hands = [items[i::self.threads] for i in range(self.threads)]
+        results = [None] * len(items)
+        for i, done in enumerate(self.pool.map(lambda hand: [function(item) for item in hand], hands)):
+            results[i::self.threads] = done
+        return results
 
     def _blas_threads(self, workers):
         """A context in which BLAS has one thread for each of several workers, or all of them for a single one."""

@@ -145,6 +145,12 @@ def test_an_error_in_a_worker_comes_out():
         parallel.loss_and_gradients(tokens, targets)
 
 
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 10])
+def test_results_are_in_the_order_of_the_items(n):
+    with DataParallel(model_and_batch(1)[0], 3) as parallel:
+        assert parallel.run(str, iter(range(n))) == [str(i) for i in range(n)]
+
+
 def test_no_threads_are_refused():
     with pytest.raises(ValueError, match="threads: expected a positive integer, got 0"):
         DataParallel(model_and_batch(1)[0], 0)
