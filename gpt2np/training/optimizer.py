@@ -52,8 +52,8 @@ class Optimizer:
 
     def _update_tile(self, lr, scale, tile):
         weight_decay, w, g, *moments = tile
-        g *= scale
-        self.update(w, g, *moments, lr=lr, weight_decay=weight_decay)
+        scaled = g * scale                              # a tile that stays in the cache, where g would be written back
+        self.update(w, scaled, *moments, lr=lr, weight_decay=weight_decay)
 
 
 def check_not_negative(name, value):
