@@ -33,12 +33,14 @@ from gpt2np.training.clipping import clip_scale
 from gpt2np.training.command import cores, keep_freed_memory
 from gpt2np.training.parallel import DataParallel
 
-try:
-    import torch
-    from torch import nn
-    from torch.nn import functional
-except ImportError:
-    torch = None
+torch = None
+if sys.argv[-2:] != ["--memory-of", "ours"]:      # PyTorch alone would be 200 MB of it
+    try:
+        import torch
+        from torch import nn
+        from torch.nn import functional
+    except ImportError:
+        pass
 
 CORES = cores()
 SMALL = GPT2Config(n_vocab=4096, n_ctx=256, n_embd=256, n_head=8, n_layer=6)
