@@ -18,7 +18,7 @@ import numpy as np
 from .device import to_host
 from .layers.softmax import log_softmax_forward
 from .models.gpt2 import GPT2
-from .models.prefill import prefill
+from .prefill import prefill
 from .sampling import Sampler, check_finite, draw
 from .text.streaming import stops_at, text_before
 

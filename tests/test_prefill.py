@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from gpt2np.blocks.kv_cache import KVCache
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
-from gpt2np.models.prefill import Turn, prefill
+from gpt2np.prefill import Turn, prefill
 
 MODEL = GPT2(GPT2Config(n_vocab=23, n_ctx=40, n_embd=12, n_head=3, n_layer=3), dtype=np.float64)
 for _, parameter in MODEL.named_parameters():
