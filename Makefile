@@ -34,8 +34,8 @@ fuzz: $(VENV)/installed-test       ## damage checkpoints at random without end, 
 test-faults: $(VENV)/installed-test   ## kill a training run at 50 random moments, and see that nothing is lost
 	@GPT2NP_KILLS=50 $(RUN) -m pytest -q tests/training/test_commands.py -k killed
 
-test-peers: $(VENV)/installed-peers   ## test our checkpoints with TensorFlow, safetensors and transformers (large)
-	@GPT2NP_PEERS=1 TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -q tests/checkpoints/test_peers.py
+test-peers: $(VENV)/installed-peers   ## test against TensorFlow, safetensors, transformers and PyTorch themselves (large)
+	@GPT2NP_PEERS=1 TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -q tests/checkpoints/test_peers.py tests/peers
 
 clean:          ## remove .venv and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

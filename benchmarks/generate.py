@@ -2,10 +2,10 @@
 
     python benchmarks/generate.py [--model 124M] [--tokens 128] [--rounds 3]
 
-Interleaved in one run (ours, theirs, ours, ...), medians of the rounds, on all cores, in float32, greedy, after a
-prompt of 16 tokens.  Decoding reads every weight once for each step, so
+Interleaved in one run (ours, theirs, ours, ...), medians of the rounds, on all cores, in float32, greedy unless it says
+otherwise, after a prompt of 16 tokens.  Decoding reads every weight, and all keys and values, once for each step, so
 
-    bound   bytes of the weights / bandwidth of reading, measured in the same run by summing an array
+    bound   bytes read / bandwidth, which is measured in the same run by a product of a large matrix with a vector
 
 is the least time of a step: `of the bound` says how near a step of batch 1 comes to it.  PyTorch is a plain eager model
 with scaled_dot_product_attention and a preallocated cache of keys and values; it is left out where it is not installed.
@@ -18,7 +18,8 @@ from itertools import islice
 
 import numpy as np
 
-from gpt2np.decoding import GREEDY, NgramDraft, Texts, generate_batch, lay_out_for_decoding, speculate
+from gpt2np.decoding import GREEDY, NgramDraft, Texts, generate, generate_batch, lay_out_for_decoding, speculate
+from gpt2np.memory import keep_freed_memory
 from gpt2np.models.config import SIZES
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.sampling import Sampler
@@ -30,6 +31,9 @@ except ImportError:
     torch = None
 
 PROMPT = 16
+CONTEXTS, STEPS = (16, 256, 512, 1000), 16
+ONE_TOKEN = Sampler(temperature=0, logit_bias={0: 1e4})     # all others are forbidden: a text that repeats itself
+SAMPLED = Sampler()                                         # of random weights: any token, so hardly ever three again
 
 
 def seconds(run):
@@ -38,19 +42,29 @@ def seconds(run):
     return time.perf_counter() - start
 
 
-def ours(model, B, n):
+def ours(model, B, n, n_prompt=PROMPT):
     """Tokens per second of a batch, without the prompt's run."""
-    rows = generate_batch(model, [list(range(PROMPT))] * B, n + 1, GREEDY)
+    rows = generate_batch(model, [list(range(n_prompt))] * B, n + 1, GREEDY)
     next(rows)
     return B * n / seconds(lambda: list(rows))
 
 
-def ours_speculating(model, n):
-    """Tokens per second on text that repeats itself: with all but one token forbidden, it can do nothing else."""
-    sampler = Sampler(temperature=0, logit_bias={0: 1e4})
-    tokens = speculate(model, list(range(PROMPT)), n + 1, NgramDraft(model.config.n_vocab), sampler)
+def ours_plain(model, n, sampler):
+    """Tokens per second of one text."""
+    return one_text(generate(model, list(range(PROMPT)), n + 1, sampler, np.random.default_rng(0)))
+
+
+def ours_speculating(model, n, sampler):
+    """The same with guesses by n-grams."""
+    draft = NgramDraft(model.config.n_vocab)
+    return one_text(speculate(model, list(range(PROMPT)), n + 1, draft, sampler, np.random.default_rng(0)))
+
+
+def one_text(tokens):
     next(tokens)
-    return n / seconds(lambda: list(tokens))
+    start = time.perf_counter()
+    n = sum(1 for _ in tokens)
+    return n / (time.perf_counter() - start)
 
 
 def ours_prefill(model, n):
@@ -98,8 +112,8 @@ class Peer:
             seen, tokens = seen + tokens.shape[1], best[:, None]
             yield best
 
-    def decode(self, B, n):
-        steps = self.steps(B, PROMPT, n)
+    def decode(self, B, n, n_prompt=PROMPT):
+        steps = self.steps(B, n_prompt, n)
         next(steps)
         return B * n / seconds(lambda: list(islice(steps, n)))
 
@@ -113,34 +127,61 @@ def main():
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    keep_freed_memory()
     model = GPT2(SIZES[options.model], np.random.default_rng(0))
     lay_out_for_decoding(model)
     peer, n = Peer(model) if torch else None, options.tokens
-    read = np.ones(1 << 26, np.float32)
-    square = np.ones((2048, 2048), np.float32)
-    rows = {
+    against_torch = {
         "decode, batch 1": (lambda: ours(model, 1, n), peer and (lambda: peer.decode(1, n))),
         "decode, batch 8": (lambda: ours(model, 8, n), peer and (lambda: peer.decode(8, n))),
-        "decode, repeating, n-grams": (lambda: ours_speculating(model, n), None),
         "prefill of 1,024": (lambda: ours_prefill(model, 1024), peer and (lambda: peer.prefill(1024))),
     }
-    times, bandwidth, rate = {name: ([], []) for name in rows}, [], []
+    against_plain = {
+        name: (lambda sampler=sampler: ours_speculating(model, n, sampler),
+               lambda sampler=sampler: ours_plain(model, n, sampler))
+        for name, sampler in (("text that repeats itself", ONE_TOKEN), ("text that does not", SAMPLED))}
+    at = {context: (lambda context=context: ours(model, 1, STEPS, context),
+                    peer and (lambda context=context: peer.decode(1, STEPS, context))) for context in CONTEXTS}
+    rows = against_torch | against_plain | at
+    speeds, bandwidths, rates = {name: ([], []) for name in rows}, [], []
+    matrix, square = np.ones((1 << 13, 1 << 13), np.float32), np.ones((2048, 2048), np.float32)
+    ours(model, 1, 8), peer and peer.decode(1, 8)           # what is first would have to warm up
     for _ in range(options.rounds):
-        bandwidth.append(read.nbytes / seconds(read.sum))
-        rate.append(2 * 2048**3 / seconds(lambda: square @ square))
         for name, runs in rows.items():
-            for measured, run in zip(times[name], runs):
+            bandwidths.append(matrix.nbytes / seconds(lambda: matrix @ matrix[0]))
+            rates.append(2 * 2048**3 / seconds(lambda: square @ square))
+            for measured, run in zip(speeds[name], runs):
                 if run: measured.append(run())
+
+    bandwidth, config = statistics.median(bandwidths), model.config
     weights = 4 * sum(p.value.size for path, p in model.named_parameters() if path != "wpe")
-    bound = statistics.median(bandwidth) / weights
-    print(f"read {statistics.median(bandwidth) / 1e9:.1f} GB/s, products {statistics.median(rate) / 1e9:.0f} GFLOP/s, "
-          f"bound {bound:.1f} tokens/s a sequence\n")
+
+    def bound(context):
+        """Tokens per second at most, of a sequence with so many tokens before."""
+        return bandwidth / (weights + 4 * 2 * config.n_layer * config.n_embd * context)
+
+    print(f"read {bandwidth / 1e9:.1f} GB/s, products {statistics.median(rates) / 1e9:.0f} GFLOP/s, "
+          f"weights {weights / 1e6:.0f} MB\n")
     print(f"{'tokens/s':28}{'gpt2np':>9}{'PyTorch':>9}{'ratio':>7}{'of the bound':>14}")
-    for name, (mine, theirs) in times.items():
-        speed = statistics.median(mine)
-        other = f"{statistics.median(theirs):9.1f}{speed / statistics.median(theirs):7.2f}" if theirs else " " * 16
-        print(f"{name:28}{speed:9.1f}{other}" + (f"{speed / bound:14.0%}" if name.startswith("decode, ") and
-                                                  "8" not in name else ""))
+    for name in against_torch:
+        part = statistics.median(speeds[name][0]) / bound(PROMPT + n / 2)
+        print(line(name, *speeds[name]) + (f"{part:14.0%}" if name == "decode, batch 1" else ""))
+    print(f"\n{'':28}{'n-grams':>9}{'plain':>9}{'ratio':>7}")
+    for name in against_plain:
+        print(line(name, *speeds[name]))
+    print(f"\n{'ms/token, batch 1':28}{'gpt2np':>9}{'PyTorch':>9}{'ratio':>7}{'bound':>14}")
+    for context in CONTEXTS:
+        least = 1000 / bound(context + STEPS / 2)
+        print(line(f"after {context:,} tokens", *speeds[context], lambda speed: 1000 / speed) + f"{least:14.1f}")
+
+
+def line(name, mine, theirs, shown=lambda speed: speed):
+    """The medians of two sides' speeds, and their ratio."""
+    speed = statistics.median(mine)
+    if not theirs:
+        return f"{name:28}{shown(speed):9.1f}{'':16}"
+    other = statistics.median(theirs)
+    return f"{name:28}{shown(speed):9.1f}{shown(other):9.1f}{speed / other:7.2f}"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import numpy as np
 from .device import to_host
 from .layers.softmax import log_softmax_forward
 from .models.gpt2 import GPT2
+from .prefill import prefill
 from .sampling import Sampler, check_finite, draw
 from .text.streaming import stops_at, text_before
 
@@ -127,7 +128,7 @@ class Texts:
         new = [([0] * pad + text[start:])[seen:] if seen == 0 else text[seen - columns:]
                for pad, text, start in zip(self.pads, self.tokens, starts)]
         mask = np.arange(columns) >= np.array(self.pads)[:, None] if any(self.pads) else None
-        logits = to_host(self.model.next_logits(new, self.past, mask, last))
+        logits = to_host(prefill(self.model, new, self.past, mask, last))
         return logits[:, 0] if last == 1 else logits
 
     def rewind(self, length: int) -> None:

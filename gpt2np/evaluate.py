@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from .checkpoints import loading
+from .memory import keep_freed_memory
 from .text.vocabulary import END_OF_TEXT
 from .training.batches import read_texts
-from .training.command import cores, keep_freed_memory, run_command
+from .training.command import cores, run_command
 from .training.errors import TrainingError
 from .training.evaluation import bits_per_byte, evaluate, perplexity
 from .training.parallel import DataParallel

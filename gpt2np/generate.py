@@ -13,6 +13,7 @@ import numpy as np
 from .checkpoints.loading import NAMES, load
 from .decoding import NgramDraft, beam_search, columns, generate_batch, lay_out_for_decoding, speculate
 from .layers.softmax import softmax_forward
+from .memory import keep_freed_memory
 from .sampling import LARGEST, Sampler
 from .text.streaming import StoppingDecoder, stops_at, text_before
 from .text.terminal import decode, printable, read_text, run_command, wants_colour, width
@@ -157,6 +158,7 @@ def run(options: argparse.Namespace, sampler: Sampler) -> None:
     """Load the model, and write what the options ask for."""
     model, tokenizer = load(options.model)
     lay_out_for_decoding(model)
+    keep_freed_memory()
     if options.trace:
         for prompt in prompts(options):
             tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]

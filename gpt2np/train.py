@@ -18,13 +18,14 @@ import numpy as np
 from tqdm import tqdm
 
 from .checkpoints import loading
+from .memory import keep_freed_memory
 from .models.config import GPT2Config
 from .models.gpt2 import GPT2
 from .text.bpe import Tokenizer
 from .text.bpe_train import learn_vocabulary
 from .training import checkpoint
 from .training.batches import ORDERS, map_tokens, read_texts, write_tokens
-from .training.command import cores, keep_freed_memory, run_command
+from .training.command import cores, run_command
 from .training.curve import write_curve
 from .training.diagnosis import initial_loss_warning
 from .training.errors import TrainingError

@@ -35,6 +35,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_pipe(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setattr(command, "keep_freed_memory", lambda: None)     # it would last: this process runs other tests
 
 
 def process(folder, *arguments, **options):

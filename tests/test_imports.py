@@ -14,8 +14,8 @@ ALLOWED = {
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"models", "text", "device"},
-    "sampling": {"layers"}, "tracing": {"layers", "models"},
-    "decoding": {"sampling", "models", "layers", "device", "text"},
+    "sampling": {"layers"}, "tracing": {"layers", "models"}, "prefill": set(), "memory": set(),
+    "decoding": {"sampling", "models", "layers", "device", "text", "prefill"},
 }
 ALONE = ("checkpoints/tf_bundle.py", "checkpoints/safetensors.py")      # formats: they know nothing of GPT-2
 

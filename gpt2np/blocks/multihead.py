@@ -25,15 +25,18 @@ class SelfAttention(Module):
         self.c_attn = Linear(n_embd, 3 * n_embd, rng, dtype)
         self.c_proj = Linear(n_embd, n_embd, rng, dtype)
 
-    def forward(self, x, padding_mask=None, rng=None, keep_cache=True, past=None):
+    def forward(self, x, padding_mask=None, rng=None, keep_cache=True, past=None, last=None):
         """x (B, T, C) and a padding mask (B, S) of real tokens -> y (B, T, C), cache
 
         past   KVCache of the tokens before x, which then holds those of x too; without one, S = T.  Inference only.
+        last   how many of the T positions y is wanted of, the last ones; None: of all.  Inference only.
         """
         qkv, c_c_attn = self.c_attn.forward(x)                                      # (B, T, 3C)
         q, k, v = (split_heads(a, self.n_head) for a in np.split(qkv, 3, axis=-1))  # (B, H, T, D)
         if past is not None:
             k, v = past.append(k, v)                                                # (B, H, S, D)
+        if last is not None:
+            q = q[:, :, q.shape[2] - last:]                                         # (B, H, last, D)
         y, c_attention = attention_forward(q, k, v, self.causal, padding_mask, self.dropout, rng, keep_cache)
         y, c_c_proj = self.c_proj.forward(merge_heads(y))                           # (B, T, C)
         y, c_dropout = dropout_forward(y, self.dropout, rng)

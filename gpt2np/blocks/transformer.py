@@ -27,10 +27,12 @@ class PreNormBlock(Module):
         self.ln_2 = LayerNorm(n_embd, dtype=dtype)
         self.mlp = MLP(n_embd, rng, GELU, dropout, dtype)
 
-    def forward(self, x, padding_mask=None, rng=None, keep_cache=True, past=None):
-        """x (B, T, C) -> y (B, T, C), cache"""
+    def forward(self, x, padding_mask=None, rng=None, keep_cache=True, past=None, last=None):
+        """x (B, T, C) -> y (B, T, C), or (B, last, C) of the last positions alone, and the cache"""
         h, c_ln_1 = self.ln_1.forward(x)
-        h, c_attn = self.attn.forward(h, padding_mask, rng, keep_cache, past)
+        h, c_attn = self.attn.forward(h, padding_mask, rng, keep_cache, past, last)
+        if last is not None:
+            x = x[:, x.shape[1] - last:]
         x = x + h
         h, c_ln_2 = self.ln_2.forward(x)
         h, c_mlp = self.mlp.forward(h, rng, keep_cache)

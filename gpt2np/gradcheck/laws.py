@@ -592,6 +592,9 @@ def a_past_is_the_full_forward(subject, rng):
             parts.append(subject.module.forward(x[:, t:t + 1], keep_cache=False, past=past)[0])
         close(f"y after {first} tokens at once", np.concatenate(parts, axis=1), y, EXACT)
         refused("one token too many", subject.module.forward, x[:, :1], past=past)
+    for last in range(T + 1):
+        wanted, _ = subject.module.forward(x, keep_cache=False, last=last)
+        close(f"y of the last {last} alone", wanted, y[:, T - last:], EXACT)
 
 
 def a_kv_cache_keeps_what_it_is_given(subject, rng):
@@ -631,6 +634,7 @@ def next_logits_are_the_full_forward(subject, rng):
         for t in range(first, T):
             close(f"logits at {t}", model.next_logits(tokens[:, t:t + 1], past), logits[:, t:t + 1], 1e-12)
         refused("tokens beyond the past's room", model.next_logits, tokens[:, :1], past)
+    close("the last logits alone", model.next_logits(tokens, model.new_past(B, T)), logits[:, -1:], 1e-12)
     pads = np.minimum(np.arange(B) % 3, T - 1)          # columns of padding on the left of each row
     wide = np.stack([np.concatenate([np.zeros(p, int), row[:T - p]]) for p, row in zip(pads, tokens)])
     mask = np.arange(T) >= pads[:, None]

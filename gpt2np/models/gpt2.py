@@ -133,9 +133,11 @@ class GPT2(Module):
         t, _ = self.wte.forward(tokens)                                     # (B, T, C)
         p, _ = self.wpe.forward(positions)                                  # (T, C), or (B, T, C) with padding
         x = t + p
-        for block, layer in zip(self.h, past):
+        *lower, (top, top_past) = zip(self.h, past)
+        for block, layer in lower:
             x, _ = block.forward(x, padding_mask, keep_cache=False, past=layer)
-        x, _ = self.ln_f.forward(x[:, T - last:])
+        x, _ = top.forward(x, padding_mask, keep_cache=False, past=top_past, last=last)     # (B, last, C)
+        x, _ = self.ln_f.forward(x)
         logits, _ = lm_head_forward(x, self.wte.value)
         return logits
 

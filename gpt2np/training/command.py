@@ -1,6 +1,5 @@
 """What the commands train and evaluate share."""
 
-import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,8 +7,6 @@ from collections.abc import Callable, Sequence
 from ..checkpoints.errors import CheckpointError
 from ..text.vocabulary import TokenizerError
 from .errors import TrainingError
-
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8     # the numbers of glibc's malloc.h
 
 
 def run_command(name: str, command: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None) -> int:
@@ -28,20 +25,6 @@ def run_command(name: str, command: Callable[[Sequence[str] | None], int], argum
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
     return 1
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep the memory of freed arrays, so that the next step's arrays need no new pages; nothing elsewhere.
-
-    Otherwise every large array is given back to the system and taken anew, zeroed page by page: tens of thousands of
-    page faults a step.  All threads share one arena: those that glibc gives to each thread do not grow past 64 MB, and
-    go back to the system whenever they are empty, whatever else is asked for.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_ARENA_MAX, 1)
-        mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def cores() -> int:

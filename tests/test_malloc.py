@@ -1,4 +1,4 @@
-"""What the commands ask of malloc: the memory of freed arrays is used again, in every thread."""
+"""gpt2np.memory: the memory of freed arrays is used again, in every thread."""
 
 import platform
 import subprocess
@@ -10,7 +10,7 @@ STEPS = """
 import resource
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from gpt2np.training.command import keep_freed_memory
+from gpt2np.memory import keep_freed_memory
 
 keep_freed_memory()
 

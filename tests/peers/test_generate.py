@@ -1,0 +1,42 @@
+"""The model that benchmarks/generate.py times in PyTorch computes our logits: `make test-peers` installs PyTorch."""
+
+import os
+
+import numpy as np
+import pytest
+
+from gpt2np.models.config import GPT2Config
+from gpt2np.models.gpt2 import GPT2
+
+pytestmark = pytest.mark.skipif(not os.environ.get("GPT2NP_PEERS"), reason="opt-in: make test-peers")
+
+
+def test_the_peer_computes_our_logits():
+    """A prompt at once, then token by token after it, with the keys and values of all before."""
+    torch = pytest.importorskip("torch")
+    from benchmarks.generate import Peer
+    rng = np.random.default_rng(0)
+    model = GPT2(GPT2Config(n_vocab=53, n_ctx=16, n_embd=24, n_head=3, n_layer=3))
+    for _, parameter in model.named_parameters():
+        parameter.value = 0.3 * rng.standard_normal(parameter.value.shape, np.float32)
+    tokens = rng.integers(0, 53, (2, 16))
+    expected, _ = model.forward(tokens, keep_cache=False)
+    peer, seen = Peer(model), 0
+    cache = [(torch.empty(2, 3, 16, 8), torch.empty(2, 3, 16, 8)) for _ in range(3)]
+    for end in (7, *range(8, 17)):
+        with torch.no_grad():
+            logits = peer.logits(torch.from_numpy(tokens[:, seen:end]), cache, seen).numpy()
+        np.testing.assert_allclose(logits, expected[:, end - 1], atol=1e-4)
+        seen = end
+
+
+def test_the_peer_writes_our_greedy_text():
+    pytest.importorskip("torch")
+    from benchmarks.generate import PROMPT, Peer
+    from gpt2np.decoding import GREEDY, generate
+    rng = np.random.default_rng(1)
+    model = GPT2(GPT2Config(n_vocab=53, n_ctx=40, n_embd=24, n_head=3, n_layer=3))
+    for _, parameter in model.named_parameters():
+        parameter.value = 0.3 * rng.standard_normal(parameter.value.shape, np.float32)
+    theirs = [best.item() for best in Peer(model).steps(1, PROMPT, 20)]
+    assert theirs == list(generate(model, list(range(PROMPT)), 21, GREEDY))
