@@ -49,6 +49,7 @@ HELP = {
     "lr": "the highest learning rate", "warmup": "steps until it is reached", "schedule": "what follows",
     "least": "the learning rate at the end", "beta1": "of AdamW", "beta2": "of AdamW", "weight_decay": "of AdamW",
     "clip": "the longest norm of a gradient, 0 for no limit", "dropout": "the rate of dropout",
+    "recompute": "need far less memory, and some more time: run each block again in the backward pass",
     "every": "steps from one evaluation and checkpoint to the next",
     "patience": "end after so many evaluations without a better loss, 0 for never",
     "seed": "of all random numbers", "threads": "how many share each batch (all cores)",
@@ -67,7 +68,7 @@ def train(arguments: Sequence[str] | None) -> int:
     if options.resume is None:
         return follow(begin(options))
     plan = plan_of(options.resume)
-    loaded = _, tokenizer, *_ = checkpoint.load(options.resume, plan.dropout)
+    loaded = _, tokenizer, *_ = checkpoint.load(options.resume, plan.dropout, plan.recompute)
     return follow(Trainer.resume(loaded, *tokens_of(options.resume, tokenizer), plan, options.resume))
 
 
@@ -90,9 +91,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default = USUAL["steps"] if field.name == "steps" else field.default
         note = "" if field.name == "threads" else f" ({default})"
         choices = {"order": ORDERS, "schedule": SCHEDULES}.get(field.name)
-        parser.add_argument(option(field.name), type=field.type, choices=choices,
-                            metavar=None if choices else "N" if field.type is int else "X",
-                            help=HELP[field.name] + note)
+        if field.type is bool:
+            parser.add_argument(option(field.name), action="store_true", default=None, help=HELP[field.name])
+        else:
+            parser.add_argument(option(field.name), type=field.type, choices=choices, help=HELP[field.name] + note,
+                                metavar=None if choices else "N" if field.type is int else "X")
     options = parser.parse_args(arguments)
     given = {name: value for name, value in vars(options).items() if value not in (None, [])}
     if options.resume is not None:
@@ -129,23 +132,23 @@ def settle(options: argparse.Namespace, given: dict) -> None:
 
 def begin(options: argparse.Namespace) -> Trainer:
     """A new run. The folder is removed again if it comes to nothing."""
-    files = options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
+    plan, files = options.plan, options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
     for path in [*files, *([options.val] if options.val else [])]:
         with open(path, "rb"):
             pass                                        # a missing file is said now, not after minutes of learning
-    checkpoint.write_run(options.out, {"plan": asdict(options.plan), "files": options.files, "val": options.val,
+    checkpoint.write_run(options.out, {"plan": asdict(plan), "files": options.files, "val": options.val,
                                        "init_from": options.init_from})
     try:
         if options.init_from:
-            model, tokenizer = checkpoint.load_to_train(options.init_from, options.plan.dropout)
+            model, tokenizer = checkpoint.load_to_train(options.init_from, plan.dropout, plan.recompute)
         else:
             tokenizer = vocabulary(options, files)
             config = GPT2Config(**asdict(options.config) | {"n_vocab": tokenizer.n_vocab})
-            model = GPT2(config, np.random.default_rng(options.plan.seed), options.plan.dropout)
+            model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
         write_tokens(Path(options.out, TRAIN), read_texts(files), tokenizer)
         if options.val:
             write_tokens(Path(options.out, VAL), read_texts([options.val]), tokenizer)
-        trainer = Trainer(model, tokenizer, *tokens_of(options.out, tokenizer), options.plan, options.out)
+        trainer = Trainer(model, tokenizer, *tokens_of(options.out, tokenizer), plan, options.out)
         trainer.save()                                  # from here on there is something to resume
         return trainer
     except BaseException:

@@ -89,6 +89,29 @@ def test_backward_frees_the_caches_on_its_way():
     assert caches_of_blocks == []
 
 
+def test_recomputation_keeps_each_blocks_input_and_one_cache_at_a_time():
+    config, tokens, sizes = GPT2Config(11, 64, 24, 3, 4), np.ones((4, 64), int), {}
+    for recompute in (False, True):
+        model = GPT2(config, np.random.default_rng(0), recompute=recompute)
+        model.loss_and_gradients(tokens, tokens)        # the gradients are there, to be added to
+        tracemalloc.start()
+        try:
+            kept = model.hidden(tokens)[1]
+            after_forward, _ = tracemalloc.get_traced_memory()
+            del kept
+            tracemalloc.reset_peak()
+            model.loss_and_gradients(tokens, tokens)
+            sizes[recompute] = after_forward, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    NC, cache_of_one = 4 * 64 * 24 * 4, (16 * 4 * 64 * 24 + 4 * 3 * 64 * 64) * 4
+    assert 4 * cache_of_one < sizes[False][0] < 4.2 * cache_of_one + 4 * NC
+    assert 4 * NC < sizes[True][0] < 4 * NC + 4 * NC    # and embedding, ln_f: ids, xhat, y
+    assert sizes[False][1] - sizes[True][1] > 2.5 * cache_of_one - 4 * NC
+    assert round(12 * 1024 * 768 * 4 / 1e6) == 38 and "38 MB" in PAGE
+    assert round((16 * 1024 * 768 + 12 * 1024 * 1024 * 9 / 16) * 4 / 1e6) == 79 and "79 MB" in PAGE
+
+
 def test_head_and_loss_keep_one_array_of_the_logits_size():
     """At its peak, forward and backward together hold one (N, V) array, and arrays of the parameters' sizes."""
     N, V, C = 256, 20000, 8

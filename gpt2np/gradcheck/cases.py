@@ -391,6 +391,7 @@ CASES = (
     Case("DecoderBlock, dropout", decoder_block_dropout, (laws.padded_memory_does_not_matter,)),
     Case("GPT2", gpt2, (laws.later_words_do_not_matter, laws.unused_positions_have_no_gradient,
                         laws.loss_is_head_and_cross_entropy, laws.tokens_refused, laws.a_cache_serves_once,
-                        laws.inference_is_forward, laws.next_logits_are_the_full_forward, *of_any_module)),
+                        laws.inference_is_forward, laws.next_logits_are_the_full_forward,
+                        laws.recomputed_is_stored, *of_any_module)),
     Case("GPT2, dropout", gpt2_dropout, (laws.loss_is_head_and_cross_entropy, laws.inference_is_forward)),
 )

@@ -14,7 +14,7 @@ from ..layers import activations, cross_entropy, dropout, lm_head
 from ..layers.attention import split_heads
 from ..layers.module import Parameter
 from ..layers.tiles import TILE
-from .checks import CheckFailed, Seed, close, identical, refused, upstream
+from .checks import CheckFailed, Seed, arrays_of, close, identical, refused, upstream
 
 EXACT = 1e-13                   # float64, where only rounding differs
 
@@ -723,3 +723,20 @@ def a_cache_serves_once(subject, rng):
     refused("the cache of inference", subject.module.backward, dlogits, cache)
     for path, parameter in subject.parameters.items():
         identical(f"d{path} after two that were refused", parameter.grad, once[path])
+
+
+def recomputed_is_stored(subject, rng):
+    """With recompute, of each block only its input is kept; logits and gradients are the same, to the bit."""
+    tokens, GPT2 = subject.arguments["tokens"], type(subject.module)
+    for rate in (0.0, 0.5):
+        gradients = []
+        for recompute in (False, True):
+            model = GPT2(subject.module.config, np.random.default_rng(0), rate, np.float64, recompute)
+            logits, cache = model.forward(tokens, np.random.default_rng(1))
+            kept = sum(a.size for a in arrays_of(cache[0][3]))
+            if recompute and kept != len(model.h) * tokens.size * model.config.n_embd:
+                raise CheckFailed(f"caches of the blocks: expected the input of each, got {kept} numbers")
+            model.backward(np.sin(logits), cache)
+            gradients.append({path: p.grad for path, p in model.named_parameters()})
+        for path in gradients[0]:
+            identical(f"d{path} with dropout {rate}", gradients[1][path], gradients[0][path])

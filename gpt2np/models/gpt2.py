@@ -1,5 +1,7 @@
 """GPT-2: tokens to the logits of the next token, at every position; and the gradients of all parameters."""
 
+import copy
+
 import numpy as np
 
 from ..blocks.kv_cache import KVCache
@@ -29,19 +31,21 @@ class GPT2(Module):
         x      = h_L(... h_2(h_1(x)))
         logits = ln_f(x) wte'
 
-    config   GPT2Config
-    rng      numpy.random.Generator for the initial weights; None leaves them 0, for a checkpoint to fill in
-    dropout  rate in training, at the three places of GPT-2: embedding, attention weights, end of each sub-layer
+    config     GPT2Config
+    rng        numpy.random.Generator for the initial weights; None leaves them 0, for a checkpoint to fill in
+    dropout    rate in training, at the three places of GPT-2: embedding, attention weights, end of each sub-layer
+    recompute  True: of each block only its input is kept, and the block runs again in the backward pass, which saves
+               most of the memory and gives the same gradients, bit for bit; see docs/memory.md
 
     Initial weights as in OpenAI's code: N(0, 0.02^2), positions N(0, 0.01^2), biases 0, gains 1.
     Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3.
     """
 
-    def __init__(self, config, rng=None, dropout=0.0, dtype=np.float32):
+    def __init__(self, config, rng=None, dropout=0.0, dtype=np.float32, recompute=False):
         if not isinstance(config, GPT2Config):
             raise ValueError(f"config: expected a GPT2Config, such as SIZES['124M'], got {config!r}")
         check_rate(dropout)
-        self.config, self.dropout = config, dropout
+        self.config, self.dropout, self.recompute = config, dropout, recompute
         self.wte = Embedding(config.n_vocab, config.n_embd, rng, 0.02, dtype)
         self.wpe = Embedding(config.n_ctx, config.n_embd, rng, 0.01, dtype)
         self.h = [PreNormBlock(config.n_embd, config.n_head, rng, dropout=dropout, dtype=dtype)
@@ -90,18 +94,26 @@ class GPT2(Module):
         x, c_dropout = dropout_forward(t + p, self.dropout, rng)
         c_h = []
         for block in self.h:
-            x, c_block = block.forward(x, rng=rng, keep_cache=keep_cache)
+            before = (x, copy.deepcopy(rng)) if self.recompute else None   # dropout draws the same numbers again
+            x, c_block = block.forward(x, rng=rng, keep_cache=keep_cache and not self.recompute)
             if keep_cache:
-                c_h.append(c_block)
+                c_h.append(before if self.recompute else c_block)
         x, c_ln_f = self.ln_f.forward(x)
         return x, (c_t, c_p, c_dropout, c_h, c_ln_f)
 
     def hidden_backward(self, dx, cache):
-        """dx (B, T, C) -> gradients.  Each block's cache is dropped as soon as it has been used."""
+        """dx (B, T, C) -> gradients.  Each block's cache is dropped as soon as it has been used.
+
+        Recomputation: Chen et al. 2016, arXiv:1604.06174, section 4, with a segment for each block.
+        """
         c_t, c_p, c_dropout, c_h, c_ln_f = cache
         dx = self.ln_f.backward(dx, c_ln_f)
         for block in reversed(self.h):
-            dx = block.backward(dx, c_h.pop())
+            c_block = c_h.pop()
+            if self.recompute:
+                x, rng = c_block
+                _, c_block = block.forward(x, rng=rng)
+            dx = block.backward(dx, c_block)
         dx = dropout_backward(dx, c_dropout)
         self.wpe.backward(dx.sum(axis=0), c_p)
         self.wte.backward(dx, c_t)

@@ -53,7 +53,7 @@ def save(out, model, tokenizer, optimizer, state):
     remove_unfinished(out)
 
 
-def load(out, dropout):
+def load(out, dropout=0.0, recompute=False):
     """The last checkpoint of a run: model, tokenizer, moments by name and path, and state.
 
     All in memory of their own: the files are removed when the next checkpoint has been written.
@@ -63,7 +63,7 @@ def load(out, dropout):
     if not (folders := checkpoints(out)):
         raise TrainingError(f"{out}: expected a folder step-..., the checkpoint of a run, got none: is it the right "
                             f"folder?")
-    model, tokenizer = load_to_train(folders[-1], dropout)
+    model, tokenizer = load_to_train(folders[-1], dropout, recompute)
     state = read_json(folders[-1] / STATE, MOST_STATE_BYTES)
     tensors, _ = safetensors.read(folders[-1] / MOMENTS)
     moments = {}
@@ -73,10 +73,10 @@ def load(out, dropout):
     return model, tokenizer, moments, state
 
 
-def load_to_train(name_or_path, dropout):
-    """loading.load for training: with dropout, and in memory of its own, so that the files may go."""
+def load_to_train(name_or_path, dropout=0.0, recompute=False):
+    """loading.load for training: with GPT2's options, and in memory of its own, so that the files may go."""
     loaded, tokenizer = loading.load(name_or_path)
-    model = GPT2(loaded.config, dropout=dropout)
+    model = GPT2(loaded.config, dropout=dropout, recompute=recompute)
     for (_, p), (_, stored) in zip(model.named_parameters(), loaded.named_parameters()):
         p.value = np.array(stored.value, order="C")
     return model, tokenizer

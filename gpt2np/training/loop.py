@@ -27,7 +27,7 @@ class Plan:
     lr, warmup, schedule, least   peak learning rate, steps of warm-up, shape, and the rate at the end: see schedules.py
     beta1, beta2, weight_decay    AdamW's
     clip                       longest norm of the gradient; 0 for no limit
-    dropout                    see GPT2
+    dropout, recompute         see GPT2
     every                      steps from one evaluation and checkpoint to the next
     patience                   evaluations without a better loss after which the run ends; 0 for never
     seed, threads              which random numbers, how many workers
@@ -49,6 +49,7 @@ class Plan:
     weight_decay: float = 0.1
     clip: float = 1.0
     dropout: float = 0.0
+    recompute: bool = False
     every: int = 250
     patience: int = 0
     seed: int = 0
@@ -65,6 +66,8 @@ class Plan:
         for name in ("beta1", "beta2", "dropout"):
             _check(self, name, "a number from 0 to less than 1", lambda value: 0 <= value < 1)
         _check(self, "lr", "a number above 0", lambda value: value > 0)
+        if type(self.recompute) is not bool:
+            raise TrainingError(f"recompute: expected true or false, got {self.recompute!r}")
         for name, known in (("order", ORDERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
@@ -83,7 +86,7 @@ def _check(plan, name, expected, allowed):
 class Trainer:
     """A run: a model, a text, a plan, and the folder that everything goes to; for use in a with statement.
 
-    model, tokenizer   what is trained (in place; with the plan's dropout), and what it comes with
+    model, tokenizer   what is trained (in place; with the plan's dropout and recompute), and what it comes with
     train, val         token ids (n,): to learn from, and to measure by
     plan               Plan
     out                the folder, begun by checkpoint.write_run

@@ -86,6 +86,23 @@ def test_wrong_dlogits():
         model.backward(logits[:, :1], cache)
 
 
+@pytest.mark.parametrize("frozen", [None, "wte", "wpe", "h.0", "h.1", "ln_f"])
+def test_with_recomputation_the_gradients_are_the_same_bit_for_bit(frozen):
+    tokens = np.random.default_rng(1).integers(0, 50, (2, 8))
+    gradients = []
+    for recompute in (False, True):
+        model = GPT2(TINY, np.random.default_rng(0), 0.2, recompute=recompute)
+        for path, p in model.named_parameters():
+            p.trainable = frozen is None or not path.startswith(frozen)
+        loss = model.loss_and_gradients(tokens, tokens[:, ::-1], rng=np.random.default_rng(2))
+        gradients.append((loss, {path: p.grad for path, p in model.named_parameters()}))
+    (loss, stored), (loss_again, again) = gradients
+    assert loss == loss_again and any(g is not None for g in stored.values())
+    for path, g in stored.items():
+        assert (g is None) == (frozen is not None and path.startswith(frozen))
+        np.testing.assert_array_equal(again[path], g)
+
+
 def test_two_threads_may_share_a_model():
     from concurrent.futures import ThreadPoolExecutor
     model = GPT2(TINY, np.random.default_rng(0), dtype=np.float64)

@@ -104,7 +104,9 @@ def test_fine_tuning_begins_with_what_was_learned(text, tmp_path, capsys):
 
 def test_a_vocabulary_of_its_own_and_a_text_to_measure_by(text, tmp_path):
     out = str(tmp_path / "run")
-    assert train.main([text, "--val", text, "--out", out, "--steps", "1", "--n-vocab", "270", *TINY]) == 0
+    assert train.main([text, "--val", text, "--out", out, "--steps", "1", "--n-vocab", "270", "--recompute",
+                       *TINY]) == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["plan"]["recompute"] is True
     model, tokenizer = gpt2np.load(tmp_path / "run" / "best")
     assert model.config.n_vocab == tokenizer.n_vocab == 270
     assert contents(tmp_path / "run" / "best").keys() < contents(tmp_path / "run" / "step-00000001").keys()

@@ -27,12 +27,12 @@ VAL = TEXT[:60]
 
 def new_run(out, plan=PLAN, val=VAL):
     checkpoint.write_run(out, {})
-    model = GPT2(GPT2Config(259, 8, 12, 3, 2), np.random.default_rng(0), plan.dropout)
+    model = GPT2(GPT2Config(259, 8, 12, 3, 2), np.random.default_rng(0), plan.dropout, recompute=plan.recompute)
     return Trainer(model, Tokenizer(MERGES), TEXT, val, plan, out)
 
 
 def resumed(out, plan=PLAN):
-    return Trainer.resume(checkpoint.load(out, plan.dropout), TEXT, VAL, plan, out)
+    return Trainer.resume(checkpoint.load(out, plan.dropout, plan.recompute), TEXT, VAL, plan, out)
 
 
 def records(out):
@@ -72,7 +72,8 @@ def test_what_it_leaves_behind(finished):
         np.testing.assert_array_equal(a.value, b.value)
 
 
-@pytest.mark.parametrize("changes", [{}, {"order": "epochs", "dropout": 0.1, "accumulate": 2, "threads": 1}])
+@pytest.mark.parametrize("changes", [{}, {"order": "epochs", "dropout": 0.1, "accumulate": 2, "threads": 1,
+                                          "recompute": True}])
 def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, finished, changes):
     plan = dataclasses.replace(PLAN, **changes)
     if changes:
@@ -244,6 +245,7 @@ def test_what_is_not_finite_stops_the_run_and_is_named(tmp_path):
     ({"lr": 0}, "lr: expected a number above 0, got 0"), ({"lr": float("nan")}, "lr: expected a number above 0, got n"),
     ({"clip": -1.0}, "clip: expected a number of 0 or more"), ({"beta2": 1.0}, "beta2: expected a number from 0 to l"),
     ({"dropout": 1}, "dropout: expected a number from 0 to less than 1"), ({"weight_decay": "0"}, "weight_decay: exp"),
+    ({"recompute": 1}, "recompute: expected true or false, got 1"),
     ({"schedule": "step"}, "schedule: expected one of constant, linear, cosine, inverse-sqrt, got 'step'"),
     ({"order": "sorted"}, "order: expected one of windows, epochs, got 'sorted'")])
 def test_an_impossible_plan_is_refused(changes, message):
