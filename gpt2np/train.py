@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -50,7 +51,9 @@ HELP = {
     "least": "the learning rate at the end", "beta1": "of AdamW", "beta2": "of AdamW", "weight_decay": "of AdamW",
     "clip": "the longest norm of a gradient, 0 for no limit", "dropout": "the rate of dropout",
     "recompute": "need far less memory, and some more time: run each block again in the backward pass",
-    "every": "steps from one evaluation and checkpoint to the next",
+    "every": "steps from one evaluation to the next",
+    "save_every": "steps from one checkpoint to the next, 0 for one with each evaluation",
+    "sample": "tokens of the text that the model writes at each evaluation, 0 for none",
     "patience": "end after so many evaluations without a better loss, 0 for never",
     "seed": "of all random numbers", "threads": "how many share each batch (all cores)",
 }
@@ -215,11 +218,20 @@ def show(record: dict, bar: tqdm) -> None:
     """A record of the log as a line, if it is an evaluation, or at the end of the progress bar."""
     if "val_loss" in record:
         bar.write(f"step {record['step']:,}: validation loss {record['val_loss']:.4f}{' (best)' * record['best']}")
+        if record.get("sample"):
+            bar.write(indented(record["sample"]))
         sys.stdout.flush()
     else:
         bar.set_postfix_str(f"loss {record['loss']:.3f}, lr {record['lr']:.2e}, gradient {record['norm']:.2f}, "
                             f"{record['tokens_per_second']:,.0f} tokens/s", refresh=False)
         bar.update()
+
+
+def indented(text: str) -> str:
+    """A text as lines of the terminal's width; what moves the cursor, or cannot be seen, as a dot."""
+    width = shutil.get_terminal_size().columns
+    lines = ["".join(c if c.isprintable() else "·" for c in line.expandtabs()) for line in text.splitlines()]
+    return "\n".join(textwrap.fill(line, width, initial_indent="    ", subsequent_indent="    ") for line in lines)
 
 
 def is_new(out: str | os.PathLike) -> bool:

@@ -10,7 +10,7 @@ import gpt2np
 ROOT = Path(gpt2np.__file__).parent
 # What each part of the package may import of the rest; `device` is the border to the GPU and imports nothing.
 ALLOWED = {
-    "training": {"layers", "models", "text", "checkpoints"},
+    "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"models", "text", "device"},

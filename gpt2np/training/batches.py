@@ -27,7 +27,7 @@ HEADER = struct.Struct("<16sIIQ32s")
 WINDOWS, EPOCHS = ORDERS = ("windows", "epochs")
 
 # What is drawn for different purposes is independent: each has its number beside the run's seed.
-FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT = 1, 2, 3
+FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES = 1, 2, 3, 4
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

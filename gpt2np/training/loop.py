@@ -5,16 +5,21 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from ..decoding import generate
+from ..sampling import Sampler
 from . import checkpoint
 from .adamw import AdamW
-from .batches import FOR_DROPOUT, ORDERS, Batches
+from .batches import FOR_DROPOUT, FOR_SAMPLES, ORDERS, Batches
 from .clipping import clip_scale
 from .diagnosis import first_not_finite
 from .errors import TrainingError
 from .evaluation import evaluate
 from .parallel import DataParallel
 from .schedules import SCHEDULES
+
+TEMPERATURE = 0.8               # of the texts that a model writes while it is trained
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class Plan:
     beta1, beta2, weight_decay    AdamW's
     clip                       longest norm of the gradient; 0 for no limit
     dropout, recompute         see GPT2
-    every                      steps from one evaluation and checkpoint to the next
+    every                      steps from one evaluation to the next
+    save_every                 steps from one checkpoint to the next; 0: one with each evaluation
+    sample                     tokens of a text that the model writes at each evaluation; 0 for none
     patience                   evaluations without a better loss after which the run ends; 0 for never
     seed, threads              which random numbers, how many workers
 
@@ -51,13 +58,16 @@ class Plan:
     dropout: float = 0.0
     recompute: bool = False
     every: int = 250
+    save_every: int = 0
+    sample: int = 60
     patience: int = 0
     seed: int = 0
     threads: int = 1
 
     def __post_init__(self):
         for name, least in (("steps", 1), ("batch", 1), ("context", 1), ("accumulate", 1), ("every", 1),
-                            ("threads", 1), ("warmup", 0), ("patience", 0), ("seed", 0)):
+                            ("threads", 1), ("warmup", 0), ("save_every", 0), ("sample", 0), ("patience", 0),
+                            ("seed", 0)):
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise TrainingError(f"{name}: expected a whole number of {least} or more, got {value!r}")
@@ -137,8 +147,11 @@ class Trainer:
             yield self._evaluation()
         while not self.finished:
             records = [self._step()]
-            if self.state["step"] % self.plan.every == 0 or self.state["step"] == self.plan.steps:
+            step = self.state["step"]
+            if step % self.plan.every == 0 or step == self.plan.steps:
                 records.append(self._evaluation())      # before the step's record is out: nobody stops in between
+            if step % (self.plan.save_every or self.plan.every) == 0 or self.finished:
+                self.save()
             yield from records
 
     def save(self):
@@ -163,7 +176,7 @@ class Trainer:
                           "tokens_per_second": round(tokens.size / seconds, 1)})
 
     def _evaluation(self):
-        """Measure, keep the model if it is the best one so far, and write a checkpoint."""
+        """Measure, keep the model if it is the best one so far, and let it write."""
         state = self.state
         loss = evaluate(self.parallel, self.val, self.plan.context, self.plan.context)
         if not math.isfinite(loss):
@@ -175,9 +188,19 @@ class Trainer:
             state |= {"best_loss": loss, "best_step": state["step"], "evaluations": 0}
         else:
             state["evaluations"] += 1
-        record = self._log({"step": state["step"], "val_loss": loss, "best": best})
-        self.save()
-        return record
+        sample = {"sample": self._sample()} if self.plan.sample else {}
+        return self._log({"step": state["step"], "val_loss": loss, "best": best} | sample)
+
+    def _sample(self):
+        """A text that the model writes.  Its random numbers are its own: the run is the same without it."""
+        rng = np.random.default_rng([self.plan.seed, FOR_SAMPLES, self.state["step"]])
+        end = self.tokenizer.end_of_text
+        try:
+            with threadpool_limits(self.plan.threads, "blas"):
+                tokens = list(generate(self.model, [end], self.plan.sample, Sampler(TEMPERATURE, end_of_text=end), rng))
+        except ValueError as error:                     # numbers that are finite on the validation text, but not here
+            return f"({error})"
+        return self.tokenizer.decode([token for token in tokens if token != end])
 
     def _log(self, record):
         checkpoint.append_log(self.out, record)

@@ -21,7 +21,7 @@ from tests.training.test_loop import contents, records
 
 TEXT = "the cat sat on the mat, and then the other cat, the thé.\n" * 40
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "8", "--context", "16", "--batch", "4", "--warmup", "2",
-        "--every", "1", "--threads", "2", "--dropout", "0.1"]
+        "--every", "1", "--sample", "3", "--threads", "2", "--dropout", "0.1"]
 KILLS = int(os.environ.get("GPT2NP_KILLS", 10))
 
 
@@ -100,6 +100,12 @@ def test_fine_tuning_begins_with_what_was_learned(text, tmp_path, capsys):
     refused(capsys, [text, "--out", str(tmp_path / "third"), "--init-from", str(tmp_path / "first" / "best")],
             "context: expected at most the model's n_ctx, 16, got 256")
     assert not (tmp_path / "third").exists()
+
+
+def test_what_the_model_writes_is_indented_and_harmless(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    assert train.indented("  the cat\x1b[2J\n\nsat on the mat and the") == (
+        "      the cat·[2J\n\n    sat on the mat\n    and the")
 
 
 def test_a_vocabulary_of_its_own_and_a_text_to_measure_by(text, tmp_path):

@@ -15,12 +15,12 @@ from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.training import checkpoint
+from gpt2np.training import checkpoint, loop
 from gpt2np.training.errors import TrainingError
 from gpt2np.training.loop import Plan, Trainer
 from tests.checkpoints.tiny import MERGES
 
-PLAN = Plan(steps=6, batch=4, context=8, lr=1e-2, warmup=2, every=2, threads=2)
+PLAN = Plan(steps=6, batch=4, context=8, lr=1e-2, warmup=2, every=2, sample=5, threads=2)
 TEXT = np.random.default_rng(5).integers(0, 9, 300)     # nine of the tokens: that much can be learned at once
 VAL = TEXT[:60]
 
@@ -121,6 +121,48 @@ def test_a_run_that_was_killed_before_its_first_evaluation(tmp_path, finished):
         list(trainer.run())
     assert contents(out / "best") == contents(finished / "best")
     assert records(out) == records(finished)
+
+
+def test_what_it_writes_is_shown_and_changes_nothing(tmp_path, finished):
+    texts = [r["sample"] for r in records(finished) if "val_loss" in r]
+    assert len(set(texts)) == 4 and all(isinstance(text, str) for text in texts)
+    out = tmp_path / "silent"
+    with new_run(out, dataclasses.replace(PLAN, sample=0)) as trainer:
+        list(trainer.run())
+    for name in ("step-00000006", "best"):
+        assert contents(out / name) == contents(finished / name)
+    assert records(out) == [{k: v for k, v in r.items() if k != "sample"} for r in records(finished)]
+
+
+def test_a_model_that_cannot_write_is_trained_all_the_same(tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("logits: expected finite numbers, got NaN")
+
+    monkeypatch.setattr(loop, "generate", broken)
+    with new_run(tmp_path / "run") as trainer:
+        assert next(trainer.run())["sample"] == "(logits: expected finite numbers, got NaN)"
+
+
+@pytest.mark.parametrize("save_every, saved", [(0, [0, 2, 4, 6]), (1, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 3, 6]),
+                                               (4, [0, 4, 6])])
+def test_checkpoints_and_evaluations_each_at_their_own_steps(tmp_path, finished, monkeypatch, save_every, saved):
+    steps, save = [], checkpoint.save
+
+    def watched(out, model, tokenizer, optimizer, state):
+        steps.append(state["step"])
+        save(out, model, tokenizer, optimizer, state)
+
+    monkeypatch.setattr(checkpoint, "save", watched)
+    out = tmp_path / "run"
+    plan = dataclasses.replace(PLAN, save_every=save_every)
+    with new_run(out, plan) as trainer:
+        for record in trainer.run():
+            if record["step"] == 5:
+                break                                   # killed: an evaluation may come after the last checkpoint
+    with resumed(out, plan) as trainer:
+        list(trainer.run())
+    assert sorted(set(steps)) == saved
+    assert records(out) == records(finished) and contents(out / "best") == contents(finished / "best")
 
 
 class Killed(BaseException):
