@@ -2,6 +2,7 @@
 
 Without FILE it trains a small model for a few minutes on this package's own source, so that the command can be tried
 on a machine without a network.  Ctrl-C saves; python -m gpt2np.train --resume DIR goes on as if nothing had happened.
+With mpiexec -n 4 before it, four processes share each batch, on one machine or several: see training/mpi.py.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +27,15 @@ from .text.bpe import Tokenizer
 from .text.bpe_train import learn_vocabulary
 from .training import checkpoint
 from .training.batches import ORDERS, map_tokens, read_texts, write_tokens
-from .training.command import cores, run_command
+from .training.command import run_command
 from .training.curve import write_curve
 from .training.diagnosis import initial_loss_warning
 from .training.errors import TrainingError
 from .training.loop import Plan, Trainer
+from .training.mpi import World, world
 from .training.schedules import SCHEDULES
 
-TRAIN, VAL, CURVE = "train.tokens", "val.tokens", "curve.html"
+CURVE = "curve.html"
 HELD_OUT = 0.1                  # the part of the text, its end, that is measured by where no --val is given
 
 # What an option is that is not given: with FILE; without, a model that learns something in a few minutes; fine-tuning.
@@ -55,7 +57,7 @@ HELP = {
     "save_every": "steps from one checkpoint to the next, 0 for one with each evaluation",
     "sample": "tokens of the text that the model writes at each evaluation, 0 for none",
     "patience": "end after so many evaluations without a better loss, 0 for never",
-    "seed": "of all random numbers", "threads": "how many share each batch (all cores)",
+    "seed": "of all random numbers", "threads": "how many share each batch, in each process (all cores)",
 }
 
 
@@ -65,24 +67,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train(arguments: Sequence[str] | None) -> int:
-    """Begin or resume the run that the arguments ask for, and train."""
-    options = parse(arguments)
-    keep_freed_memory()
-    if options.resume is None:
-        return follow(begin(options))
-    plan = plan_of(options.resume)
-    loaded = _, tokenizer, *_ = checkpoint.load(options.resume, plan.dropout, plan.recompute)
-    return follow(Trainer.resume(loaded, *tokens_of(options.resume, tokenizer), plan, options.resume))
+    """Begin or resume the run that the arguments ask for, and train; on many processes, if mpiexec has started them."""
+    with world() as ranks:
+        options = parse(arguments, ranks.cores())
+        keep_freed_memory()
+        return follow(ranks.together(prepare, options, ranks))
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def prepare(options: argparse.Namespace, ranks: World) -> Trainer:
+    """The run where it goes on: at its last checkpoint, which of a new run is the one before the first step."""
+    out = options.resume or options.out
+    batch = options.plan.batch if options.resume is None else plan_of(out).batch
+    if batch < ranks.size:
+        raise TrainingError(f"batch: expected a window for each of the {ranks.size} processes at least, got {batch}")
+    if options.resume is None and ranks.rank == 0:
+        begin(options, ranks)
+    plan = plan_of(out)
+    loaded = _, tokenizer, _, state = checkpoint.load(out, plan.dropout, plan.recompute)
+    if options.resume is not None and ranks.rank == 0:
+        plan = change(out, plan, options, ranks.size, state)
+    return Trainer.resume(loaded, *tokens_of(out, tokenizer), plan, out, ranks)
+
+
+def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     """The arguments by their names, checked as far as they can be without reading a file; see settle for the rest."""
     parser = argparse.ArgumentParser(
         prog="python -m gpt2np.train", description="Train a GPT-2 on text files.",
-        epilog="Without FILE, a small model learns from this package's own source for a few minutes.")
+        epilog="Without FILE, a small model learns from this package's own source for a few minutes. "
+               "With mpiexec -n N before it, N processes share each batch; that needs pip install 'gpt2np[mpi]'.")
     parser.add_argument("files", nargs="*", metavar="FILE", help="text in UTF-8; <|endoftext|> in it ends a document")
     parser.add_argument("--out", metavar="DIR", help="a new folder for the run: checkpoints, the best model, the log")
-    parser.add_argument("--resume", metavar="DIR", help="go on with the run in this folder; takes no other option")
+    parser.add_argument("--resume", metavar="DIR",
+                        help="go on with the run in this folder; of the other options, only more --steps and --threads")
     parser.add_argument("--val", metavar="FILE", help="text to measure by (the last tenth of the text)")
     parser.add_argument("--init-from", metavar="MODEL", help="fine-tune: demo, 124M, ..., or the path of a model")
     parser.add_argument("--vocabulary", metavar="NAME", help="gpt2, demo or a folder with encoder.json and vocab.bpe")
@@ -102,8 +118,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     given = {name: value for name, value in vars(options).items() if value not in (None, [])}
     if options.resume is not None:
-        if others := ["FILE" if name == "files" else option(name) for name in given if name != "resume"]:
-            parser.error(f"--resume takes no other option, for a run goes on as it began; got {', '.join(others)}")
+        if others := ["FILE" if name == "files" else option(name) for name in given
+                      if name not in ("resume", "steps", "threads")]:
+            parser.error(f"beside --resume, expected no option but --steps and --threads, for a run goes on as it "
+                         f"began; got {', '.join(others)}")
         return options
     if options.out is None:
         parser.error("expected --out DIR, a new folder for the run (or --resume DIR)")
@@ -114,7 +132,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.n_vocab is not None and options.n_vocab < 257:
         parser.error(f"argument --n-vocab: expected 257 or more, got {options.n_vocab}")
     try:
-        settle(options, given)
+        settle(options, {"threads": threads} | given)
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -125,7 +143,7 @@ def settle(options: argparse.Namespace, given: dict) -> None:
 
     ValueError for numbers that cannot be.
     """
-    given = {"threads": cores()} | (FINE_TUNING if options.init_from else USUAL if options.files else TRYING) | given
+    given = (FINE_TUNING if options.init_from else USUAL if options.files else TRYING) | given
     options.plan = Plan(**{field.name: given[field.name] for field in fields(Plan) if field.name in given})
     options.n_vocab = given.get("n_vocab")
     if not options.init_from:
@@ -133,14 +151,14 @@ def settle(options: argparse.Namespace, given: dict) -> None:
                                     given["n_layer"])
 
 
-def begin(options: argparse.Namespace) -> Trainer:
-    """A new run. The folder is removed again if it comes to nothing."""
+def begin(options: argparse.Namespace, ranks: World) -> None:
+    """Make the folder of a new run, with its first checkpoint. It is removed again if it comes to nothing."""
     plan, files = options.plan, options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
     for path in [*files, *([options.val] if options.val else [])]:
         with open(path, "rb"):
             pass                                        # a missing file is said now, not after minutes of learning
-    checkpoint.write_run(options.out, {"plan": asdict(plan), "files": options.files, "val": options.val,
-                                       "init_from": options.init_from})
+    checkpoint.write_run(options.out, {"plan": asdict(plan), "processes": ranks.size, "files": options.files,
+                                       "val": options.val, "init_from": options.init_from})
     try:
         if options.init_from:
             model, tokenizer = checkpoint.load_to_train(options.init_from, plan.dropout, plan.recompute)
@@ -148,12 +166,10 @@ def begin(options: argparse.Namespace) -> Trainer:
             tokenizer = vocabulary(options, files)
             config = GPT2Config(**asdict(options.config) | {"n_vocab": tokenizer.n_vocab})
             model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
-        write_tokens(Path(options.out, TRAIN), read_texts(files), tokenizer)
+        write_tokens(Path(options.out, checkpoint.TRAIN), read_texts(files), tokenizer)
         if options.val:
-            write_tokens(Path(options.out, VAL), read_texts([options.val]), tokenizer)
-        trainer = Trainer(model, tokenizer, *tokens_of(options.out, tokenizer), plan, options.out)
-        trainer.save()                                  # from here on there is something to resume
-        return trainer
+            write_tokens(Path(options.out, checkpoint.VAL), read_texts([options.val]), tokenizer)
+        Trainer(model, tokenizer, *tokens_of(options.out, tokenizer), plan, options.out).save()
     except BaseException:
         shutil.rmtree(options.out, ignore_errors=True)
         raise
@@ -177,35 +193,64 @@ def plan_of(out: str) -> Plan:
                             f"({error})") from None
 
 
+def change(out: str, plan: Plan, options: argparse.Namespace, processes: int, state: dict) -> Plan:
+    """The plan with what a resumed run is to do differently from here on; it is said, and written into run.json."""
+    run, step = checkpoint.read_run(out), state["step"]
+    before = {"steps": plan.steps, "threads": plan.threads, "processes": run.get("processes", 1)}
+    after = {"steps": options.steps or plan.steps, "threads": options.threads or plan.threads, "processes": processes}
+    changed = [name for name in before if before[name] != after[name]]
+    new = replace(plan, steps=after["steps"], threads=after["threads"])
+    if options.steps is not None:
+        if new.steps <= plan.steps:
+            raise TrainingError(f"steps: expected more than the {plan.steps:,} that the run has, got {new.steps:,}")
+        if 0 < plan.patience <= state["evaluations"]:
+            raise TrainingError(f"steps: the run ended at step {step:,} because {plan.patience} evaluations in a row "
+                                "brought no better loss; more steps do not change that")
+        print(f"{new.steps:,} steps instead of {plan.steps:,}: the learning rate ({plan.schedule}) is from here on "
+              f"that of a run of {new.steps:,}: {new.lr_of(step):.2e} in the next step"
+              + (f", after {plan.lr_of(step - 1):.2e} in the last one" if step else ""))
+    if {"threads", "processes"} & set(changed):
+        print(f"{processes} processes with {new.threads} threads each, instead of {before['processes']} with "
+              f"{plan.threads}: sums are taken in another order, and dropout draws other numbers, so from here on the "
+              "run is no longer, bit for bit, what it would have been")
+    if changed:
+        entry = {"after_step": step} | {name: [before[name], after[name]] for name in changed}
+        checkpoint.rewrite_run(out, run | {"plan": asdict(new), "processes": processes,
+                                           "changes": [*run.get("changes", []), entry]})
+    return new
+
+
 def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     """The token ids of a run: to learn from, and to measure by."""
-    train = map_tokens(Path(out, TRAIN), tokenizer)
-    if Path(out, VAL).exists():
-        return train, map_tokens(Path(out, VAL), tokenizer)
+    train = map_tokens(Path(out, checkpoint.TRAIN), tokenizer)
+    if Path(out, checkpoint.VAL).exists():
+        return train, map_tokens(Path(out, checkpoint.VAL), tokenizer)
     held_out = math.ceil(HELD_OUT * len(train))
     return train[:len(train) - held_out], train[len(train) - held_out:]
 
 
 def follow(trainer: Trainer) -> int:
     """Train, and show how it goes; returns 0, or 130 where Ctrl-C ended it."""
-    plan, state, config = trainer.plan, trainer.state, trainer.model.config
+    plan, state, config, ranks = trainer.plan, trainer.state, trainer.model.config, trainer.ranks
     print(f"{config.n_parameters:,} parameters, {len(trainer.batches.tokens):,} tokens to learn from, "
           f"{len(trainer.val):,} to measure by; a step sees {plan.batch * plan.context:,} of them "
-          f"on {plan.threads} thread{'s' * (plan.threads > 1)}", flush=True)
+          f"on {plan.threads} thread{'s' * (plan.threads > 1)}"
+          + f" of each of {ranks.size} processes" * (ranks.size > 1), flush=True)
     with (trainer, Interrupt() as interrupt,
           tqdm(total=plan.steps, initial=state["step"], unit="step", disable=None) as bar):
         for record in trainer.run():
             show(record, bar)
-            if "val_loss" in record:
+            if "val_loss" in record and ranks.rank == 0:
                 write_curve(Path(trainer.out, CURVE), f"Loss of {trainer.out}", checkpoint.read_log(trainer.out))
             if record["step"] == 0 and is_new(trainer.out) and (
                     warning := initial_loss_warning(record["val_loss"], config.n_vocab)):
                 bar.write(f"warning: {warning}")
-            if interrupt.asked:
+            if any(ranks.gather(interrupt.asked)):      # all stop at the same record
                 break
         trainer.save()
     if not trainer.finished:
-        print(f"stopped after step {state['step']:,}, and saved. To go on: python -m gpt2np.train "
+        launch = f"mpiexec -n {ranks.size} " * (ranks.size > 1)
+        print(f"stopped after step {state['step']:,}, and saved. To go on: {launch}python -m gpt2np.train "
               f"--resume {trainer.out}")
         return 130
     early = f", after {plan.patience} evaluations without a better one" if state["step"] < plan.steps else ""

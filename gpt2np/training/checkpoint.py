@@ -1,6 +1,6 @@
 """The folder of a run: checkpoints that are there whole or not at all, the best model, and the log.
 
-    OUT/run.json              what the run does: its plan, its sizes, which vocabulary
+    OUT/run.json              what the run does: its plan, and what was changed when it was resumed
     OUT/train.tokens          the text (and val.tokens), see batches.py
     OUT/log.jsonl             a line for every step and every evaluation
     OUT/curve.html            the losses in it as a picture, see curve.py
@@ -27,12 +27,13 @@ from ..models.gpt2 import GPT2
 from .errors import TrainingError
 
 LOG, RUN, BEST, STATE, MOMENTS = "log.jsonl", "run.json", "best", "state.json", "moments.safetensors"
+TRAIN, VAL = "train.tokens", "val.tokens"
 MOST_STATE_BYTES = 1 << 20
 
 
 def save(out, model, tokenizer, optimizer, state):
     """Write the checkpoint of a step, state["step"], and remove the one before; nothing where it is there already."""
-    folder = Path(out, f"step-{state['step']:08d}")
+    folder = Path(out, step_name(state["step"]))
     if folder.exists():
         return
     remove_unfinished(out)
@@ -61,8 +62,10 @@ def load(out, dropout=0.0, recompute=False):
     """
     remove_unfinished(out)
     if not (folders := checkpoints(out)):
-        raise TrainingError(f"{out}: expected a folder step-..., the checkpoint of a run, got none: is it the right "
-                            f"folder?")
+        again = Path(out).is_dir() and only_begun(Path(out))
+        raise TrainingError(f"{out}: expected a folder step-..., the checkpoint of a run, got none: "
+                            + ("the run was stopped before its first one; begin it again, with --out, which takes "
+                               "this folder" if again else "is it the right folder?"))
     model, tokenizer = load_to_train(folders[-1], dropout, recompute)
     state = read_json(folders[-1] / STATE, MOST_STATE_BYTES)
     tensors, _ = safetensors.read(folders[-1] / MOMENTS)
@@ -96,6 +99,11 @@ def save_best(out, model, tokenizer):
     loading.save(Path(out, BEST), model, tokenizer)
 
 
+def step_name(step):
+    """The name of a checkpoint's folder."""
+    return f"step-{step:08d}"
+
+
 def checkpoints(out):
     """The folders of whole checkpoints, the newest last."""
     return sorted(Path(out).glob("step-*"))
@@ -111,13 +119,31 @@ def remove_unfinished(out):
 
 
 def write_run(out, run):
-    """Begin a run's folder; TrainingError if it holds anything already."""
+    """Begin a run's folder; TrainingError if it holds anything but what a run leaves that was killed as it began."""
     out = Path(out)
+    if out.is_dir() and only_begun(out):
+        shutil.rmtree(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise TrainingError(f"{out}: expected a new or empty folder for the run, got one that holds something: name "
                             f"another one, or go on with a run by --resume {out}")
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / RUN, json.dumps(run, indent=1) + "\n")
+
+
+def only_begun(out):
+    """Whether a folder holds what write_run made, and beside it nothing but what comes before a checkpoint."""
+    names = {path.name for path in out.iterdir()}
+    if RUN not in names or not names <= {RUN, TRAIN, VAL, f".{step_name(0)}.new"}:
+        return False
+    try:
+        return "plan" in read_json(out / RUN, MOST_STATE_BYTES)
+    except CheckpointError:
+        return False
+
+
+def rewrite_run(out, run):
+    """Replace what write_run wrote, whole."""
+    replace_text(Path(out, RUN), json.dumps(run, indent=1) + "\n")
 
 
 def read_run(out):
@@ -151,7 +177,12 @@ def cut_log(out, step):
     if not path.exists():
         return
     kept = [record for record in read_log(out) if record["step"] <= step and step > 0]
-    new = path.with_name(f".{LOG}.new")
+    replace_text(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def replace_text(path, text):
+    """Write a file in place of the one that is there: whatever happens, one of them is there, whole."""
+    new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
-    write_text(new, "".join(json.dumps(record) + "\n" for record in kept))
+    write_text(new, text)
     os.replace(new, path)

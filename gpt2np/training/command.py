@@ -8,6 +8,8 @@ from ..checkpoints.errors import CheckpointError
 from ..text.vocabulary import TokenizerError
 from .errors import TrainingError
 
+KNOWN_ERRORS = (TrainingError, CheckpointError, TokenizerError, OSError, MemoryError)
+
 
 def run_command(name: str, command: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None) -> int:
     """command(arguments), or one sentence on standard error and exit status 1 instead of a traceback."""
@@ -15,16 +17,18 @@ def run_command(name: str, command: Callable[[Sequence[str] | None], int], argum
         stream.reconfigure(errors="backslashreplace")       # a terminal in ASCII shows \u4e16 instead of failing
     try:
         return command(arguments)
-    except (TrainingError, CheckpointError, TokenizerError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"{name}: {error.filename}: {error.strerror}" if error.filename else f"{name}: {error}", file=sys.stderr)
-    except MemoryError as error:
-        print(f"{name}: not enough memory ({error}): try a smaller batch, context or model", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        return 130
-    return 1
+    except (*KNOWN_ERRORS, KeyboardInterrupt) as error:
+        print(f"{name}: {sentence(error)}", file=sys.stderr)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def sentence(error: BaseException) -> str:
+    """What is said of one of the errors that are no mistake of this package."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}): try a smaller batch, context or model"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
 
 
 def cores() -> int:

@@ -16,7 +16,7 @@ from .clipping import clip_scale
 from .diagnosis import first_not_finite
 from .errors import TrainingError
 from .evaluation import evaluate
-from .parallel import DataParallel
+from .mpi import World
 from .schedules import SCHEDULES
 
 TEMPERATURE = 0.8               # of the texts that a model writes while it is trained
@@ -100,11 +100,12 @@ class Trainer:
     train, val         token ids (n,): to learn from, and to measure by
     plan               Plan
     out                the folder, begun by checkpoint.write_run
+    ranks              World: the processes that share the run; each has a Trainer, and the first one writes
 
     for record in trainer.run(): ... trains, and may be left at any record; save() then keeps what has been done.
     """
 
-    def __init__(self, model, tokenizer, train, val, plan, out):
+    def __init__(self, model, tokenizer, train, val, plan, out, ranks=None):
         if plan.context > model.config.n_ctx:
             raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
                                 f"{plan.context}")
@@ -113,17 +114,19 @@ class Trainer:
         self.batches = Batches(train, plan.batch, plan.context, plan.seed, plan.order)
         self.model, self.tokenizer, self.val, self.plan, self.out = model, tokenizer, val, plan, out
         self.optimizer = AdamW(model, plan.beta1, plan.beta2, weight_decay=plan.weight_decay)
-        self.parallel = DataParallel(model, plan.threads)
+        self.ranks = ranks or World()
+        self.parallel = self.ranks.parallel(model, plan.threads)
         # What, beside weights and moments, the rest of the run depends on.  evaluations counts those since the best.
         self.state = {"step": 0, "best_loss": None, "best_step": None, "evaluations": 0}
 
     @classmethod
-    def resume(cls, loaded, train, val, plan, out):
+    def resume(cls, loaded, train, val, plan, out, ranks=None):
         """The run as it was when its last checkpoint was written: loaded is what checkpoint.load returns."""
         model, tokenizer, moments, state = loaded
-        trainer = cls(model, tokenizer, train, val, plan, out)
+        trainer = cls(model, tokenizer, train, val, plan, out, ranks)
         checkpoint.restore(trainer.optimizer, moments, state["step"], out)
-        checkpoint.cut_log(out, state["step"])
+        if trainer.ranks.rank == 0:
+            checkpoint.cut_log(out, state["step"])
         trainer.state = state
         return trainer
 
@@ -156,7 +159,8 @@ class Trainer:
 
     def save(self):
         """Write a checkpoint of the last step that has been done."""
-        checkpoint.save(self.out, self.model, self.tokenizer, self.optimizer, self.state)
+        if self.ranks.rank == 0:
+            checkpoint.save(self.out, self.model, self.tokenizer, self.optimizer, self.state)
 
     def _step(self):
         """One update.  Weights, moments and state stay as they were where the loss or the gradient is not finite."""
@@ -184,11 +188,12 @@ class Trainer:
             raise TrainingError(f"after step {state['step']}: expected a finite validation loss, got {loss}; what is "
                                 f"not finite appeared first {where}: try a lower learning rate")
         if best := state["best_loss"] is None or loss < state["best_loss"]:
-            checkpoint.save_best(self.out, self.model, self.tokenizer)
+            if self.ranks.rank == 0:
+                checkpoint.save_best(self.out, self.model, self.tokenizer)
             state |= {"best_loss": loss, "best_step": state["step"], "evaluations": 0}
         else:
             state["evaluations"] += 1
-        sample = {"sample": self._sample()} if self.plan.sample else {}
+        sample = {"sample": self._sample()} if self.plan.sample and self.ranks.rank == 0 else {}
         return self._log({"step": state["step"], "val_loss": loss, "best": best} | sample)
 
     def _sample(self):
@@ -203,5 +208,6 @@ class Trainer:
         return self.tokenizer.decode([token for token in tokens if token != end])
 
     def _log(self, record):
-        checkpoint.append_log(self.out, record)
+        if self.ranks.rank == 0:
+            checkpoint.append_log(self.out, record)
         return record

@@ -16,26 +16,12 @@ import gpt2np
 from gpt2np import evaluate, train
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.training.checkpoint import checkpoints
-from tests.checkpoints.tiny import MERGES
+from tests.training.conftest import TEXT
 from tests.training.test_loop import contents, records
 
-TEXT = "the cat sat on the mat, and then the other cat, the thé.\n" * 40
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "8", "--context", "16", "--batch", "4", "--warmup", "2",
         "--every", "1", "--sample", "3", "--threads", "2", "--dropout", "0.1"]
 KILLS = int(os.environ.get("GPT2NP_KILLS", 10))
-
-
-@pytest.fixture(autouse=True)
-def no_lasting_settings(monkeypatch):
-    for command in (train, evaluate):
-        monkeypatch.setattr(command, "keep_freed_memory", lambda: None)
-
-
-@pytest.fixture
-def text(tmp_path):
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-    Tokenizer(MERGES).save(tmp_path / "vocabulary")
-    return str(tmp_path / "text.txt")
 
 
 def arguments(text, out, steps):

@@ -1,0 +1,164 @@
+"""Data parallel over processes, on one machine or several:  mpiexec -n 4 python -m gpt2np.train FILE... --out DIR
+
+Each process, a rank, runs the same loop on a model of its own, with its share of every batch on its own threads.  The
+gradients are summed over the ranks, so that all take the same step, and their models stay the same bit for bit.  Rank 0
+alone writes and prints; the others read its checkpoints, so DIR must be a folder that all of them see.
+
+A process knows that it is one of several by what mpiexec puts into its environment; mpi4py is imported only then.
+An error that comes on all ranks alike (training diverges, a wrong option) ends each of them, and rank 0 says it.  An
+error on one rank alone ends the others by MPI's Abort.  A rank that is killed can say nothing: mpiexec sees it, says
+so, and ends the rest.  In either case the last checkpoint is whole.
+"""
+
+import contextlib
+import os
+import sys
+import traceback
+
+import numpy as np
+
+from .clipping import gradient_norm
+from .command import KNOWN_ERRORS, cores, sentence
+from .errors import TrainingError
+from .parallel import DataParallel, count
+
+# How many processes mpiexec has started, and which of them this is: MPICH and Intel MPI, Open MPI.
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
+
+
+class World:
+    """All the ranks of a run, seen from one of them; for use in a with statement.
+
+    comm         a communicator of mpi4py, or None: then there is one rank, and no MPI
+    rank, size   which of the ranks this is, counted from 0, and how many there are
+    """
+
+    def __init__(self, comm=None):
+        self.comm = comm
+        self.rank, self.size = (0, 1) if comm is None else (comm.rank, comm.size)
+        self.silence = contextlib.ExitStack()
+
+    def __enter__(self):
+        if self.rank > 0:
+            nowhere = self.silence.enter_context(open(os.devnull, "w"))
+            self.silence.enter_context(contextlib.redirect_stdout(nowhere))
+            self.silence.enter_context(contextlib.redirect_stderr(nowhere))
+        return self
+
+    def __exit__(self, kind, error, place):
+        self.silence.close()
+        if error is None or self.comm is None:
+            return
+        if isinstance(error, (TrainingError, SystemExit)):              # on all ranks alike: the first one says it
+            if self.rank > 0:
+                raise SystemExit(getattr(error, "code", 1)) from None
+        else:                                           # the others wait for this rank: they would for ever
+            if isinstance(error, (*KNOWN_ERRORS, KeyboardInterrupt)):
+                print(f"gpt2np.train: rank {self.rank}: {sentence(error)}", file=sys.stderr, flush=True)
+            else:
+                traceback.print_exception(kind, error, place)
+            self.comm.Abort(1)
+
+    def gather(self, value):
+        """The values that the ranks call this with, in their order: every rank gets all."""
+        return [value] if self.comm is None else self.comm.allgather(value)
+
+    def together(self, function, *arguments):
+        """function(*arguments) on rank 0, then on the others; what it returns here.  An error of one is all ranks'."""
+        if self.comm is None:
+            return function(*arguments)
+        result = None
+        for turn in (self.rank == 0, self.rank > 0):
+            message = None
+            if turn:
+                try:
+                    result = function(*arguments)
+                except KNOWN_ERRORS as error:
+                    message = sentence(error)
+            for rank, failed in enumerate(self.gather(message)):
+                if failed is not None:
+                    raise TrainingError(f"rank {rank}: {failed}" if rank else failed)
+        return result
+
+    def cores(self):
+        """How many processor cores there are for each rank of this machine."""
+        if self.comm is None:
+            return cores()
+        from mpi4py.MPI import COMM_TYPE_SHARED
+        here = self.comm.Split_type(COMM_TYPE_SHARED)   # the ranks of this machine
+        return max(1, max(here.allgather(cores())) // here.size)
+
+    def parallel(self, model, threads):
+        """DataParallel, over the ranks where there are several."""
+        return DataParallel(model, threads) if self.comm is None else MPIParallel(self.comm, model, threads)
+
+
+def world():
+    """The World that this process was started in: of many ranks by mpiexec, and otherwise of one.
+
+    TrainingError where mpiexec is there and mpi4py is not, or is that of another MPI.
+    """
+    size = max(int(os.environ.get(name, 1)) for name in SIZES)
+    if size == 1:
+        return World()
+    try:
+        from mpi4py import MPI
+        if MPI.COMM_WORLD.size == size:
+            return World(MPI.COMM_WORLD)
+        message = (f"mpi4py sees {MPI.COMM_WORLD.size}: it works with another MPI than that of this mpiexec; use the "
+                   "mpiexec that belongs to it")
+    except (ImportError, RuntimeError) as error:        # RuntimeError: it finds no MPI library
+        message = f"mpi4py, by which they talk to each other, cannot be imported ({error}): pip install 'gpt2np[mpi]'"
+    if max(int(os.environ.get(name, 0)) for name in RANKS) > 0:
+        raise SystemExit(1)                             # rank 0 says it
+    raise TrainingError(f"mpiexec has started {size} processes, but {message}")
+
+
+class MPIParallel:
+    """DataParallel over the ranks of MPI: each takes its rows of a batch, and every rank gets the whole batch's result.
+
+    comm            a communicator of mpi4py
+    model, threads  this rank's, as for DataParallel
+
+        gradient = sum over ranks of n / counted * gradient of the rank's rows        n targets count in the rows
+
+    The same number of ranks and threads gives the same bits, with the same MPI on the same machines.
+    """
+
+    def __init__(self, comm, model, threads):
+        self.comm, self.local = comm, DataParallel(model, threads)
+        self.replicas, self.run = self.local.replicas, self.local.run
+
+    def __enter__(self):
+        self.local.__enter__()
+        return self
+
+    def __exit__(self, *exception):
+        self.local.__exit__(*exception)
+
+    def loss_and_gradients(self, tokens, targets, pieces=1, seed=None):
+        """As DataParallel's, for a batch (B, T) that all ranks have, of a row for each rank at least."""
+        rows, row_targets, weight = self._share(tokens, targets)
+        loss, _ = self.local.loss_and_gradients(rows, row_targets, pieces, seed and [*seed, self.comm.rank])
+        model = self.replicas[0]
+        for _, p in model.named_parameters():
+            if p.trainable:
+                p.grad *= weight
+                g = np.ascontiguousarray(p.grad)        # in the order of all ranks
+                p.grad = np.empty_like(g)
+                self.comm.Allreduce(g, p.grad)          # the sum
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm = gradient_norm(model)
+        # Processors of different kinds may round norms differently: all take rank 0's.
+        return sum(self.comm.allgather(weight * loss)), self.comm.bcast(norm)
+
+    def loss(self, tokens, targets):
+        """As DataParallel's; ranks may be without rows."""
+        rows, row_targets, weight = self._share(tokens, targets)
+        return sum(self.comm.allgather(weight * self.local.loss(rows, row_targets) if len(rows) else 0.0))
+
+    def _share(self, tokens, targets):
+        """This rank's rows of tokens and targets, and the part of all targets that count which is in them."""
+        rows, row_targets = (np.array_split(a, self.comm.size)[self.comm.rank] for a in (tokens, targets))
+        return rows, row_targets, count(row_targets) / max(1, count(targets))
