@@ -197,9 +197,10 @@ def change(out: str, plan: Plan, options: argparse.Namespace, processes: int, st
     """The plan with what a resumed run is to do differently from here on; it is said, and written into run.json."""
     run, step = checkpoint.read_run(out), state["step"]
     before = {"steps": plan.steps, "threads": plan.threads, "processes": run.get("processes", 1)}
-    after = {"steps": options.steps or plan.steps, "threads": options.threads or plan.threads, "processes": processes}
+    new = replace(plan, **{name: getattr(options, name) for name in ("steps", "threads")
+                           if getattr(options, name) is not None})
+    after = {"steps": new.steps, "threads": new.threads, "processes": processes}
     changed = [name for name in before if before[name] != after[name]]
-    new = replace(plan, steps=after["steps"], threads=after["threads"])
     if options.steps is not None:
         if new.steps <= plan.steps:
             raise TrainingError(f"steps: expected more than the {plan.steps:,} that the run has, got {new.steps:,}")
@@ -210,14 +211,20 @@ def change(out: str, plan: Plan, options: argparse.Namespace, processes: int, st
               f"that of a run of {new.steps:,}: {new.lr_of(step):.2e} in the next step"
               + (f", after {plan.lr_of(step - 1):.2e} in the last one" if step else ""))
     if {"threads", "processes"} & set(changed):
-        print(f"{processes} processes with {new.threads} threads each, instead of {before['processes']} with "
-              f"{plan.threads}: sums are taken in another order, and dropout draws other numbers, so from here on the "
-              "run is no longer, bit for bit, what it would have been")
+        print(f"{workers(processes, new.threads)}, instead of {workers(before['processes'], plan.threads)}: sums are "
+              "taken in another order, and dropout draws other numbers, so from here on the run is no longer, bit for "
+              "bit, what it would have been")
     if changed:
         entry = {"after_step": step} | {name: [before[name], after[name]] for name in changed}
         checkpoint.rewrite_run(out, run | {"plan": asdict(new), "processes": processes,
                                            "changes": [*run.get("changes", []), entry]})
     return new
+
+
+def workers(processes: int, threads: int) -> str:
+    """Who shares a batch, in words."""
+    each = " each" * (processes > 1)
+    return f"{processes} process{'es' * (processes > 1)} with {threads} thread{'s' * (threads > 1)}{each}"
 
 
 def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
@@ -233,9 +240,8 @@ def follow(trainer: Trainer) -> int:
     """Train, and show how it goes; returns 0, or 130 where Ctrl-C ended it."""
     plan, state, config, ranks = trainer.plan, trainer.state, trainer.model.config, trainer.ranks
     print(f"{config.n_parameters:,} parameters, {len(trainer.batches.tokens):,} tokens to learn from, "
-          f"{len(trainer.val):,} to measure by; a step sees {plan.batch * plan.context:,} of them "
-          f"on {plan.threads} thread{'s' * (plan.threads > 1)}"
-          + f" of each of {ranks.size} processes" * (ranks.size > 1), flush=True)
+          f"{len(trainer.val):,} to measure by; a step sees {plan.batch * plan.context:,} of them on "
+          f"{workers(ranks.size, plan.threads)}", flush=True)
     with (trainer, Interrupt() as interrupt,
           tqdm(total=plan.steps, initial=state["step"], unit="step", disable=None) as bar):
         for record in trainer.run():

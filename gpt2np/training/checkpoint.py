@@ -132,8 +132,9 @@ def write_run(out, run):
 
 def only_begun(out):
     """Whether a folder holds what write_run made, and beside it nothing but what comes before a checkpoint."""
-    names = {path.name for path in out.iterdir()}
-    if RUN not in names or not names <= {RUN, TRAIN, VAL, f".{step_name(0)}.new"}:
+    unfinished = f"{step_name(0)}.new"
+    if not (out / RUN).exists() or any(path.name not in (RUN, TRAIN, VAL) and not path.name.strip(".").startswith(
+            unfinished) for path in out.iterdir()):
         return False
     try:
         return "plan" in read_json(out / RUN, MOST_STATE_BYTES)

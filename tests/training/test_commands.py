@@ -1,12 +1,12 @@
 """python -m gpt2np.train and gpt2np.evaluate: what they print, what they refuse, Ctrl-C, and kill -9."""
 
 import json
+import multiprocessing
 import os
 import random
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -29,9 +29,31 @@ def arguments(text, out, steps):
     return [text, "--out", str(out), "--steps", str(steps), "--vocabulary", f"{folder}/vocabulary", *TINY]
 
 
-def start(*arguments):
-    return subprocess.Popen([sys.executable, "-m", "gpt2np.train", *map(str, arguments)], text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+# Processes that are forked from one in which everything is imported already, where the system can do that.
+METHODS = multiprocessing.get_all_start_methods()
+PROCESSES = multiprocessing.get_context("forkserver" if "forkserver" in METHODS else "spawn")
+PROCESSES.set_forkserver_preload([__name__])
+
+
+def start(output, *arguments):
+    """A process that runs the command, and writes to a file what it prints."""
+    process = PROCESSES.Process(target=run_command, args=(output, list(map(str, arguments))))
+    process.start()
+    return process
+
+
+def run_command(output, arguments):
+    with open(output, "w") as sys.stdout, sys.stdout as sys.stderr:
+        status = train.main(arguments)
+        sys.stdout.flush()
+    os._exit(status)
+
+
+def end(process):
+    """The exit status of a process that should come to its end."""
+    process.join(60)
+    assert process.exitcode is not None, "it does not end"
+    return process.exitcode
 
 
 def wait_for_lines(log, n):
@@ -110,21 +132,18 @@ def test_without_a_file_it_learns_from_its_own_source(tmp_path, capsys):
 
 
 def test_killed_again_and_again_it_ends_as_if_never_stopped(text, tmp_path):
-    whole, killed, steps = tmp_path / "whole", tmp_path / "killed", 4 * KILLS
-    process = start(*arguments(text, whole, steps))
-    process.communicate()
-    assert process.returncode == 0
+    whole, killed, steps, output = tmp_path / "whole", tmp_path / "killed", 4 * KILLS, tmp_path / "output"
+    assert train.main(arguments(text, whole, steps)) == 0
     rng = random.Random(0)
-    process = start(*arguments(text, killed, steps))
+    process = start(output, *arguments(text, killed, steps))
     for _ in range(KILLS):
         seen = 0 if not (killed / "log.jsonl").exists() else (killed / "log.jsonl").read_bytes().count(b"\n")
         wait_for_lines(killed / "log.jsonl", min(seen + 2, 2 * steps - 4))
         time.sleep(rng.uniform(0, 0.03))
         process.kill()
-        process.communicate()
-        process = start("--resume", killed)
-    output, errors = process.communicate()
-    assert process.returncode == 0 and "done after step" in output, errors
+        end(process)
+        process = start(output, "--resume", killed)
+    assert end(process) == 0 and "done after step" in output.read_text()
     for name in (f"step-{steps:08d}", "best"):
         assert contents(killed / name) == contents(whole / name)
     assert records(killed) == records(whole)
@@ -133,16 +152,55 @@ def test_killed_again_and_again_it_ends_as_if_never_stopped(text, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for another process")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_saves_and_says_how_to_go_on(text, tmp_path, number):
-    out = tmp_path / "run"
-    process = start(*arguments(text, out, 100000))
+    out, output = tmp_path / "run", tmp_path / "output"
+    process = start(output, *arguments(text, out, 100000))
     wait_for_lines(out / "log.jsonl", 3)
-    process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and errors == ""
-    assert f"and saved. To go on: python -m gpt2np.train --resume {out}" in output
+    os.kill(process.pid, number)
+    assert end(process) == 130
+    assert output.read_text().endswith(f"and saved. To go on: python -m gpt2np.train --resume {out}\n")
     last = checkpoints(out)[-1]
     state = json.loads((last / "state.json").read_text())
     assert state["step"] == records(out)[-1]["step"] == int(last.name[-8:])
+
+
+def test_a_finished_run_gets_more_steps(text, tmp_path, capsys):
+    short, long = tmp_path / "short", tmp_path / "long"
+    constant = ["--schedule", "constant"]
+    assert train.main([*arguments(text, long, 5), *constant]) == 0
+    assert train.main([*arguments(text, short, 3), *constant]) == 0
+    for wrong in ("3", "2"):
+        refused(capsys, ["--resume", str(short), "--steps", wrong], f"steps: expected more than the 3 .*, got {wrong}")
+    for name in ("steps", "threads"):
+        refused(capsys, ["--resume", str(short), f"--{name}", "0"], f"{name}: expected a whole number of 1 or more, g")
+    assert train.main(["--resume", str(short), "--steps", "5"]) == 0
+    assert re.search(r"5 steps instead of 3: the learning rate \(constant\) is from here on that of a run of 5: "
+                     r"1.00e-03 in the next step, after 1.00e-03 in the last one\n", capsys.readouterr().out)
+    for name in ("step-00000005", "best"):
+        assert contents(short / name) == contents(long / name)
+    assert records(short) == records(long)
+    run, expected = (json.loads((out / "run.json").read_text()) for out in (short, long))
+    assert run == expected | {"changes": [{"after_step": 3, "steps": [3, 5]}]}
+
+
+def test_more_steps_of_a_schedule_that_ended(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main(arguments(text, out, 3)) == 0
+    capsys.readouterr()
+    assert train.main(["--resume", str(out), "--steps", "9", "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "(cosine) is from here on that of a run of 9: 8.12e-04 in the next step, after 0.00e+00" in printed
+    assert "1 process with 1 thread, instead of 1 process with 2 threads: sums are taken in another order" in printed
+    assert json.loads((out / "run.json").read_text())["changes"] == [
+        {"after_step": 3, "steps": [3, 9], "threads": [2, 1]}]
+    assert [r["lr"] for r in records(out) if "lr" in r][3] == pytest.approx(8.12e-4, rel=1e-3)
+
+
+def test_a_run_that_ended_early_gets_no_more_steps(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main([*arguments(text, out, 50), "--patience", "1", "--lr", "3", "--warmup", "0"]) == 0
+    before = (out / "run.json").read_bytes()
+    refused(capsys, ["--resume", str(out), "--steps", "99"], "because 1 evaluations in a row brought no better loss")
+    assert (out / "run.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("extra, message", [
@@ -151,7 +209,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(text, tmp_path, number):
     (["--n-head", "3"], "n_embd: expected a multiple of n_head 3, got 256"), (["--order", "no"], "invalid choice"),
     (["--init-from", "demo", "--n-layer", "2"], "expected either --init-from or --n-layer, got both"),
     (["--vocabulary", "gpt2", "--n-vocab", "300"], "expected either --vocabulary or --n-vocab, got both"),
-    (["--resume", "run"], "--resume takes no other option, for a run goes on as it began; got FILE, --out")])
+    (["--resume", "run"], "beside --resume, expected no option but --steps and --threads.* got FILE, --out")])
 def test_wrong_usage(tmp_path, capsys, extra, message):
     refused(capsys, ["text.txt", "--out", str(tmp_path / "run"), *extra], message, status=2)
     assert not (tmp_path / "run").exists()

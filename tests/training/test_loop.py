@@ -181,27 +181,26 @@ def test_killed_at_any_moment_of_a_save_nothing_is_lost(tmp_path, finished, monk
             return function(*arguments, **options)
         return call
 
-    steps, k = set(), 0
+    first, steps, k = tmp_path / "run", set(), 0
+    shutil.copytree(finished, first)
+    with resumed(first, dataclasses.replace(PLAN, steps=8)) as trainer:
+        trainer._step()
     while True:
-        out = tmp_path / f"run{k}"
+        out = trainer.out = tmp_path / f"run{k}"
         shutil.copytree(finished, out)
-        trainer = resumed(out, dataclasses.replace(PLAN, steps=8))
-        with trainer:
-            trainer._step()
-            calls["left"] = k
-            with monkeypatch.context() as patch:
-                for owner, name in ((os, "fsync"), (shutil, "rmtree"), (pathlib.Path, "rename"), (os, "rename"),
-                                    (pathlib.Path, "mkdir")):
-                    patch.setattr(owner, name, counted(getattr(owner, name)))
-                try:
-                    checkpoint.save_best(out, trainer.model, trainer.tokenizer)
-                    trainer.save()
-                except Killed:
-                    pass
+        calls["left"] = k
+        with monkeypatch.context() as patch:
+            for owner, name in ((os, "fsync"), (shutil, "rmtree"), (pathlib.Path, "rename"), (os, "rename"),
+                                (pathlib.Path, "mkdir")):
+                patch.setattr(owner, name, counted(getattr(owner, name)))
+            try:
+                checkpoint.save_best(out, trainer.model, trainer.tokenizer)
+                trainer.save()
+            except Killed:
+                pass
         gone = calls["left"] < 0
-        model, _, moments, state = checkpoint.load(out, 0.0)
+        model, _, moments, state = checkpoint.load(out)
         steps.add(state["step"])
-        loaded, _ = gpt2np.load(out / f"step-{state['step']:08d}")
         gpt2np.load(out / "best")
         if state["step"] == 7:                          # the new one, whole
             for (path, p), (_, expected) in zip(model.named_parameters(), trainer.model.named_parameters()):
@@ -315,6 +314,37 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, finished):
             checkpoint.load(folder, 0.0)
         with pytest.raises(TrainingError, match=r"expected the folder of a run, with run\.json in it, got one without"):
             checkpoint.read_run(folder)
+
+
+def begun(out, name="run.json", text='{"plan": {}}'):
+    (out / ".step-00000000.new").mkdir(parents=True)
+    (out / ".step-00000000.new" / "checkpoint").touch()
+    (out / "train.tokens").touch()
+    (out / name).write_text(text)
+
+
+def test_what_is_left_of_a_run_that_was_killed_as_it_began_is_begun_again(tmp_path):
+    out = tmp_path / "run"
+    begun(out)
+    with pytest.raises(TrainingError, match="the run was stopped before its first one; begin it again, with --out, wh"):
+        checkpoint.load(out)
+    begun(out / "other")                                # whatever else is there is somebody's
+    with pytest.raises(TrainingError, match="expected a new or empty folder"):
+        checkpoint.write_run(out, {})
+    shutil.rmtree(out / "other")
+    checkpoint.write_run(out, {"plan": {}})
+    assert [path.name for path in out.iterdir()] == ["run.json"]
+
+
+@pytest.mark.parametrize("name, text", [("run.json", "[1]"), ("run.json", '{"pace": 2}'), ("run.json", '{"plan"'),
+                                        ("step-00000001", ""), ("log.jsonl", "")])
+def test_what_is_not_surely_the_beginning_of_a_run_is_left_alone(tmp_path, name, text):
+    out = tmp_path / "run"
+    begun(out, name, text)
+    before = sorted(out.rglob("*"))
+    with pytest.raises(TrainingError, match="expected a new or empty folder"):
+        checkpoint.write_run(out, {})
+    assert sorted(out.rglob("*")) == before
 
 
 def test_moments_of_another_model_are_refused(tmp_path, finished):

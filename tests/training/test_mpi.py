@@ -191,7 +191,7 @@ def test_two_processes_are_one_run_and_survive_what_happens_to_one(text, tmp_pat
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     process = launch(*arguments(text, whole, 60), *options)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0 and "1 thread of each of 2 processes" in output and errors == ""
+    assert process.returncode == 0 and "on 2 processes with 1 thread each" in output and errors == ""
     assert output.count("done after step 60") == 1
     for record, expected in zip(records(whole), records(tmp_path / "one"), strict=True):
         assert record == pytest.approx(expected, rel=1e-5 if "norm" in record else 1e-6)
