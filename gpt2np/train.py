@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -82,11 +82,14 @@ def prepare(options: argparse.Namespace, ranks: World) -> Trainer:
         raise TrainingError(f"batch: expected a window for each of the {ranks.size} processes at least, got {batch}")
     if options.resume is None and ranks.rank == 0:
         begin(options, ranks)
-    plan = plan_of(out)
+    before = plan = plan_of(out)
     loaded = _, tokenizer, _, state = checkpoint.load(out, plan.dropout, plan.recompute)
     if options.resume is not None and ranks.rank == 0:
-        plan = change(out, plan, options, ranks.size, state)
-    return Trainer.resume(loaded, *tokens_of(out, tokenizer), plan, out, ranks)
+        plan = changed(plan, options, state)
+    trainer = Trainer.resume(loaded, *tokens_of(out, tokenizer), plan, out, ranks)
+    if ranks.rank == 0:
+        note_changes(out, before, plan, ranks.size, state["step"])      # the other ranks read them
+    return trainer
 
 
 def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
@@ -154,9 +157,11 @@ def settle(options: argparse.Namespace, given: dict) -> None:
 def begin(options: argparse.Namespace, ranks: World) -> None:
     """Make the folder of a new run, with its first checkpoint. It is removed again if it comes to nothing."""
     plan, files = options.plan, options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
-    for path in [*files, *([options.val] if options.val else [])]:
-        with open(path, "rb"):
-            pass                                        # a missing file is said now, not after minutes of learning
+    for name, paths, least in (("text", files, plan.context + 1),
+                               ("validation text", [options.val] if options.val else [], 2)):
+        if (size := size_of(paths)) is not None and size < least:
+            raise TrainingError(f"{name}: expected at least {least:,} bytes, one or more for a token, got {size:,}: "
+                                "give more text" + ", or train with a shorter context" * (name == "text"))
     checkpoint.write_run(options.out, {"plan": asdict(plan), "processes": ranks.size, "files": options.files,
                                        "val": options.val, "init_from": options.init_from})
     try:
@@ -173,6 +178,18 @@ def begin(options: argparse.Namespace, ranks: World) -> None:
     except BaseException:
         shutil.rmtree(options.out, ignore_errors=True)
         raise
+
+
+def size_of(paths: Iterable[str]) -> int | None:
+    """How many bytes are in files; None where that is not known before they are read, as of a pipe, or for no files.
+
+    OSError for what cannot be opened: it is said now, not after minutes of learning.
+    """
+    sizes = []
+    for path in paths:
+        with open(path, "rb"):
+            sizes.append(os.path.getsize(path) if os.path.isfile(path) else None)
+    return sum(sizes) if sizes and None not in sizes else None
 
 
 def vocabulary(options: argparse.Namespace, files: Sequence[str]) -> Tokenizer:
@@ -193,32 +210,36 @@ def plan_of(out: str) -> Plan:
                             f"({error})") from None
 
 
-def change(out: str, plan: Plan, options: argparse.Namespace, processes: int, state: dict) -> Plan:
-    """The plan with what a resumed run is to do differently from here on; it is said, and written into run.json."""
-    run, step = checkpoint.read_run(out), state["step"]
-    before = {"steps": plan.steps, "threads": plan.threads, "processes": run.get("processes", 1)}
-    new = replace(plan, **{name: getattr(options, name) for name in ("steps", "threads")
-                           if getattr(options, name) is not None})
-    after = {"steps": new.steps, "threads": new.threads, "processes": processes}
-    changed = [name for name in before if before[name] != after[name]]
+def changed(plan: Plan, options: argparse.Namespace, state: dict) -> Plan:
+    """The plan with what the options of a resumed run change; TrainingError for what cannot be."""
+    given = {name: getattr(options, name) for name in ("steps", "threads")}
+    new = replace(plan, **{name: value for name, value in given.items() if value is not None})
     if options.steps is not None:
         if new.steps <= plan.steps:
             raise TrainingError(f"steps: expected more than the {plan.steps:,} that the run has, got {new.steps:,}")
         if 0 < plan.patience <= state["evaluations"]:
-            raise TrainingError(f"steps: the run ended at step {step:,} because {plan.patience} evaluations in a row "
-                                "brought no better loss; more steps do not change that")
+            raise TrainingError(f"steps: the run ended at step {state['step']:,} because {plan.patience} evaluations "
+                                "in a row brought no better loss; more steps do not change that")
+    return new
+
+
+def note_changes(out: str, plan: Plan, new: Plan, processes: int, step: int) -> None:
+    """Say what a resumed run does differently after a step, and write it into run.json; nothing where nothing is."""
+    run = checkpoint.read_run(out)
+    before = {"steps": plan.steps, "threads": plan.threads, "processes": run.get("processes", 1)}
+    after = {"steps": new.steps, "threads": new.threads, "processes": processes}
+    entry = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
+    if "steps" in entry:
         print(f"{new.steps:,} steps instead of {plan.steps:,}: the learning rate ({plan.schedule}) is from here on "
               f"that of a run of {new.steps:,}: {new.lr_of(step):.2e} in the next step"
               + (f", after {plan.lr_of(step - 1):.2e} in the last one" if step else ""))
-    if {"threads", "processes"} & set(changed):
+    if "threads" in entry or "processes" in entry:
         print(f"{workers(processes, new.threads)}, instead of {workers(before['processes'], plan.threads)}: sums are "
               "taken in another order, and dropout draws other numbers, so from here on the run is no longer, bit for "
               "bit, what it would have been")
-    if changed:
-        entry = {"after_step": step} | {name: [before[name], after[name]] for name in changed}
-        checkpoint.rewrite_run(out, run | {"plan": asdict(new), "processes": processes,
-                                           "changes": [*run.get("changes", []), entry]})
-    return new
+    if entry:
+        changes = [*run.get("changes", []), {"after_step": step} | entry]
+        checkpoint.rewrite_run(out, run | {"plan": asdict(new), "processes": processes, "changes": changes})
 
 
 def workers(processes: int, threads: int) -> str:

@@ -185,5 +185,9 @@ def replace_text(path, text):
     """Write a file in place of the one that is there: whatever happens, one of them is there, whole."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
-    write_text(new, text)
-    os.replace(new, path)
+    try:
+        write_text(new, text)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)                     # a full disk should not stay full of it
+        raise

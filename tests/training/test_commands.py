@@ -1,5 +1,6 @@
 """python -m gpt2np.train and gpt2np.evaluate: what they print, what they refuse, Ctrl-C, and kill -9."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import pytest
 import gpt2np
 from gpt2np import evaluate, train
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.training import checkpoint
 from gpt2np.training.checkpoint import checkpoints
 from tests.training.conftest import TEXT
 from tests.training.test_loop import contents, records
@@ -223,14 +225,19 @@ def test_no_folder_is_wrong_usage(capsys):
 def test_texts_that_cannot_be_learned_from(text, tmp_path, capsys):
     out = tmp_path / "run"
     usual = arguments(text, out, 2)[1:]
-    (tmp_path / "latin-1").write_bytes("thé".encode("latin-1"))
+    (tmp_path / "latin-1").write_bytes(TEXT.encode("latin-1"))
     (tmp_path / "empty").touch()
-    (tmp_path / "short").write_text("the cat " * 2)
+    (tmp_path / "tiny").write_text("the cat " * 2)
+    (tmp_path / "short").write_text("the cat " * 3)
     for name, message in (("none", "none: No such file"), ("latin-1", "latin-1: expected text in UTF-8, got the byte"),
-                          ("empty", "expected at least 2 tokens, got 0"), ("short", "expected at least 17 tokens"),
+                          ("empty", "text: expected at least 17 bytes.* got 0: give more text"),
+                          ("tiny", "text: expected at least 17 bytes.* got 16"),
+                          ("short", "text: expected at least 17 tokens, one more than the context"),
                           ("vocabulary", "vocabulary: Is a directory")):
         refused(capsys, [str(tmp_path / name), *usual], message)
         assert not out.exists()                         # so that the next try is not refused
+    refused(capsys, [text, "--val", str(tmp_path / "empty"), *usual], "validation text: expected at least 2 bytes,.* 0")
+    assert not out.exists()
     refused(capsys, [text, "--out", str(out), "--n-vocab", "50000", *TINY], "too few pairs that occur twice")
     refused(capsys, [text, "--out", str(out), "--init-from", str(tmp_path / "no")], "neither a model's name")
     assert not out.exists()
@@ -246,9 +253,46 @@ def test_folders_that_hold_something_else(text, tmp_path, capsys):
     refused(capsys, ["--resume", str(out)], "run.json: expected the plan of a run, got something else")
     (out / "run.json").write_text('{"plan": {"steps": 1}}')
     Tokenizer([(b"a", b"t"), (b"c", b"at")]).save(out / "step-00000001")
-    refused(capsys, ["--resume", str(out)], "train.tokens: expected tokens of this run's vocabulary")
+    before = contents(out / "step-00000001") | {"run.json": (out / "run.json").read_bytes()}
+    refused(capsys, ["--resume", str(out), "--steps", "9"], "train.tokens: expected tokens of this run's vocabulary")
+    assert contents(out / "step-00000001") | {"run.json": (out / "run.json").read_bytes()} == before
     shutil.rmtree(out / "step-00000001")
     refused(capsys, ["--resume", str(out)], "expected a folder step-...")
+
+
+def test_a_run_whose_sizes_were_changed(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main(arguments(text, out, 1)) == 0
+    run, before = json.loads((out / "run.json").read_text()), contents(out / "step-00000001")
+    (out / "run.json").write_text(json.dumps(run | {"plan": run["plan"] | {"context": 17}}))
+    refused(capsys, ["--resume", str(out)], "context: expected at most the model's n_ctx, 16, got 17")
+    refused(capsys, ["--resume", str(out), "--context", "8"], r"expected no option but .* got --context", status=2)
+    assert contents(out / "step-00000001") == before
+
+
+def test_a_batch_that_the_threads_do_not_divide(text, tmp_path):
+    for name, threads in (("one", "1"), ("three", "3")):
+        assert train.main([*arguments(text, tmp_path / name, 2), "--threads", threads, "--dropout", "0"]) == 0
+    for record, expected in zip(records(tmp_path / "three"), records(tmp_path / "one"), strict=True):
+        assert {k: v for k, v in record.items() if k != "sample"} == pytest.approx(
+            {k: v for k, v in expected.items() if k != "sample"}, rel=1e-6)
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_from_its_last_checkpoint(text, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    assert train.main(arguments(text, out, 1)) == 0
+
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = contents(out / "step-00000001")
+    for place in (checkpoint.safetensors, "write"), (checkpoint, "write_text"):
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, full)
+            refused(capsys, ["--resume", str(out), "--steps", "3"], "No space left on device")
+        assert contents(out / "step-00000001") == before and not list(out.glob(".*"))
+        (out / "run.json").write_text((out / "run.json").read_text().replace('"steps": 3', '"steps": 1'))
+    assert train.main(["--resume", str(out), "--steps", "3"]) == 0
 
 
 def test_a_warning_where_an_untrained_model_is_no_untrained_model(text, tmp_path, capsys, monkeypatch):
