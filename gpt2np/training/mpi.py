@@ -41,7 +41,7 @@ class World:
 
     def __enter__(self):
         if self.rank > 0:
-            nowhere = self.silence.enter_context(open(os.devnull, "w"))
+            nowhere = self.silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
             self.silence.enter_context(contextlib.redirect_stdout(nowhere))
             self.silence.enter_context(contextlib.redirect_stderr(nowhere))
         return self
@@ -59,6 +59,7 @@ class World:
             else:
                 traceback.print_exception(kind, error, place)
             self.comm.Abort(1)
+            raise SystemExit(1) from None               # some MPI let it go on for a moment
 
     def gather(self, value):
         """The values that the ranks call this with, in their order: every rank gets all."""
