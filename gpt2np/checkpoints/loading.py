@@ -1,7 +1,8 @@
 """From a name or a path to a model and its tokenizer, and back into a folder.
 
 A name is one of demo, 124M, 355M, 774M, 1558M, and stands for the folder of that name in the first of these places that
-has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository; gpt2np/ in the user's cache folder.
+has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository; gpt2np/ in the user's cache folder;
+the package itself, into which an installation puts the demo model.
 """
 
 import os
@@ -183,7 +184,7 @@ def places() -> list[Path]:
     cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
     return [*([Path(given)] if given else []),
             *([clone / "weights"] if os.path.exists(clone / "pyproject.toml") else []),
-            Path(cache) / "gpt2np"]
+            Path(cache) / "gpt2np", Path(__file__).parents[1]]
 
 
 def _not_a_model(path):

@@ -118,10 +118,11 @@ def test_names_are_looked_for_in_every_place_in_order(folder, places):
 def test_the_places(monkeypatch, tmp_path):
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    clone = Path(gpt2np.__file__).parents[1] / "weights"
-    assert loading.places() == [tmp_path, clone, tmp_path / "cache" / "gpt2np"]
+    package = Path(gpt2np.__file__).parent              # where a wheel puts the demo model
+    usual = [package.parent / "weights", tmp_path / "cache" / "gpt2np", package]
+    assert loading.places() == [tmp_path, *usual]
     monkeypatch.delenv("GPT2NP_WEIGHTS")
-    assert loading.places() == [clone, tmp_path / "cache" / "gpt2np"]
+    assert loading.places() == usual
 
 
 def test_what_is_not_there(places, tmp_path):
