@@ -6,12 +6,15 @@ VENV   ?= .venv
 RUN     = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help gradcheck test lint mutants bench fuzz test-faults test-peers clean
+.PHONY: help generate gradcheck test lint mutants bench fuzz test-faults test-peers clean
 
 help:           ## print this list
 	@echo "gpt2np: GPT-2 in NumPy alone, with proof that its gradients are right."
 	@echo
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r a b; do printf '%-18s %s\n' "$$a" "$$b"; done
+
+generate: $(VENV)/installed-run    ## let the demo model write a text
+	@$(RUN) -m gpt2np.generate
 
 gradcheck: $(VENV)/installed-run   ## check every gradient, and print the table
 	@$(RUN) -m gpt2np.gradcheck
