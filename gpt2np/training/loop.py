@@ -146,7 +146,8 @@ class Trainer:
     def run(self):
         """Train to the end, and yield what goes into the log: a record of each step and of each evaluation."""
         if self.state["step"] == 0:
-            self.save()                                 # from here on there is something to resume
+            if not checkpoint.checkpoints(self.out):
+                self.save()                             # from here on there is something to resume
             yield self._evaluation()
         while not self.finished:
             records = [self._step()]
