@@ -1,6 +1,7 @@
 """Imports point one way: layers -> blocks -> models -> what uses them; and importing does nothing but define."""
 
 import ast
+import configparser
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,11 @@ def test_layers_need_numpy_alone():
               "print(*sorted(new - set(sys.stdlib_module_names)))")
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert set(out.stdout.split()) <= {"gpt2np", "numpy"}
+
+
+def test_a_wheel_holds_every_part():
+    """setup.cfg lists the packages by hand, since the demo model's lies elsewhere: what it forgets is not installed."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT.parent / "setup.cfg", encoding="utf-8")
+    parts = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
+    assert set(setup["options"]["packages"].split()) == parts | {"gpt2np.demo"}

@@ -97,6 +97,18 @@ def write_text(path: Path, text: str) -> None:
         sync(file)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file in place of the one that is there: whatever happens, one of them is there, whole."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    try:
+        write_text(new, text)
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)                     # a full disk should not stay full of it
+        raise
+
+
 def sync(file) -> None:
     """Have what was written to an open file on the disk."""
     file.flush()

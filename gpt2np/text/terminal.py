@@ -12,10 +12,7 @@ def run_command(command: Callable[..., None], *arguments: object) -> int:
     """Run a command and return its exit status: 0; or with one sentence on standard error instead of a traceback, 1,
     and 130 after Ctrl-C, as in a shell.
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:                      # closed by the shell: `... >&-`
-            setattr(sys, name, open(os.devnull, "w"))
-        getattr(sys, name).reconfigure(errors="backslashreplace")   # an ASCII terminal shows \u4e16 instead of failing
+    prepare_streams()
     try:
         command(*arguments)
         sys.stdout.flush()
@@ -23,16 +20,29 @@ def run_command(command: Callable[..., None], *arguments: object) -> int:
     except BrokenPipeError:
         # The reader has gone (`... | head`). Python would try to flush again at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except ValueError as error:             # TokenizerError, CheckpointError: whatever the package raises for bad input
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error}", file=sys.stderr)
-    except MemoryError as error:
-        print(f"error: not enough memory ({error}): ask for less at once", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except (ValueError, OSError, MemoryError) as error:     # ValueError: whatever the package raises for bad input
+        print(f"error: {sentence(error)}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(sentence(error), file=sys.stderr)
         return 130
     return 1
+
+
+def prepare_streams() -> None:
+    """See to it that standard output and error are there, and take any text."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:                      # closed by the shell: `... >&-`
+            setattr(sys, name, open(os.devnull, "w"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")   # an ASCII terminal shows \u4e16 instead of failing
+
+
+def sentence(error: BaseException, to_save_memory: str = "ask for less at once") -> str:
+    """What is said of an error that is no mistake of this package."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}): {to_save_memory}"
+    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
 
 
 def read_text(words: Sequence[str]) -> str:

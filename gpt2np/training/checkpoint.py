@@ -14,7 +14,6 @@ before it removed.  So whatever happens, at any moment, the newest folder step-*
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import numpy as np
 
 from ..checkpoints import loading, safetensors
 from ..checkpoints.errors import CheckpointError
-from ..checkpoints.files import read_json, sync_folder, write_text
+from ..checkpoints.files import read_json, replace_text, sync_folder, write_text
 from ..models.gpt2 import GPT2
 from .errors import TrainingError
 
@@ -179,15 +178,3 @@ def cut_log(out, step):
         return
     kept = [record for record in read_log(out) if record["step"] <= step and step > 0]
     replace_text(path, "".join(json.dumps(record) + "\n" for record in kept))
-
-
-def replace_text(path, text):
-    """Write a file in place of the one that is there: whatever happens, one of them is there, whole."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    try:
-        write_text(new, text)
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)                     # a full disk should not stay full of it
-        raise

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..checkpoints.errors import CheckpointError
+from ..text import terminal
 from ..text.vocabulary import TokenizerError
 from .errors import TrainingError
 
@@ -13,8 +14,7 @@ KNOWN_ERRORS = (TrainingError, CheckpointError, TokenizerError, OSError, MemoryE
 
 def run_command(name: str, command: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None) -> int:
     """command(arguments), or one sentence on standard error and exit status 1 instead of a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")       # a terminal in ASCII shows \u4e16 instead of failing
+    terminal.prepare_streams()
     try:
         return command(arguments)
     except (*KNOWN_ERRORS, KeyboardInterrupt) as error:
@@ -24,11 +24,7 @@ def run_command(name: str, command: Callable[[Sequence[str] | None], int], argum
 
 def sentence(error: BaseException) -> str:
     """What is said of one of the errors that are no mistake of this package."""
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError):
-        return f"not enough memory ({error}): try a smaller batch, context or model"
-    return "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+    return terminal.sentence(error, "try a smaller batch, context or model")
 
 
 def cores() -> int:

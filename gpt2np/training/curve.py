@@ -5,7 +5,7 @@ import math
 from functools import partial
 from pathlib import Path
 
-from ..checkpoints.files import write_text
+from ..checkpoints.files import replace_text
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 480, 60, 20, 20, 45
 MOST_POINTS = 900               # of a line: one for each pixel
@@ -53,11 +53,8 @@ def write_curve(path, title, records):
         if name == "val":
             shapes += [f'<circle class="val" cx="{x:.1f}" cy="{y:.1f}" r="2.5"><title>step {step:,}: {loss:.4f}</title>'
                        "</circle>" for (x, y), (step, loss) in zip(places, line)]
-    new = Path(path).with_name(f".{Path(path).name}.new")
-    new.unlink(missing_ok=True)
-    write_text(new, PAGE.format(title=html.escape(title), summary=summary(train, val), width=WIDTH, height=HEIGHT,
-                                shapes="\n".join(shapes)))
-    new.replace(path)
+    replace_text(Path(path), PAGE.format(title=html.escape(title), summary=summary(train, val), width=WIDTH,
+                                         height=HEIGHT, shapes="\n".join(shapes)))
 
 
 def summary(train, val):
