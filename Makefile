@@ -20,7 +20,7 @@ gradcheck: $(VENV)/installed-run   ## check every gradient, and print the table
 	@$(RUN) -m gpt2np.gradcheck
 
 test: $(VENV)/installed-test       ## run the tests
-	@$(RUN) -m pytest -q
+	@$(RUN) -m pytest -q --numprocesses auto --maxprocesses 8
 
 lint: $(VENV)/installed-test       ## look for mistakes of style with ruff
 	@$(RUN) -m ruff check .
