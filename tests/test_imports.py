@@ -15,7 +15,7 @@ ALLOWED = {
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"models", "text", "device"},
-    "sampling": {"layers"}, "tracing": {"layers", "models"}, "prefill": set(), "memory": set(),
+    "sampling": {"layers"}, "tracing": {"layers", "models"}, "prefill": {"blocks", "models"}, "memory": set(),
     "decoding": {"sampling", "models", "layers", "device", "text", "prefill"},
 }
 EVERYWHERE = {"hints"}                                                  # the names of types, for signatures
