@@ -93,7 +93,12 @@ class ModuleSubject:
         for parameter in self.parameters.values():
             parameter.grad = None
         gradients = _named(differentiable(self.inputs), self.module.backward(dy, cache))
-        return gradients | {path: p.grad for path, p in self.parameters.items() if p.grad is not None}
+        for path, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                gradients[path] = parameter.grad
+            elif parameter.trainable:
+                raise CheckFailed(f"d{path}: expected a gradient, got none")
+        return gradients
 
     def reference(self) -> Array:
         inputs = _with_generators(self.inputs)
