@@ -22,8 +22,9 @@ gradcheck: $(VENV)/installed-run   ## check every gradient, and print the table
 test: $(VENV)/installed-test       ## run the tests
 	@$(RUN) -m pytest -q --numprocesses auto --maxprocesses 8
 
-lint: $(VENV)/installed-test       ## look for mistakes of style with ruff
+lint: $(VENV)/installed-test       ## look for mistakes of style with ruff, of types with mypy
 	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy
 
 mutants: $(VENV)/installed-test    ## plant mistakes in the layers, and see that the checks find each
 	@$(RUN) -m tests.mutants
@@ -41,7 +42,7 @@ test-peers: $(VENV)/installed-peers   ## test against TensorFlow, safetensors, t
 	@GPT2NP_PEERS=1 TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -q tests/checkpoints/test_peers.py tests/peers
 
 clean:          ## remove .venv and what tools left behind
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A file in .venv says what has been installed.  It is made again when setup.cfg changes.

@@ -9,14 +9,21 @@ are checked on the host, and dropout its masks, which are drawn there.  A copy b
 to do.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numpy as np
+
+from .hints import Array
+
+Thing = TypeVar("Thing")        # what is moved comes back as the same kind of thing
 
 
 class NoDeviceError(RuntimeError):
     """A GPU was asked for, and CuPy or the GPU itself is missing."""
 
 
-def to_device(thing):
+def to_device(thing: Thing) -> Thing:
     """Move arrays to the GPU, and return them as CuPy arrays; what is there already stays as it is.
 
     thing   an array; or a tuple, list or dict of such things (numbers, text and None in it pass unchanged);
@@ -33,16 +40,16 @@ def to_device(thing):
     return _move(thing, cupy.asarray)
 
 
-def to_host(thing):
+def to_host(thing: Thing) -> Thing:
     """The same, back into the host's memory, as NumPy arrays; a NumPy array is returned as it is."""
     return _move(thing, _fetch)
 
 
-def _fetch(array):
+def _fetch(array: Any) -> Array:
     return array if isinstance(array, np.ndarray) else array.get()
 
 
-def _move(thing, convert):
+def _move(thing: Any, convert: Callable[[Any], Array]) -> Any:
     if hasattr(thing, "named_parameters"):
         for _, parameter in thing.named_parameters():
             parameter.value = convert(parameter.value)

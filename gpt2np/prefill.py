@@ -8,17 +8,24 @@ of a block: one chunk can follow another that closely.  BLAS's own threads would
 cores but one idle in everything between them.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from threading import Event
 
 import numpy as np
+from numpy.typing import ArrayLike
 from threadpoolctl import ThreadpoolController
+
+from .blocks.kv_cache import KVCache
+from .hints import Array
+from .models.gpt2 import GPT2
 
 ROWS = 256                      # of a chunk, those of all sequences together: so many keep BLAS near its full rate
 
 
-def prefill(model, tokens, past, padding_mask=None, last=1, rows=ROWS):
+def prefill(model: GPT2, tokens: ArrayLike, past: Sequence[KVCache], padding_mask: Array | None = None, last: int = 1,
+            rows: int = ROWS) -> Array:
     """The same as model.next_logits, of a GPT2, in less time where the tokens are many and on the host.
 
     rows   how many rows a chunk has at least, those of all sequences together
@@ -31,9 +38,10 @@ def prefill(model, tokens, past, padding_mask=None, last=1, rows=ROWS):
     n = threads * (B * T // (threads * rows))           # chunks: as many for each thread
     if threads == 1 or not 0 < n * last <= T:
         return model.next_logits(tokens, past, padding_mask, last)
-    tokens, chunks, turns = np.asarray(tokens), [], [None] * len(past)
+    tokens, chunks = np.asarray(tokens), []
+    before: Sequence[Turn | None] = [None] * len(past)
     for first, end in pairwise([T * i // n for i in range(n + 1)]):
-        turns = [Turn(layer, seen + first, before) for layer, before in zip(past, turns)]
+        before = turns = [Turn(layer, seen + first, turn) for layer, turn in zip(past, before)]
         mask = None if padding_mask is None else padding_mask[:, :seen + end]
         chunks.append((model, tokens[:, first:end], turns, mask, last if end == T else 0))
     with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
@@ -41,7 +49,7 @@ def prefill(model, tokens, past, padding_mask=None, last=1, rows=ROWS):
     return logits
 
 
-def run(chunk):
+def run(chunk: tuple[GPT2, Array, list["Turn"], Array | None, int]) -> Array:
     """Run the model on one chunk: its last logits."""
     model, tokens, turns, padding_mask, last = chunk
     try:
@@ -59,10 +67,10 @@ class Turn:
     before   Turn of the chunk before, or None
     """
 
-    def __init__(self, past, length, before):
+    def __init__(self, past: KVCache, length: int, before: "Turn | None"):
         self.past, self.length, self.before, self.over = past, length, before, Event()
 
-    def append(self, k, v):
+    def append(self, k: Array, v: Array) -> tuple[Array, Array]:
         """KVCache.append, as soon as the chunk before has done it."""
         if self.before is not None:
             self.before.over.wait()

@@ -11,11 +11,14 @@ x + h, are no pairs, and stand between the lines.
 import inspect
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
+from typing import Any
 
 import numpy as np
 
+from .hints import Array
 from .layers import attention, embedding, layernorm, linear, lm_head
 from .layers.module import Module, Parameter
 from .models.gpt2 import GPT2
@@ -46,7 +49,7 @@ class Step:
     mean: float
     max: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (f"{self.name:<18} {'x'.join(map(str, self.shape)):<14} {self.dtype}  "
                 f"{short(self.flops):>6}FLOP {short(self.bytes):>6}B  "
                 f"{self.min:9.3f} {self.mean:9.3f} {self.max:9.3f}   {self.formula}")
@@ -56,14 +59,15 @@ def trace(model: GPT2, tokens: Sequence[Sequence[int]]) -> list[Step]:
     """The steps of model.forward(tokens), tokens (B, T), in their order."""
     paths, steps = dict(_paths(model, "")), []
 
-    def watch(frame, event, y):
+    def watch(frame: FrameType, event: str, y: Any) -> None:
         name = frame.f_code.co_name
         if event != "return" or y is None or not name.endswith("_forward") or name == "dropout_forward":
             return
-        pair = frame.f_globals.get(name)
-        if getattr(pair, "__code__", None) is frame.f_code and pair.__module__.startswith(linear.__package__):
+        pair, caller = frame.f_globals.get(name), frame.f_back
+        if (pair and caller and getattr(pair, "__code__", None) is frame.f_code
+                and pair.__module__.startswith(linear.__package__)):
             arguments = [frame.f_locals[a] for a in frame.f_code.co_varnames[:frame.f_code.co_argcount]]
-            path = paths.get(id(frame.f_back.f_locals.get("self")), "")
+            path = paths.get(id(caller.f_locals.get("self")), "")
             steps.append(_step(pair, path, arguments, y[0]))
 
     before = sys.getprofile()
@@ -84,7 +88,7 @@ def short(n: float) -> str:
     return f"{n:.3g} T"
 
 
-def _paths(module, prefix):
+def _paths(module: Module, prefix: str) -> Iterator[tuple[int, str]]:
     """(id, path) of every module and embedding below a module."""
     for name, child in vars(module).items():
         children = [(f"{name}.{i}", c) for i, c in enumerate(child)] if isinstance(child, list) else [(name, child)]
@@ -95,7 +99,7 @@ def _paths(module, prefix):
                 yield from _paths(c, prefix + path + ".")
 
 
-def _step(pair, path, arguments, y):
+def _step(pair: Callable, path: str, arguments: list[Any], y: Array) -> Step:
     inputs = sum(a.nbytes for a in arguments if isinstance(a, np.ndarray))
     if pair is embedding.embedding_forward:
         inputs = arguments[0].nbytes + y.nbytes         # of the table, the rows that are looked up
@@ -105,13 +109,13 @@ def _step(pair, path, arguments, y):
                 float(y.min()), float(y.mean()), float(y.max()))
 
 
-def _formula(pair):
+def _formula(pair: Callable) -> str:
     """The first paragraph of the docstring that is indented deeper than its sentences: the equations."""
-    equations = next(part for part in inspect.getdoc(pair).split("\n\n") if part.startswith(" " * 4))
+    equations = next(part for part in (inspect.getdoc(pair) or "").split("\n\n") if part.startswith(" " * 4))
     return re.sub(r"\s{2,}", "; ", re.sub(r" +=", " =", equations.strip()))
 
 
-def _flops(pair, arguments):
+def _flops(pair: Callable, arguments: list[Any]) -> int:
     if pair is attention.attention_forward:             # q k' and p v, over the keys that are computed
         (B, H, T, D), S = arguments[0].shape, arguments[1].shape[2]
         return 4 * B * H * T * S * D

@@ -1,8 +1,10 @@
 """The feed-forward network of a block: each position on its own, wider by a factor of four and back."""
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from ..layers.activations import GELU
+from ..hints import Array, Cache, Rng
+from ..layers.activations import GELU, Activation
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.linear import Linear
 from ..layers.module import Module
@@ -11,13 +13,14 @@ from ..layers.module import Module
 class MLP(Module):
     """y = activation(x c_fc) c_proj, with c_fc (C, F), c_proj (F, C) and F = 4 C."""
 
-    def __init__(self, n_embd, rng, activation=GELU, dropout=0.0, dtype=np.float32):
+    def __init__(self, n_embd: int, rng: Rng | None, activation: Activation = GELU, dropout: float = 0.0,
+                 dtype: DTypeLike = np.float32):
         check_rate(dropout)
         self.activation, self.dropout = activation, dropout
         self.c_fc = Linear(n_embd, 4 * n_embd, rng, dtype)
         self.c_proj = Linear(4 * n_embd, n_embd, rng, dtype)
 
-    def forward(self, x, rng=None, keep_cache=True):
+    def forward(self, x: Array, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """x (B, T, C) -> y (B, T, C), cache"""
         h, c_c_fc = self.c_fc.forward(x)                                            # (B, T, F)
         h, c_activation = self.activation.forward(h) if keep_cache else (self.activation.inference(h), None)
@@ -25,7 +28,7 @@ class MLP(Module):
         y, c_dropout = dropout_forward(y, self.dropout, rng)
         return y, (c_c_fc, c_activation, c_c_proj, c_dropout)
 
-    def backward(self, dy, cache):
+    def backward(self, dy: Array, cache: Cache) -> Array:
         """dy (B, T, C) -> dx (B, T, C)"""
         c_c_fc, c_activation, c_c_proj, c_dropout = cache
         dy = dropout_backward(dy, c_dropout)

@@ -1,8 +1,23 @@
 """The keys and values of the tokens so far: each is computed once, and every later token looks at it again."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 
+from ..hints import Array
 from ..layers.checks import check_shape
+
+
+class Past(Protocol):
+    """What attention asks of the tokens before: how many they are, and their keys and values with the new ones behind.
+
+    A KVCache, or what stands in for one, as a Turn does in prefill.py.
+    """
+
+    length: int
+
+    def append(self, k: Array, v: Array) -> tuple[Array, Array]: ...
 
 
 class KVCache:
@@ -17,12 +32,12 @@ class KVCache:
     head the positions lie one behind the other, so that attention reads one piece of memory from end to end.
     """
 
-    def __init__(self, B, H, n, D, like):
+    def __init__(self, B: int, H: int, n: int, D: int, like: Array):
         self.k = np.empty_like(like, shape=(B, H, n, D))
         self.v = np.empty_like(like, shape=(B, H, n, D))
         self.length = 0
 
-    def append(self, k, v):
+    def append(self, k: Array, v: Array) -> tuple[Array, Array]:
         """k, v (B, H, T, D) of T new positions -> k, v (B, H, S, D) of all S so far.  ValueError if they do not fit."""
         B, H, n, D = self.k.shape
         T = k.shape[2]
@@ -36,13 +51,13 @@ class KVCache:
         self.length = end
         return self.k[:, :, :end], self.v[:, :, :end]
 
-    def forget(self, length):
+    def forget(self, length: int) -> None:
         """Keep only the first positions, as many as `length`: the next ones take the place of the rest."""
         if not 0 <= length <= self.length:
             raise ValueError(f"KVCache: expected to keep from 0 to {self.length} positions, got {length}")
         self.length = length
 
-    def select(self, rows):
+    def select(self, rows: Sequence[int]) -> "KVCache":
         """A new cache whose sequences are these rows of this one: any number of them, in any order, also repeated."""
         B, H, n, D = self.k.shape
         chosen = KVCache(len(rows), H, n, D, self.k)

@@ -1,11 +1,14 @@
 """Multi-head attention: H attentions side by side, each on its own slice of the width."""
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from ..hints import Array, Cache, Rng
 from ..layers.attention import attention_backward, attention_forward, merge_heads, split_heads
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.linear import Linear
 from ..layers.module import Module
+from .kv_cache import Past
 
 
 class SelfAttention(Module):
@@ -18,14 +21,16 @@ class SelfAttention(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
     """
 
-    def __init__(self, n_embd, n_head, rng, causal, dropout=0.0, dtype=np.float32):
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, causal: bool, dropout: float = 0.0,
+                 dtype: DTypeLike = np.float32):
         check_heads(n_embd, n_head)
         check_rate(dropout)
         self.n_head, self.causal, self.dropout = n_head, causal, dropout
         self.c_attn = Linear(n_embd, 3 * n_embd, rng, dtype)
         self.c_proj = Linear(n_embd, n_embd, rng, dtype)
 
-    def forward(self, x, padding_mask=None, rng=None, keep_cache=True, past=None, last=None):
+    def forward(self, x: Array, padding_mask: Array | None = None, rng: Rng | None = None, keep_cache: bool = True,
+                past: Past | None = None, last: int | None = None) -> tuple[Array, Cache]:
         """x (B, T, C) and a padding mask (B, S) of real tokens -> y (B, T, C), cache
 
         past   KVCache of the tokens before x, which then holds those of x too; without one, S = T.  Inference only.
@@ -42,13 +47,13 @@ class SelfAttention(Module):
         y, c_dropout = dropout_forward(y, self.dropout, rng)
         return y, (c_c_attn, c_attention, c_c_proj, c_dropout)
 
-    def backward(self, dy, cache):
+    def backward(self, dy: Array, cache: Cache) -> Array:
         """dy (B, T, C) -> dx (B, T, C)"""
         c_c_attn, c_attention, c_c_proj, c_dropout = cache
         dy = dropout_backward(dy, c_dropout)
         dy = self.c_proj.backward(dy, c_c_proj)
-        dqkv = attention_backward(split_heads(dy, self.n_head), c_attention)
-        dqkv = np.concatenate([merge_heads(a) for a in dqkv], axis=-1)
+        dq, dk, dv = attention_backward(split_heads(dy, self.n_head), c_attention)
+        dqkv = np.concatenate([merge_heads(dq), merge_heads(dk), merge_heads(dv)], axis=-1)
         return self.c_attn.backward(dqkv, c_c_attn)
 
 
@@ -61,7 +66,7 @@ class CrossAttention(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.3.
     """
 
-    def __init__(self, n_embd, n_head, rng, dropout=0.0, dtype=np.float32):
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, dropout: float = 0.0, dtype: DTypeLike = np.float32):
         check_heads(n_embd, n_head)
         check_rate(dropout)
         self.n_head, self.dropout = n_head, dropout
@@ -69,7 +74,8 @@ class CrossAttention(Module):
         self.c_kv = Linear(n_embd, 2 * n_embd, rng, dtype)
         self.c_proj = Linear(n_embd, n_embd, rng, dtype)
 
-    def forward(self, x, memory, padding_mask=None, rng=None, keep_cache=True):
+    def forward(self, x: Array, memory: Array, padding_mask: Array | None = None, rng: Rng | None = None,
+                keep_cache: bool = True) -> tuple[Array, Cache]:
         """x (B, T, C), memory (B, S, C) and a padding mask (B, S) of the memory's real tokens -> y (B, T, C), cache"""
         q, c_c_q = self.c_q.forward(x)
         kv, c_c_kv = self.c_kv.forward(memory)                                      # (B, S, 2C)
@@ -79,7 +85,7 @@ class CrossAttention(Module):
         y, c_dropout = dropout_forward(y, self.dropout, rng)
         return y, (c_c_q, c_c_kv, c_attention, c_c_proj, c_dropout)
 
-    def backward(self, dy, cache):
+    def backward(self, dy: Array, cache: Cache) -> tuple[Array, Array]:
         """dy (B, T, C) -> dx (B, T, C), dmemory (B, S, C)"""
         c_c_q, c_c_kv, c_attention, c_c_proj, c_dropout = cache
         dy = dropout_backward(dy, c_dropout)
@@ -91,7 +97,7 @@ class CrossAttention(Module):
         return dx, dmemory
 
 
-def check_heads(n_embd, n_head):
+def check_heads(n_embd: int, n_head: int) -> None:
     """Raise ValueError unless the heads divide the width."""
     if n_head < 1 or n_embd % n_head:
         raise ValueError(f"heads: expected n_embd to be a multiple of n_head, got n_embd {n_embd} and n_head {n_head}")

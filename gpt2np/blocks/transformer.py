@@ -4,11 +4,14 @@ In the backward pass a residual is a sum: dy reaches x by the way around the sub
 """
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from ..layers.activations import GELU, RELU
+from ..hints import Array, Cache, Rng
+from ..layers.activations import GELU, RELU, Activation
 from ..layers.layernorm import LayerNorm
 from ..layers.module import Module
 from .feedforward import MLP
+from .kv_cache import Past
 from .multihead import CrossAttention, SelfAttention
 
 
@@ -21,13 +24,14 @@ class PreNormBlock(Module):
     Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3.
     """
 
-    def __init__(self, n_embd, n_head, rng, dropout=0.0, dtype=np.float32):
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, dropout: float = 0.0, dtype: DTypeLike = np.float32):
         self.ln_1 = LayerNorm(n_embd, dtype=dtype)
         self.attn = SelfAttention(n_embd, n_head, rng, True, dropout, dtype)
         self.ln_2 = LayerNorm(n_embd, dtype=dtype)
         self.mlp = MLP(n_embd, rng, GELU, dropout, dtype)
 
-    def forward(self, x, padding_mask=None, rng=None, keep_cache=True, past=None, last=None):
+    def forward(self, x: Array, padding_mask: Array | None = None, rng: Rng | None = None, keep_cache: bool = True,
+                past: Past | None = None, last: int | None = None) -> tuple[Array, Cache]:
         """x (B, T, C) -> y (B, T, C), or (B, last, C) of the last positions alone, and the cache"""
         h, c_ln_1 = self.ln_1.forward(x)
         h, c_attn = self.attn.forward(h, padding_mask, rng, keep_cache, past, last)
@@ -39,7 +43,7 @@ class PreNormBlock(Module):
         y = x + h
         return y, (c_ln_1, c_attn, c_ln_2, c_mlp)
 
-    def backward(self, dy, cache):
+    def backward(self, dy: Array, cache: Cache) -> Array:
         """dy (B, T, C) -> dx (B, T, C)"""
         c_ln_1, c_attn, c_ln_2, c_mlp = cache
         dh = self.mlp.backward(dy, c_mlp)
@@ -58,13 +62,15 @@ class PostNormBlock(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.1.
     """
 
-    def __init__(self, n_embd, n_head, rng, activation=RELU, dropout=0.0, dtype=np.float32):
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, activation: Activation = RELU, dropout: float = 0.0,
+                 dtype: DTypeLike = np.float32):
         self.attn = SelfAttention(n_embd, n_head, rng, False, dropout, dtype)
         self.ln_1 = LayerNorm(n_embd, dtype=dtype)
         self.mlp = MLP(n_embd, rng, activation, dropout, dtype)
         self.ln_2 = LayerNorm(n_embd, dtype=dtype)
 
-    def forward(self, x, padding_mask=None, rng=None, keep_cache=True):
+    def forward(self, x: Array, padding_mask: Array | None = None, rng: Rng | None = None,
+                keep_cache: bool = True) -> tuple[Array, Cache]:
         """x (B, T, C) -> y (B, T, C), cache"""
         h, c_attn = self.attn.forward(x, padding_mask, rng, keep_cache)
         x, c_ln_1 = self.ln_1.forward(x + h)
@@ -72,7 +78,7 @@ class PostNormBlock(Module):
         y, c_ln_2 = self.ln_2.forward(x + h)
         return y, (c_attn, c_ln_1, c_mlp, c_ln_2)
 
-    def backward(self, dy, cache):
+    def backward(self, dy: Array, cache: Cache) -> Array:
         """dy (B, T, C) -> dx (B, T, C)"""
         c_attn, c_ln_1, c_mlp, c_ln_2 = cache
         dh = self.ln_2.backward(dy, c_ln_2)
@@ -92,7 +98,8 @@ class DecoderBlock(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.1.
     """
 
-    def __init__(self, n_embd, n_head, rng, activation=RELU, dropout=0.0, dtype=np.float32):
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, activation: Activation = RELU, dropout: float = 0.0,
+                 dtype: DTypeLike = np.float32):
         self.attn = SelfAttention(n_embd, n_head, rng, True, dropout, dtype)
         self.ln_1 = LayerNorm(n_embd, dtype=dtype)
         self.cross_attn = CrossAttention(n_embd, n_head, rng, dropout, dtype)
@@ -100,7 +107,9 @@ class DecoderBlock(Module):
         self.mlp = MLP(n_embd, rng, activation, dropout, dtype)
         self.ln_3 = LayerNorm(n_embd, dtype=dtype)
 
-    def forward(self, x, memory, padding_mask=None, memory_padding_mask=None, rng=None, keep_cache=True):
+    def forward(self, x: Array, memory: Array, padding_mask: Array | None = None,
+                memory_padding_mask: Array | None = None, rng: Rng | None = None,
+                keep_cache: bool = True) -> tuple[Array, Cache]:
         """x (B, T, C), memory (B, S, C) -> y (B, T, C), cache"""
         h, c_attn = self.attn.forward(x, padding_mask, rng, keep_cache)
         x, c_ln_1 = self.ln_1.forward(x + h)
@@ -110,7 +119,7 @@ class DecoderBlock(Module):
         y, c_ln_3 = self.ln_3.forward(x + h)
         return y, (c_attn, c_ln_1, c_cross_attn, c_ln_2, c_mlp, c_ln_3)
 
-    def backward(self, dy, cache):
+    def backward(self, dy: Array, cache: Cache) -> tuple[Array, Array]:
         """dy (B, T, C) -> dx (B, T, C), dmemory (B, S, C)"""
         c_attn, c_ln_1, c_cross_attn, c_ln_2, c_mlp, c_ln_3 = cache
         dh = self.ln_3.backward(dy, c_ln_3)

@@ -3,9 +3,11 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 
 from . import checks
 from .cases import CASES
+from .checks import Case, Outcome
 
 WHAT_THE_COLUMNS_SAY = f"""\
 difference  largest error of the gradient against central differences, h = 1e-5,
@@ -24,7 +26,7 @@ contract    kept / all: nothing written into, same again same bits, fresh memory
 MANY = 6                        # parameters of a module that get a line each; more are summed up in one
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the checks that argv asks for.  Returns the exit code: 0 if all pass, 1 if one fails, 2 for wrong usage."""
     parser = argparse.ArgumentParser(
         prog="python -m gpt2np.gradcheck", description="Check every gradient against the forward pass it belongs to.",
@@ -35,7 +37,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     if options.seed < 0:
         parser.error(f"--seed: expected a number from 0 on, got {options.seed}")
-    cases = CASES
+    cases: Sequence[Case] = CASES
     if options.layer:
         cases = [c for c in CASES if any(name.lower() in c.name.lower() for name in options.layer)]
         if not cases:
@@ -51,7 +53,7 @@ def main(argv=None):
         return 1
 
 
-def report(cases, seed, each):
+def report(cases: Sequence[Case], seed: int, each: bool) -> int:
     """Print the table of these cases; each=True gives every parameter its line.  Returns the exit code."""
     start, count, failed, gradients = time.perf_counter(), 0, 0, 0
     worst = {"differences": 0.0, "adjoint": 0.0, "order": 0.0}
@@ -73,7 +75,7 @@ def report(cases, seed, each):
     return 1 if failed else 0
 
 
-def print_case(name, outcomes, each):
+def print_case(name: str, outcomes: list[Outcome], each: bool) -> None:
     """The lines of one layer: one for each argument, the laws and the contract on the first; below, what failed."""
     arguments = list(dict.fromkeys(o.argument for o in outcomes if o.argument))
     lines = [(a, [a]) for a in arguments]
@@ -91,12 +93,12 @@ def print_case(name, outcomes, each):
             print(f"    {o.check.replace('_', ' ')}: {o.failure}", flush=True)
 
 
-def kept(outcomes):
+def kept(outcomes: list[Outcome]) -> str:
     """How many of these were kept, of how many."""
     return f"{sum(o.failure is None for o in outcomes)}/{len(outcomes)}"
 
 
-def worst_of(outcomes, kind):
+def worst_of(outcomes: list[Outcome], kind: str) -> str:
     """The worst figure of one kind, as text: the largest error, or the order furthest from 2."""
     mine = [o for o in outcomes if o.kind == kind]
     if any(o.failure for o in mine):
@@ -107,7 +109,8 @@ def worst_of(outcomes, kind):
     return f"{max(figures):.0e}"
 
 
-def print_row(layer, argument, differences, adjoint, order, laws, contract, verdict):
+def print_row(layer: str, argument: str, differences: str, adjoint: str, order: str, laws: str, contract: str,
+              verdict: str) -> None:
     """One line of at most 80 columns, at once."""
     print(f"{layer:21s} {argument:13s} {differences:>10s} {adjoint:>7s} {order:>5s} {laws:>5s} {contract:>8s} {verdict}"
           .rstrip(), flush=True)

@@ -5,14 +5,14 @@ they can be: a transposed matrix or a sum over the wrong axis then shows.  The n
 uses; the tests draw others.  Every floating array among the arguments is differentiated.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..blocks.feedforward import MLP
 from ..blocks.multihead import CrossAttention, SelfAttention
 from ..blocks.transformer import DecoderBlock, PostNormBlock, PreNormBlock
+from ..hints import Array, Rng
 from ..layers.activations import (
     GELU_ERF,
     TANH,
@@ -39,32 +39,20 @@ from ..layers.lm_head import (
     lm_head_loss_forward,
     lm_head_loss_input_backward,
 )
+from ..layers.module import Module
 from ..layers.softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 from ..models.config import GPT2Config
 from ..models.gpt2 import GPT2
 from . import laws
 from . import references as slow
-from .checks import ModuleSubject, PairSubject, Seed
+from .checks import Arguments, Case, ModuleSubject, PairSubject, Seed
 
 
-@dataclass(frozen=True)
-class Case:
-    """One row of the table.
-
-    make  (rng, B=2, T=3, ...) -> the subject to check; the tests vary the sizes
-    laws  what must hold for it beside the checks that hold for all
-    """
-
-    name: str
-    make: Callable
-    laws: tuple = ()
-
-
-def normal(rng, *shape):
+def normal(rng: Rng, *shape: int) -> Array:
     return rng.standard_normal(shape)
 
 
-def ids(rng, n, *shape):
+def ids(rng: Rng, n: int, *shape: int) -> Array:
     """Token ids of which some are the same: the gradients of a repeated token add."""
     drawn = rng.integers(0, n, shape)
     if drawn.size > 1:
@@ -72,7 +60,7 @@ def ids(rng, n, *shape):
     return drawn
 
 
-def mask(rng, *shape):
+def mask(rng: Rng, *shape: int) -> Array:
     """Real tokens and padding in every row, if there is room: True first, so that every query sees something."""
     real = rng.random(shape) < 0.6
     real[:, 0] = True
@@ -83,130 +71,131 @@ def mask(rng, *shape):
 # ---- layers
 
 
-def linear(rng, B=2, T=3, C=5, F=4):
+def linear(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4) -> PairSubject:
     return PairSubject(linear_forward, linear_backward, slow.linear,
                        {"x": normal(rng, B, T, C), "w": normal(rng, C, F), "b": normal(rng, F)})
 
 
-def linear_frozen(rng, B=2, T=3, C=5, F=4):
+def linear_frozen(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4) -> PairSubject:
     w, b = normal(rng, C, F), normal(rng, F)
     return PairSubject(lambda x: linear_forward(x, w.astype(x.dtype), b.astype(x.dtype)), linear_input_backward,
                        lambda x: slow.linear(x, w, b), {"x": normal(rng, B, T, C)})
 
 
-def linear_module(rng, B=2, T=3, C=5, F=4):
+def linear_module(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4) -> ModuleSubject:
     return ModuleSubject(filled(Linear(C, F, rng, np.float64), rng), lambda x, p: slow.linear(x, p["w"], p["b"]),
                          {"x": normal(rng, B, T, C)})
 
 
-def embedding(rng, B=2, T=3, V=5, C=4):
+def embedding(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
     return PairSubject(embedding_forward, embedding_backward, slow.embedding,
                        {"ids": ids(rng, V, B, T), "w": normal(rng, V, C)})
 
 
-def embedding_module(rng, B=2, T=3, V=5, C=4):
+def embedding_module(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> ModuleSubject:
     return ModuleSubject(Embedding(V, C, rng, 1.0, np.float64), lambda ids, p: slow.embedding(ids, p["w"]),
                          {"ids": ids(rng, V, B, T)})
 
 
-def layernorm(rng, B=2, T=3, C=6):
+def layernorm(rng: Rng, B: int = 2, T: int = 3, C: int = 6) -> PairSubject:
     return PairSubject(layernorm_forward, layernorm_backward, slow.layernorm,
                        {"x": normal(rng, B, T, C), "g": normal(rng, C), "b": normal(rng, C)})
 
 
-def layernorm_module(rng, B=2, T=3, C=6):
+def layernorm_module(rng: Rng, B: int = 2, T: int = 3, C: int = 6) -> ModuleSubject:
     return ModuleSubject(filled(LayerNorm(C, dtype=np.float64), rng), lambda x, p: slow.norm(x, p),
                          {"x": normal(rng, B, T, C)})
 
 
-def gelu(rng, B=2, T=3, F=4):
+def gelu(rng: Rng, B: int = 2, T: int = 3, F: int = 4) -> PairSubject:
     return PairSubject(gelu_forward, gelu_backward, slow.gelu, {"x": normal(rng, B, T, F) * 2})
 
 
-def gelu_erf(rng, B=2, T=3, F=4):
+def gelu_erf(rng: Rng, B: int = 2, T: int = 3, F: int = 4) -> PairSubject:
     return PairSubject(gelu_erf_forward, gelu_erf_backward, slow.gelu_erf, {"x": normal(rng, B, T, F) * 2})
 
 
-def relu(rng, B=2, T=3, F=4):
+def relu(rng: Rng, B: int = 2, T: int = 3, F: int = 4) -> PairSubject:
     x = normal(rng, B, T, F)                            # kept away from 0, where there is no derivative to compare with
     return PairSubject(relu_forward, relu_backward, slow.relu, {"x": x + np.where(x < 0, -0.1, 0.1)})
 
 
-def tanh(rng, B=2, T=3, F=4):
+def tanh(rng: Rng, B: int = 2, T: int = 3, F: int = 4) -> PairSubject:
     return PairSubject(tanh_forward, tanh_backward, slow.tanh, {"x": normal(rng, B, T, F)})
 
 
-def softmax(rng, B=2, T=3, V=5):
+def softmax(rng: Rng, B: int = 2, T: int = 3, V: int = 5) -> PairSubject:
     return PairSubject(softmax_forward, softmax_backward, slow.softmax, {"x": normal(rng, B, T, V)})
 
 
-def log_softmax(rng, B=2, T=3, V=5):
+def log_softmax(rng: Rng, B: int = 2, T: int = 3, V: int = 5) -> PairSubject:
     return PairSubject(log_softmax_forward, log_softmax_backward, slow.log_softmax, {"x": normal(rng, B, T, V)})
 
 
-def attention(rng, B=2, H=3, T=4, S=5, D=2, options=None):
+def attention(rng: Rng, B: int = 2, H: int = 3, T: int = 4, S: int = 5, D: int = 2,
+              options: Arguments | None = None) -> PairSubject:
     q, k, v = normal(rng, B, H, T, D), normal(rng, B, H, S, D), normal(rng, B, H, S, D)
     return PairSubject(attention_forward, attention_backward, slow.attention,
                        {"q": q, "k": k, "v": v} | (options or {}))
 
 
-def attention_causal(rng, B=2, H=3, T=4, past=1, D=2):
+def attention_causal(rng: Rng, B: int = 2, H: int = 3, T: int = 4, past: int = 1, D: int = 2) -> PairSubject:
     return attention(rng, B, H, T, T + past, D, {"causal": True})
 
 
-def attention_padding(rng, B=2, H=3, T=4, S=5, D=2):
+def attention_padding(rng: Rng, B: int = 2, H: int = 3, T: int = 4, S: int = 5, D: int = 2) -> PairSubject:
     return attention(rng, B, H, T, S, D, {"padding_mask": mask(rng, B, S)})
 
 
-def attention_causal_padding(rng, B=2, H=3, T=4, past=1, D=2):
+def attention_causal_padding(rng: Rng, B: int = 2, H: int = 3, T: int = 4, past: int = 1, D: int = 2) -> PairSubject:
     """Padding on the left, so that the first queries of a row see nothing at all."""
     real = mask(rng, B, T + past)[:, ::-1].copy()
     return attention(rng, B, H, T, T + past, D, {"causal": True, "padding_mask": real})
 
 
-def attention_dropout(rng, B=2, H=3, T=4, past=1, D=2):
+def attention_dropout(rng: Rng, B: int = 2, H: int = 3, T: int = 4, past: int = 1, D: int = 2) -> PairSubject:
     return attention(rng, B, H, T, T + past, D, {"causal": True, "dropout": 0.3, "rng": Seed(1)})
 
 
-def dropout(rng, B=2, T=3, C=4):
+def dropout(rng: Rng, B: int = 2, T: int = 3, C: int = 4) -> PairSubject:
     return PairSubject(dropout_forward, dropout_backward, slow.dropout,
                        {"x": normal(rng, B, T, C), "rate": 0.3, "rng": Seed(1)})
 
 
-def cross_entropy(rng, B=2, T=3, V=5, **options):
+def cross_entropy(rng: Rng, B: int = 2, T: int = 3, V: int = 5, **options: Any) -> PairSubject:
     targets = ids(rng, V, B, T)
     targets[:, 1:2] = -100
     return PairSubject(cross_entropy_forward, cross_entropy_backward, slow.cross_entropy,
                        {"logits": normal(rng, B, T, V), "targets": targets, **options})
 
 
-def cross_entropy_smoothing(rng, B=2, T=3, V=5):
+def cross_entropy_smoothing(rng: Rng, B: int = 2, T: int = 3, V: int = 5) -> PairSubject:
     return cross_entropy(rng, B, T, V, label_smoothing=0.2)
 
 
-def lm_head(rng, B=2, T=3, V=5, C=4):
+def lm_head(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
     return PairSubject(lm_head_forward, lm_head_backward, slow.lm_head,
                        {"x": normal(rng, B, T, C), "wte": normal(rng, V, C)})
 
 
-def lm_head_frozen(rng, B=2, T=3, V=5, C=4):
+def lm_head_frozen(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
     wte = normal(rng, V, C)
     return PairSubject(lambda x: lm_head_forward(x, wte.astype(x.dtype)), lm_head_input_backward,
                        lambda x: slow.lm_head(x, wte), {"x": normal(rng, B, T, C)})
 
 
-def lm_head_loss(rng, B=2, T=3, V=5, C=4, **options):
+def lm_head_loss(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4, **options: Any) -> PairSubject:
     targets = ids(rng, V, B, T)
     targets[:, 1:2] = -100
     return PairSubject(lm_head_loss_forward, lm_head_loss_backward, slow.lm_head_loss,
                        {"x": normal(rng, B, T, C), "wte": normal(rng, V, C), "targets": targets, **options})
 
 
-def lm_head_loss_smoothing(rng, B=2, T=3, V=5, C=4):
+def lm_head_loss_smoothing(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
     return lm_head_loss(rng, B, T, V, C, label_smoothing=0.2)
 
 
-def lm_head_loss_frozen(rng, B=2, T=3, V=5, C=4):
+def lm_head_loss_frozen(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
     wte, targets = normal(rng, V, C), ids(rng, V, B, T)
     return PairSubject(lambda x: lm_head_loss_forward(x, wte.astype(x.dtype), targets, 0.2),
                        lm_head_loss_input_backward, lambda x: slow.lm_head_loss(x, wte, targets, 0.2),
@@ -216,26 +205,26 @@ def lm_head_loss_frozen(rng, B=2, T=3, V=5, C=4):
 # ---- blocks: H heads of width D, C = H D
 
 
-def self_attention(rng, B=2, T=4, H=3, D=2):
+def self_attention(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> ModuleSubject:
     module = SelfAttention(H * D, H, rng, causal=True, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, p: slow.self_attention(x, H, p, True),
                          {"x": normal(rng, B, T, H * D)})
 
 
-def self_attention_both_ways(rng, B=2, T=4, H=3, D=2):
+def self_attention_both_ways(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> ModuleSubject:
     module = SelfAttention(H * D, H, rng, causal=False, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, p: slow.self_attention(x, H, p, False),
                          {"x": normal(rng, B, T, H * D)})
 
 
-def self_attention_padding(rng, B=2, T=4, H=3, D=2):
+def self_attention_padding(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> ModuleSubject:
     module = SelfAttention(H * D, H, rng, causal=False, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, padding_mask, p:
                          slow.self_attention(x, H, p, False, padding_mask),
                          {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T)})
 
 
-def cross_attention(rng, B=2, T=4, S=5, H=3, D=2):
+def cross_attention(rng: Rng, B: int = 2, T: int = 4, S: int = 5, H: int = 3, D: int = 2) -> ModuleSubject:
     module = CrossAttention(H * D, H, rng, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, memory, padding_mask, p:
                          slow.cross_attention(x, memory, H, p, padding_mask),
@@ -243,50 +232,50 @@ def cross_attention(rng, B=2, T=4, S=5, H=3, D=2):
                           "padding_mask": mask(rng, B, S)})
 
 
-def cross_attention_dropout(rng, B=2, T=4, S=5, H=3, D=2):
+def cross_attention_dropout(rng: Rng, B: int = 2, T: int = 4, S: int = 5, H: int = 3, D: int = 2) -> ModuleSubject:
     module = CrossAttention(H * D, H, rng, 0.3, np.float64)
     return ModuleSubject(filled(module, rng), lambda x, memory, rng, p:
                          slow.cross_attention(x, memory, H, p, None, 0.3, rng),
                          {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D), "rng": Seed(1)})
 
 
-def mlp(rng, B=2, T=3, C=4):
+def mlp(rng: Rng, B: int = 2, T: int = 3, C: int = 4) -> ModuleSubject:
     return ModuleSubject(filled(MLP(C, rng, dtype=np.float64), rng), slow.mlp, {"x": normal(rng, B, T, C)})
 
 
-def mlp_dropout(rng, B=2, T=3, C=4):
+def mlp_dropout(rng: Rng, B: int = 2, T: int = 3, C: int = 4) -> ModuleSubject:
     return ModuleSubject(filled(MLP(C, rng, TANH, 0.3, np.float64), rng), lambda x, rng, p:
                          slow.mlp(x, p, slow.tanh, 0.3, rng), {"x": normal(rng, B, T, C), "rng": Seed(1)})
 
 
-def pre_norm_block(rng, B=2, T=4, H=3, D=2):
+def pre_norm_block(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> ModuleSubject:
     module = PreNormBlock(H * D, H, rng, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, p: slow.pre_norm_block(x, H, p),
                          {"x": normal(rng, B, T, H * D)})
 
 
-def pre_norm_block_dropout(rng, B=2, T=3, H=2, D=2):
+def pre_norm_block_dropout(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 2) -> ModuleSubject:
     module = PreNormBlock(H * D, H, rng, 0.3, np.float64)
     return ModuleSubject(filled(module, rng), lambda x, padding_mask, rng, p:
                          slow.pre_norm_block(x, H, p, padding_mask, 0.3, rng),
                          {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T), "rng": Seed(1)})
 
 
-def post_norm_block(rng, B=2, T=4, H=3, D=2):
+def post_norm_block(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> ModuleSubject:
     module = PostNormBlock(H * D, H, rng, GELU_ERF, dtype=np.float64)       # as in BERT; ReLU has a kink to step over
     return ModuleSubject(filled(module, rng), lambda x, padding_mask, p:
                          slow.post_norm_block(x, H, p, slow.gelu_erf, padding_mask),
                          {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T)})
 
 
-def post_norm_block_dropout(rng, B=2, T=3, H=2, D=2):
+def post_norm_block_dropout(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 2) -> ModuleSubject:
     module = PostNormBlock(H * D, H, rng, GELU_ERF, 0.3, np.float64)
     return ModuleSubject(filled(module, rng), lambda x, rng, p:
                          slow.post_norm_block(x, H, p, slow.gelu_erf, None, 0.3, rng),
                          {"x": normal(rng, B, T, H * D), "rng": Seed(1)})
 
 
-def decoder_block(rng, B=3, T=4, S=5, H=2, D=2):
+def decoder_block(rng: Rng, B: int = 3, T: int = 4, S: int = 5, H: int = 2, D: int = 2) -> ModuleSubject:
     module = DecoderBlock(H * D, H, rng, GELU_ERF, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, memory, memory_padding_mask, p:
                          slow.decoder_block(x, memory, H, p, slow.gelu_erf, None, memory_padding_mask),
@@ -294,7 +283,7 @@ def decoder_block(rng, B=3, T=4, S=5, H=2, D=2):
                           "memory_padding_mask": mask(rng, B, S)})
 
 
-def decoder_block_dropout(rng, B=2, T=3, S=4, H=2, D=2):
+def decoder_block_dropout(rng: Rng, B: int = 2, T: int = 3, S: int = 4, H: int = 2, D: int = 2) -> ModuleSubject:
     module = DecoderBlock(H * D, H, rng, GELU_ERF, 0.3, np.float64)
     return ModuleSubject(filled(module, rng), lambda x, memory, padding_mask, memory_padding_mask, rng, p:
                          slow.decoder_block(x, memory, H, p, slow.gelu_erf, padding_mask, memory_padding_mask, 0.3,
@@ -306,19 +295,21 @@ def decoder_block_dropout(rng, B=2, T=3, S=4, H=2, D=2):
 # ---- GPT-2
 
 
-def gpt2(rng, B=3, T=4, H=2, D=2, L=2, V=7, n_ctx=5):
+def gpt2(rng: Rng, B: int = 3, T: int = 4, H: int = 2, D: int = 2, L: int = 2, V: int = 7,
+         n_ctx: int = 5) -> ModuleSubject:
     module = GPT2(GPT2Config(V, max(T, n_ctx), H * D, H, L), rng, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda tokens, p: slow.gpt2(tokens, H, L, p),
                          {"tokens": ids(rng, V, B, T)}, uses_cache_up=True)
 
 
-def gpt2_dropout(rng, B=2, T=3, H=2, D=2, L=1, V=5, n_ctx=4):
+def gpt2_dropout(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 2, L: int = 1, V: int = 5,
+                 n_ctx: int = 4) -> ModuleSubject:
     module = GPT2(GPT2Config(V, max(T, n_ctx), H * D, H, L), rng, dropout=0.3, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda tokens, rng, p: slow.gpt2(tokens, H, L, p, 0.3, rng),
                          {"tokens": ids(rng, V, B, T), "rng": Seed(1)}, uses_cache_up=True)
 
 
-def filled(module, rng):
+def filled(module: Module, rng: Rng) -> Module:
     """Every parameter drawn anew: the gains of 1 and biases of 0 that a model starts with would hide mistakes."""
     for _, parameter in module.named_parameters():
         parameter.value = rng.standard_normal(parameter.value.shape) * 0.7

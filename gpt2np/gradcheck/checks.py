@@ -3,10 +3,14 @@
 Every check returns what it measured, or raises CheckFailed with the first element that is wrong.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ..hints import Array, Cache, Rng
 from ..layers.module import Parameter
 
 LIMIT_ADJOINT = 1e-13           # correct code: at most 4e-16
@@ -20,6 +24,8 @@ H = 1e-5                        # the best step of central differences in float6
 TINY = 1e-100                   # the complex step: no difference is taken, so nothing is lost however small it is
 STEPS = 10.0 ** np.arange(-2.5, -4.1, -0.5)
 DIRECTIONS = 8                  # along a single one the third derivative may vanish, and the order with it
+
+Arguments: TypeAlias = dict[str, Any]       # of a forward, by name: arrays, rates, options, Seeds
 
 
 class CheckFailed(AssertionError):
@@ -40,24 +46,25 @@ class PairSubject:
     factors = 2                 # arguments in the largest product that a gradient is a sum of
     uses_cache_up = False
 
-    def __init__(self, forward, backward, reference, arguments):
+    def __init__(self, forward: Callable, backward: Callable, reference: Callable, arguments: Arguments):
         self.arguments, self.name = arguments, forward.__name__
         self.forward_pass, self.backward_pass, self._reference = forward, backward, reference
 
-    def forward(self, arguments):
+    def forward(self, arguments: Arguments) -> tuple[Array, Cache]:
         return self.forward_pass(**_with_generators(arguments))
 
-    def backward(self, dy, cache):
+    def backward(self, dy: float | Array, cache: Cache) -> dict[str, Array]:
         """The gradients by name: backward returns those of the floating arguments, in their order."""
         return _named(differentiable(self.arguments), self.backward_pass(dy, cache))
 
-    def reference(self):
+    def reference(self) -> Array:
         return self._reference(**_with_generators(self.arguments))
 
 
 class ModuleSubject:
     """A module as a function of its inputs and of all its parameters, by path.
 
+    module         a Module or an Embedding, of Any type: a law asks for what its own module alone has
     reference      its forward by scalar loops, a function of the inputs and of p, the parameters by path
     uses_cache_up  True for a model, which frees the caches of its blocks during backward
     """
@@ -65,12 +72,12 @@ class ModuleSubject:
     limit_float32 = 1e-4        # norms over a few numbers, one after the other, multiply the rounding
     factors = 4
 
-    def __init__(self, module, reference, inputs, uses_cache_up=False):
+    def __init__(self, module: Any, reference: Callable, inputs: Arguments, uses_cache_up: bool = False):
         self.module, self.inputs, self._reference, self.uses_cache_up = module, inputs, reference, uses_cache_up
         self.parameters = {"w": module} if isinstance(module, Parameter) else dict(module.named_parameters())
         self.arguments = inputs | {path: p.value for path, p in self.parameters.items()}
 
-    def forward(self, arguments):
+    def forward(self, arguments: Arguments) -> tuple[Array, Cache]:
         before = {path: p.value for path, p in self.parameters.items()}
         try:
             for path, parameter in self.parameters.items():
@@ -81,23 +88,33 @@ class ModuleSubject:
             for path, parameter in self.parameters.items():
                 parameter.value = before[path]
 
-    def backward(self, dy, cache):
+    def backward(self, dy: float | Array, cache: Cache) -> dict[str, Array]:
+        """The gradients by name: those of the inputs, and of the parameters that are not frozen."""
         for parameter in self.parameters.values():
             parameter.grad = None
         gradients = _named(differentiable(self.inputs), self.module.backward(dy, cache))
-        return gradients | {path: p.grad for path, p in self.parameters.items()}
+        for path, parameter in self.parameters.items():
+            if parameter.grad is not None:
+                gradients[path] = parameter.grad
+            elif parameter.trainable:
+                raise CheckFailed(f"d{path}: expected a gradient, got none")
+        return gradients
 
-    def reference(self):
+    def reference(self) -> Array:
         inputs = _with_generators(self.inputs)
         return self._reference(**inputs, p={path: self.arguments[path] for path in self.parameters})
 
 
-def differentiable(arguments):
+Subject: TypeAlias = PairSubject | ModuleSubject
+
+
+def differentiable(arguments: Arguments) -> list[str]:
     """The names of the floating arrays among the arguments: ids, masks, rates and seeds have no gradient."""
     return [name for name, a in arguments.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
 
 
-def close(name, got, expected, limit, scale=None, floor=0.0):
+def close(name: str, got: ArrayLike | None, expected: ArrayLike | None, limit: float, scale: float | None = None,
+          floor: float = 0.0) -> float:
     """max |got - expected| over the largest magnitude of both; raises CheckFailed above the limit, or if not finite.
 
     Never element by element: an element near 0 has no relative error worth the name.  Nor has an array that is 0 but
@@ -120,24 +137,24 @@ def close(name, got, expected, limit, scale=None, floor=0.0):
     return float(error)
 
 
-def identical(name, got, expected):
+def identical(name: str, got: ArrayLike | None, expected: ArrayLike | None) -> None:
     """Raise CheckFailed unless both arrays are exactly equal."""
     close(name, got, expected, 0.0, scale=1.0)
 
 
-def upstream(y, rng):
+def upstream(y: Array, rng: Rng) -> Array:
     """A random dy of y's shape and dtype: never ones, which hide a sum that is wrong."""
     y = np.asarray(y)
     return np.asarray(rng.standard_normal(y.shape), dtype=y.dtype)
 
 
-def direction(x, rng):
+def direction(x: Array, rng: Rng) -> Array:
     """A random array of x's shape with norm 1."""
     v = rng.standard_normal(x.shape)
     return v / np.sqrt((v * v).sum()) if x.size else v
 
 
-def derivative(subject, name, v):
+def derivative(subject: Subject, name: str, v: Array) -> Array:
     """J v, the derivative of y as `name` moves along v, by the complex step: Im f(x + i h v) / h.
 
     Exact to rounding.  All floating arguments become complex, so that y has a place for the imaginary part.
@@ -151,7 +168,7 @@ def derivative(subject, name, v):
     return np.asarray(y).imag / TINY
 
 
-def adjoint(subject, name, rng):
+def adjoint(subject: Subject, name: str, rng: Rng) -> float:
     """<J v, dy> = <v, J' dy>: backward is the transpose of the derivative of forward.  Returns the relative error."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
@@ -167,7 +184,7 @@ def adjoint(subject, name, rng):
     return float(error)
 
 
-def differences(subject, name, rng):
+def differences(subject: Subject, name: str, rng: Rng) -> float:
     """Every element of the gradient by central differences, (f(x + h) - f(x - h)) / 2h.  Returns the relative error."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
@@ -176,7 +193,7 @@ def differences(subject, name, rng):
     return close(f"d{name}", gradient, expected, LIMIT_DIFFERENCES, floor=1e-3 * _terms(subject, dy))
 
 
-def order(subject, name, rng):
+def order(subject: Subject, name: str, rng: Rng) -> float | None:
     """How fast central differences converge to the derivative that backward gives: error ~ h^order, and order is 2.
 
     A gradient that is wrong by one part in a million already gives less than 1.  Returns None where the error is below
@@ -205,7 +222,7 @@ def order(subject, name, rng):
     return slope
 
 
-def linearity(subject, rng):
+def linearity(subject: Subject, rng: Rng) -> float:
     """backward is linear in dy, and exactly 0 at dy = 0.  Returns the largest relative error."""
     y, cache = subject.forward(subject.arguments)
     dy_1, dy_2 = upstream(y, rng), upstream(y, rng)
@@ -218,7 +235,7 @@ def linearity(subject, rng):
                 for name in d_1), default=0.0)
 
 
-def reference(subject, rng):
+def reference(subject: Subject, rng: Rng) -> float:
     """forward gives what scalar loops give.  Returns the relative error."""
     y, _ = subject.forward(subject.arguments)
     return close("y", y, subject.reference(), LIMIT_REFERENCE, floor=_largest(subject))
@@ -227,7 +244,7 @@ def reference(subject, rng):
 # ---- the contract: what every pair and module promises beside being right
 
 
-def contract_arguments_untouched(subject, rng):
+def contract_arguments_untouched(subject: Subject, rng: Rng) -> None:
     """Neither forward nor backward writes into the arguments, dy or the cache."""
     arguments = {name: _locked(a) for name, a in subject.arguments.items()}
     y, cache = subject.forward(arguments)
@@ -237,7 +254,7 @@ def contract_arguments_untouched(subject, rng):
     subject.backward(dy, cache)
 
 
-def contract_repeatable(subject, rng):
+def contract_repeatable(subject: Subject, rng: Rng) -> None:
     """The same again gives the same bits: nothing is remembered from one call to the next."""
     y_1, cache_1 = subject.forward(subject.arguments)
     y_2, _ = subject.forward(subject.arguments)
@@ -249,7 +266,7 @@ def contract_repeatable(subject, rng):
         identical(f"d{name} of a second backward", second[name], first[name])
 
 
-def contract_fresh_memory(subject, rng):
+def contract_fresh_memory(subject: Subject, rng: Rng) -> None:
     """A gradient shares memory with nothing: the caller may add into it."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
@@ -264,7 +281,7 @@ def contract_fresh_memory(subject, rng):
         held.append((f"d{name}", gradient))
 
 
-def contract_output_is_new(subject, rng):
+def contract_output_is_new(subject: Subject, rng: Rng) -> None:
     """y shares no memory with the arguments."""
     y, _ = subject.forward(subject.arguments)
     for name, a in subject.arguments.items():
@@ -272,7 +289,7 @@ def contract_output_is_new(subject, rng):
             raise CheckFailed(f"y: expected new memory, got memory of {name}")
 
 
-def contract_dtype(subject, rng):
+def contract_dtype(subject: Subject, rng: Rng) -> None:
     """float32 in, float32 out, and near the result in float64: no constant promotes, no step cancels.
 
     A loss may be multiplied by a float64 number: that must not promote the gradients either.
@@ -293,7 +310,7 @@ def contract_dtype(subject, rng):
             raise CheckFailed(f"the cache: expected float32 of float32 arguments, got float64 of shape {a.shape}")
 
 
-def contract_layout(subject, rng):
+def contract_layout(subject: Subject, rng: Rng) -> None:
     """Arrays that are not contiguous, or in Fortran order, give the same result."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
@@ -308,7 +325,7 @@ def contract_layout(subject, rng):
             close(f"d{name} of another memory layout", gradients_2[name], gradients[name], LIMIT_LAYOUT, floor=1.0)
 
 
-def contract_gradient_shapes(subject, rng):
+def contract_gradient_shapes(subject: Subject, rng: Rng) -> None:
     """Every floating argument has a gradient, of its own shape."""
     y, cache = subject.forward(subject.arguments)
     gradients = subject.backward(upstream(y, rng), cache)
@@ -317,7 +334,7 @@ def contract_gradient_shapes(subject, rng):
             raise CheckFailed(f"d{name}: expected shape {subject.arguments[name].shape}, got {gradients[name].shape}")
 
 
-def contract_dy_shape(subject, rng):
+def contract_dy_shape(subject: Subject, rng: Rng) -> None:
     """A dy of another shape is refused, not broadcast."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
@@ -331,20 +348,20 @@ def contract_dy_shape(subject, rng):
             refused(f"backward with dy of shape {flat.shape}", subject.backward, flat, cache)
 
 
-def contract_empty_batch(subject, rng):
+def contract_empty_batch(subject: Subject, rng: Rng) -> None:
     """A batch of no sequences is no error: no output, and gradients of 0.  The subject is made with B = 0."""
     y, cache = subject.forward(subject.arguments)
     for name, gradient in subject.backward(upstream(y, rng), cache).items():
         identical(f"d{name} of an empty batch", gradient, np.zeros_like(subject.arguments[name]))
 
 
-CONTRACT = (
+CONTRACT: tuple[Callable, ...] = (
     contract_arguments_untouched, contract_repeatable, contract_fresh_memory, contract_output_is_new, contract_dtype,
     contract_layout, contract_gradient_shapes, contract_dy_shape,
 )
 
 
-def refused(what, call, *arguments, **named):
+def refused(what: str, call: Callable, *arguments: Any, **named: Any) -> None:
     """Raise CheckFailed unless the call raises ValueError, and says what was expected."""
     try:
         call(*arguments, **named)
@@ -355,19 +372,19 @@ def refused(what, call, *arguments, **named):
     raise CheckFailed(f"{what}: expected ValueError, but it was accepted")
 
 
-def _named(names, gradients):
+def _named(names: list[str], gradients: Array | tuple[Array, ...] | None) -> dict[str, Array]:
     gradients = gradients if isinstance(gradients, tuple) else () if gradients is None else (gradients,)
     if len(names) != len(gradients):
         raise CheckFailed(f"backward: expected the gradients of {', '.join(names)}, got {len(gradients)} of them")
     return dict(zip(names, gradients))
 
 
-def _largest(subject):
+def _largest(subject: Subject) -> float:
     """The largest number among the arguments."""
     return max(np.abs(subject.arguments[name]).max(initial=0) for name in differentiable(subject.arguments))
 
 
-def _terms(subject, dy):
+def _terms(subject: Subject, dy: Array) -> float:
     """The size of the terms that a gradient is the sum of: products of dy with a few arguments (scores, values).
 
     Where the sum is 0, what is left of them is rounding: some 10^-15 of it, or 10^-10 after a division by h.
@@ -375,18 +392,19 @@ def _terms(subject, dy):
     return np.abs(dy).max(initial=0) * max(1.0, _largest(subject)) ** subject.factors
 
 
-def _with_generators(arguments):
+def _with_generators(arguments: Arguments) -> Arguments:
     return {name: np.random.default_rng(int(a)) if isinstance(a, Seed) else a for name, a in arguments.items()}
 
 
-def _backward_again(subject, cache, dy):
+def _backward_again(subject: Subject, cache: Cache, dy: Array) -> dict[str, Array]:
     """backward once more with this cache; a model uses its cache up, and gets that of a new forward."""
     if subject.uses_cache_up:
         _, cache = subject.forward(subject.arguments)
     return subject.backward(dy, cache)
 
 
-def _gradient_by(subject, name, dy, difference):
+def _gradient_by(subject: Subject, name: str, dy: Array,
+                 difference: Callable[[Subject, str, Array, Array], float]) -> Array:
     """The whole gradient of <y, dy> by one argument, element by element."""
     x = subject.arguments[name]
     gradient, unit = np.zeros(x.shape), np.zeros(x.shape)
@@ -397,25 +415,25 @@ def _gradient_by(subject, name, dy, difference):
     return gradient
 
 
-def _central_difference(subject, name, v, dy, h=H):
+def _central_difference(subject: Subject, name: str, v: Array, dy: Array, h: float = H) -> float:
     x = subject.arguments[name]
     above, _ = subject.forward(subject.arguments | {name: x + h * v})
     below, _ = subject.forward(subject.arguments | {name: x - h * v})
     return ((above - below) * dy).sum() / (2 * h)
 
 
-def _complex_difference(subject, name, v, dy):
+def _complex_difference(subject: Subject, name: str, v: Array, dy: Array) -> float:
     return (derivative(subject, name, v) * dy).sum()
 
 
-def _locked(a):
+def _locked(a: Any) -> Any:
     if isinstance(a, np.ndarray):
         a = a.copy()
         a.flags.writeable = False
     return a
 
 
-def _strided(a):
+def _strided(a: Array) -> Array:
     """The same array, spread over twice the memory."""
     wide = np.zeros(tuple(2 * n for n in a.shape), a.dtype)
     view = wide[tuple(slice(None, None, 2) for _ in a.shape)]
@@ -423,7 +441,7 @@ def _strided(a):
     return view
 
 
-def arrays_of(cache):
+def arrays_of(cache: Cache) -> Iterator[Array]:
     """Every array in a cache of nested tuples and lists."""
     if isinstance(cache, np.ndarray):
         yield cache
@@ -433,6 +451,19 @@ def arrays_of(cache):
 
 
 # ---- one row of the table
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table.
+
+    make  (rng, B=2, T=3, ...) -> the subject to check; the tests vary the sizes
+    laws  what must hold for it beside the checks that hold for all
+    """
+
+    name: str
+    make: Callable[..., Subject]
+    laws: tuple[Callable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -446,7 +477,7 @@ class Outcome:
     failure: str | None
 
 
-def examine(case, seed=0, **sizes):
+def examine(case: Case, seed: int = 0, **sizes: int) -> Iterator[Outcome]:
     """Yield the Outcome of every check of one case, the quick ones first.  sizes replace those in the table."""
     with np.errstate(over="raise", divide="raise", invalid="raise"):      # a warning would scroll by
         subject = case.make(np.random.default_rng(seed), **sizes)
@@ -463,7 +494,7 @@ def examine(case, seed=0, **sizes):
             yield _outcome("order", order, seed, subject, name)
 
 
-def _outcome(kind, check, seed, subject, *argument):
+def _outcome(kind: str, check: Callable, seed: int, subject: Subject, *argument: str) -> Outcome:
     try:
         # Not the generator that made the arguments: dy would be equal to x, and a dy in place of an x would not show.
         figure, failure = check(subject, *argument, np.random.default_rng([seed, 1])), None

@@ -10,11 +10,24 @@ import math
 import numpy as np
 
 from ..blocks.kv_cache import KVCache
+from ..hints import Array, Rng
 from ..layers import activations, cross_entropy, dropout, lm_head
 from ..layers.attention import split_heads
 from ..layers.module import Parameter
 from ..layers.tiles import TILE
-from .checks import CheckFailed, Seed, arrays_of, close, identical, refused, upstream
+from .checks import (
+    Arguments,
+    CheckFailed,
+    ModuleSubject,
+    PairSubject,
+    Seed,
+    Subject,
+    arrays_of,
+    close,
+    identical,
+    refused,
+    upstream,
+)
 
 EXACT = 1e-13                   # float64, where only rounding differs
 
@@ -22,14 +35,14 @@ EXACT = 1e-13                   # float64, where only rounding differs
 # ---- any subject
 
 
-def inference_is_forward(subject, rng):
+def inference_is_forward(subject: Subject, rng: Rng) -> None:
     """With keep_cache=False, y is the same (to the bit, unless another form of an activation makes it)."""
     y, _ = subject.forward(subject.arguments)
     y_2, _ = subject.forward(subject.arguments | {"keep_cache": False})
     close("y without a cache", y_2, y, EXACT)
 
 
-def rows_are_independent(subject, rng):
+def rows_are_independent(subject: Subject, rng: Rng) -> None:
     """The rows of the batch do not see each other: each alone gives the same."""
     y, _ = subject.forward(subject.arguments)
     for b in range(len(y)):
@@ -37,26 +50,26 @@ def rows_are_independent(subject, rng):
         close(f"y of row {b} alone", alone, y[b:b + 1], EXACT)
 
 
-def gradient_rows_sum_to_0(subject, rng):
+def gradient_rows_sum_to_0(subject: Subject, rng: Rng) -> None:
     """A constant added to a row of x changes nothing, so the gradient of the row sums to 0."""
     y, cache = subject.forward(subject.arguments)
     name, dx = next(iter(subject.backward(upstream(y, rng), cache).items()))
     close(f"row sums of d{name}", dx.sum(axis=-1), np.zeros(dx.shape[:-1]), EXACT, scale=max(1.0, np.abs(dx).max()))
 
 
-def finite_at_10000(subject, rng):
+def finite_at_10000(subject: Subject, rng: Rng) -> None:
     """Numbers of 10^4, where exp overflows, give finite results, in float64 and in float32."""
     first = next(iter(subject.arguments))
     for dtype in (np.float64, np.float32):
-        changed = {name: a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype == float else a
-                   for name, a in subject.arguments.items()}
+        changed: Arguments = {name: a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype == float else a
+                              for name, a in subject.arguments.items()}
         y, cache = subject.forward(changed | {first: changed[first] * dtype(1e4)})
         for name, a in {"y": y, **subject.backward(upstream(y, rng), cache)}.items():
             if not np.isfinite(a).all():
                 raise CheckFailed(f"{name} at {first} times 10^4 in {dtype.__name__}: expected finite numbers, got {a}")
 
 
-def many_tiles_are_one(subject, rng):
+def many_tiles_are_one(subject: Subject, rng: Rng) -> None:
     """More rows than a tile holds give what each row gives alone, forward and backward."""
     x = subject.arguments["x"]
     n = TILE // x.shape[-1] + 2
@@ -73,7 +86,7 @@ def many_tiles_are_one(subject, rng):
 # ---- softmax, log_softmax
 
 
-def probabilities(subject, rng):
+def probabilities(subject: Subject, rng: Rng) -> None:
     """Every row sums to 1, and x + c gives the same as x."""
     y, _ = subject.forward(subject.arguments)
     close("row sums", y.sum(axis=-1), np.ones(y.shape[:-1]), EXACT)
@@ -81,7 +94,7 @@ def probabilities(subject, rng):
     close("y of x + 100", shifted, y, EXACT)
 
 
-def log_probabilities(subject, rng):
+def log_probabilities(subject: Subject, rng: Rng) -> None:
     """exp of every row sums to 1, and x + c gives the same as x."""
     y, _ = subject.forward(subject.arguments)
     close("row sums of exp(y)", np.exp(y).sum(axis=-1), np.ones(y.shape[:-1]), EXACT)
@@ -92,7 +105,7 @@ def log_probabilities(subject, rng):
 # ---- layernorm
 
 
-def normalised(subject, rng):
+def normalised(subject: Subject, rng: Rng) -> None:
     """With g = 1 and b = 0 every row has mean 0 and variance var / (var + eps)."""
     x, g, b = (subject.arguments[name] for name in ("x", "g", "b"))
     y, _ = subject.forward({"x": x, "g": np.ones_like(g), "b": np.zeros_like(b)})
@@ -101,14 +114,14 @@ def normalised(subject, rng):
     close("variance of y", (y * y).mean(axis=-1), var / (var + 1e-5), EXACT, scale=1.0)
 
 
-def affine_invariant(subject, rng):
+def affine_invariant(subject: Subject, rng: Rng) -> None:
     """a x + c gives what x gives, with eps scaled by a^2."""
     y, _ = subject.forward(subject.arguments)
     moved = subject.arguments | {"x": subject.arguments["x"] * 8 - 3, "eps": 64e-5}
     close("y of 8 x - 3", subject.forward(moved)[0], y, 1e-12)
 
 
-def accurate_far_from_0(subject, rng):
+def accurate_far_from_0(subject: Subject, rng: Rng) -> None:
     """In float32, rows around 1000 keep their digits: the variance is not a difference of two large numbers."""
     x = rng.standard_normal((8, 64))
     arguments = {"x": x + 1000, "g": np.ones(64), "b": np.zeros(64)}
@@ -117,7 +130,7 @@ def accurate_far_from_0(subject, rng):
     close("y in float32, far from 0", y_32, y, 1e-3)
 
 
-def gain_and_bias_have_a_shape(subject, rng):
+def gain_and_bias_have_a_shape(subject: Subject, rng: Rng) -> None:
     """A gain or bias of another length is refused, not broadcast."""
     for name in ("g", "b"):
         refused(f"{name} of shape (1, C)", subject.forward,
@@ -127,7 +140,7 @@ def gain_and_bias_have_a_shape(subject, rng):
 # ---- linear
 
 
-def one_column(subject, rng):
+def one_column(subject: Subject, rng: Rng) -> None:
     """A matrix of one column, and one of one row, are matrices."""
     for n_in, n_out in ((1, 3), (3, 1)):
         arguments = {"x": rng.standard_normal((4, n_in)), "w": rng.standard_normal((n_in, n_out)),
@@ -138,7 +151,7 @@ def one_column(subject, rng):
         close("db", subject.backward(dy, cache)["b"], dy.sum(axis=0), EXACT)
 
 
-def bias_has_a_shape(subject, rng):
+def bias_has_a_shape(subject: Subject, rng: Rng) -> None:
     """A bias of another length is refused, not broadcast."""
     refused("b of shape (1, O)", subject.forward, subject.arguments | {"b": subject.arguments["b"][None]})
 
@@ -146,7 +159,7 @@ def bias_has_a_shape(subject, rng):
 # ---- activations
 
 
-def gelu_limits(subject, rng):
+def gelu_limits(subject: Subject, rng: Rng) -> None:
     """gelu(x) is 0 far to the left and x far to the right, with slopes 0 and 1; gelu(0) = 0 with slope 1/2."""
     for dtype, limit in ((np.float64, EXACT), (np.float32, 1e-6)):
         x = np.array([[-1e4, -30, 0, 30, 1e4]], dtype)
@@ -156,7 +169,7 @@ def gelu_limits(subject, rng):
         close("slope of gelu far out", slope, np.array([[0, 0, 0.5, 1, 1]], dtype), limit, scale=1.0)
 
 
-def gelu_splits_x(subject, rng):
+def gelu_splits_x(subject: Subject, rng: Rng) -> None:
     """gelu(x) - gelu(-x) = x, since the two weights s(x) and s(-x) add to 1."""
     x = subject.arguments["x"]
     y, _ = subject.forward({"x": x})
@@ -164,7 +177,7 @@ def gelu_splits_x(subject, rng):
     close("gelu(x) - gelu(-x)", y - mirrored, x, EXACT)
 
 
-def small_tail_keeps_its_digits(subject, rng):
+def small_tail_keeps_its_digits(subject: Subject, rng: Rng) -> None:
     """Phi(x) at x = -6 is 10^-9: computed without cancellation."""
     x = np.array([[-1.0, -3.0, -6.0]])
     y, _ = subject.forward({"x": x})
@@ -173,7 +186,7 @@ def small_tail_keeps_its_digits(subject, rng):
         close(f"gelu({x[0, i]:g})", y[0, i], expected[i], EXACT)
 
 
-def without_a_cache(subject, rng):
+def without_a_cache(subject: PairSubject, rng: Rng) -> None:
     """The form for inference gives the same, and leaves x as it is."""
     x = subject.arguments["x"].copy()
     y, _ = subject.forward({"x": x})
@@ -186,7 +199,7 @@ def without_a_cache(subject, rng):
 # ---- embedding
 
 
-def ids_outside_the_table(subject, rng):
+def ids_outside_the_table(subject: Subject, rng: Rng) -> None:
     """Ids that indexing would wrap or that are no integers are refused."""
     ids, w = subject.arguments["ids"], subject.arguments["w"]
     for bad in (-1, len(w)):
@@ -196,7 +209,7 @@ def ids_outside_the_table(subject, rng):
     refused("ids that are floats", subject.forward, {"ids": ids.astype(float), "w": w})
 
 
-def repeated_ids_add(subject, rng):
+def repeated_ids_add(subject: Subject, rng: Rng) -> None:
     """The gradient of a row is the sum over its places; a row that was not looked up gets exactly 0."""
     w = subject.arguments["w"]
     y, cache = subject.forward({"ids": np.array([0, 0, 0]), "w": w})
@@ -209,13 +222,13 @@ def repeated_ids_add(subject, rng):
 # ---- attention
 
 
-def weights_sum_to_1(subject, rng):
+def weights_sum_to_1(subject: Subject, rng: Rng) -> None:
     """The mean of equal values is that value."""
     y, _ = subject.forward(subject.arguments | {"v": np.ones_like(subject.arguments["v"])})
     close("y of v = 1", y, np.ones_like(y), EXACT)
 
 
-def causal(subject, rng):
+def causal(subject: Subject, rng: Rng) -> None:
     """Query t sees no key after S - T + t: its gradient there is exactly 0, and the values there do not matter."""
     q, v = subject.arguments["q"], subject.arguments["v"]
     T, S = q.shape[2], v.shape[2]
@@ -236,7 +249,7 @@ def causal(subject, rng):
         identical(f"y of query {t} with other values after it", y_2[:, :, t], y[:, :, t])
 
 
-def one_query_at_a_time(subject, rng):
+def one_query_at_a_time(subject: Subject, rng: Rng) -> None:
     """Blocks of queries and groups of heads give what each query gives alone, over the keys that it sees."""
     causal = subject.arguments.get("causal", False)
     for B, H, T, S in ((2, 7, 150, 300), (5, 2, 130, 300), (1, 1, 257, 257), (1, 1, 2, 2)):
@@ -258,7 +271,7 @@ def one_query_at_a_time(subject, rng):
             close(f"d{name} of {T} queries", gradients[name], alone, 1e-12)
 
 
-def padding_is_not_seen(subject, rng):
+def padding_is_not_seen(subject: Subject, rng: Rng) -> None:
     """Keys and values at padding do not matter, and their gradient is exactly 0; a query that sees none gives 0."""
     mask = subject.arguments["padding_mask"]
     y, cache = subject.forward(subject.arguments)
@@ -278,7 +291,7 @@ def padding_is_not_seen(subject, rng):
     identical("y with a mask of no padding", everything, without)
 
 
-def padding_of_each_query(subject, rng):
+def padding_of_each_query(subject: Subject, rng: Rng) -> None:
     """Groups of sequences and blocks of queries give what each query of each sequence gives alone, with its mask."""
     B, T, S, causal = 5, 130, 300, subject.arguments.get("causal", False)
     q, k, v = (rng.standard_normal((B, 2, n, 2)) for n in (T, S, S))
@@ -292,7 +305,7 @@ def padding_of_each_query(subject, rng):
             close(f"y of query {t} of sequence {b}", y[b:b + 1, :, t:t + 1], subject.forward(one)[0], EXACT, floor=1.0)
 
 
-def nothing_kept_nothing_drawn(subject, rng):
+def nothing_kept_nothing_drawn(subject: Subject, rng: Rng) -> None:
     """With keep_cache=False there is no cache; without an rng nothing is dropped, and at rate 0 nothing is drawn."""
     y, _ = subject.forward(subject.arguments)
     if subject.forward(subject.arguments | {"keep_cache": False})[1] is not None:
@@ -303,7 +316,7 @@ def nothing_kept_nothing_drawn(subject, rng):
     identical("the next number of the rng", generator.random(), np.random.default_rng(1).random())
 
 
-def attention_refuses(subject, rng):
+def attention_refuses(subject: Subject, rng: Rng) -> None:
     """Shapes that the product would broadcast, masks of other kinds, fewer keys than causal queries."""
     q, k, v = (subject.arguments[name] for name in "qkv")
     B, H, T, D = q.shape
@@ -327,7 +340,7 @@ def attention_refuses(subject, rng):
 # ---- dropout
 
 
-def drops_and_scales(subject, rng):
+def drops_and_scales(subject: Subject, rng: Rng) -> None:
     """Each element is 0 or x / (1 - rate), about `rate` of them 0; without an rng x comes back as it is."""
     x = np.ones((100, 100))
     for rate in (0.1, 0.5):
@@ -347,7 +360,7 @@ def drops_and_scales(subject, rng):
 # ---- cross-entropy
 
 
-def only_the_target_gains(subject, rng):
+def only_the_target_gains(subject: Subject, rng: Rng) -> None:
     """A step against the gradient raises the target's logit and lowers all others."""
     loss, cache = subject.forward(subject.arguments)
     dlogits = subject.backward(np.float64(1.0), cache)["logits"]
@@ -358,14 +371,14 @@ def only_the_target_gains(subject, rng):
             raise CheckFailed(f"dlogits{list(n)}: expected only the target {targets[n]} below 0, got {dlogits[n]}")
 
 
-def uniform_logits_cost_log_v(subject, rng):
+def uniform_logits_cost_log_v(subject: Subject, rng: Rng) -> None:
     """A model that knows nothing is surprised by ln V, whatever the target."""
     logits, targets = subject.arguments["logits"], subject.arguments["targets"]
     loss, _ = subject.forward(subject.arguments | {"logits": np.zeros_like(logits) + 3, "targets": np.abs(targets) * 0})
     close("loss of uniform logits", loss, math.log(logits.shape[-1]), EXACT, scale=10.0)
 
 
-def ignored_targets_do_not_count(subject, rng):
+def ignored_targets_do_not_count(subject: Subject, rng: Rng) -> None:
     """The mean is over the targets that count; the others have gradient exactly 0; none at all costs 0."""
     loss, _ = subject.forward({"logits": np.array([[-np.inf, 1], [0, 0]]), "targets": np.array([-100, 1])})
     close("loss beside an ignored row with a logit of -inf", loss, math.log(2), EXACT)
@@ -385,7 +398,7 @@ def ignored_targets_do_not_count(subject, rng):
         identical("dlogits of no targets", subject.backward(np.float64(1.0), cache)["logits"], np.zeros((4, 5)))
 
 
-def targets_refused(subject, rng):
+def targets_refused(subject: Subject, rng: Rng) -> None:
     """Targets of another shape, outside the vocabulary, or no integers; label smoothing outside 0 to 1."""
     targets = subject.arguments["targets"]
     V = next(a for name, a in subject.arguments.items() if name in ("logits", "wte")).shape[
@@ -401,7 +414,7 @@ def targets_refused(subject, rng):
         refused(name, subject.forward, subject.arguments | changed)
 
 
-def many_tiles_of_targets(subject, rng):
+def many_tiles_of_targets(subject: Subject, rng: Rng) -> None:
     """More rows than a tile holds: the loss is the mean over all, each with its own target."""
     V, n = 2 ** 11, TILE // 2 ** 11 + 2
     logits, targets = rng.standard_normal((n, V)), rng.integers(0, V, n)
@@ -414,7 +427,7 @@ def many_tiles_of_targets(subject, rng):
               subject.backward(np.float64(1.0), parts[i][1])["logits"], EXACT)
 
 
-def head_and_loss_are_two_layers(subject, rng):
+def head_and_loss_are_two_layers(subject: Subject, rng: Rng) -> None:
     """The pair equals the head followed by the cross-entropy, loss and gradients, over one tile and over many."""
     small = [subject.arguments[name] for name in ("x", "wte", "targets")]
     V = 2 ** 11
@@ -435,7 +448,7 @@ def head_and_loss_are_two_layers(subject, rng):
 # ---- modules
 
 
-def later_tokens_do_not_matter(subject, rng):
+def later_tokens_do_not_matter(subject: Subject, rng: Rng) -> None:
     """A change of x at position s leaves every output before s as it was, to the bit, and changes those from s on."""
     x = subject.arguments["x"]
     y, _ = subject.forward(subject.arguments)
@@ -448,7 +461,7 @@ def later_tokens_do_not_matter(subject, rng):
             raise CheckFailed(f"y from {s} on: expected that every later position sees the change, got no difference")
 
 
-def every_token_matters(subject, rng):
+def every_token_matters(subject: Subject, rng: Rng) -> None:
     """Without a causal mask every position sees every other: a change anywhere changes all outputs."""
     x = subject.arguments["x"]
     y, _ = subject.forward(subject.arguments)
@@ -460,7 +473,7 @@ def every_token_matters(subject, rng):
             raise CheckFailed(f"y: expected that every position sees a change at {s}, got no difference")
 
 
-def padded_tokens_do_not_matter(subject, rng):
+def padded_tokens_do_not_matter(subject: Subject, rng: Rng) -> None:
     """What stands at padding changes no other position: its keys are not seen."""
     mask, x = subject.arguments["padding_mask"], subject.arguments["x"]
     y, _ = subject.forward(subject.arguments)
@@ -469,7 +482,7 @@ def padded_tokens_do_not_matter(subject, rng):
     identical("y of real tokens with other padding", y_2[mask], y[mask])
 
 
-def padded_memory_does_not_matter(subject, rng):
+def padded_memory_does_not_matter(subject: Subject, rng: Rng) -> None:
     """What stands at the memory's padding changes nothing, and gets no gradient."""
     name = "memory_padding_mask" if "memory_padding_mask" in subject.arguments else "padding_mask"
     mask, memory = subject.arguments[name], subject.arguments["memory"]
@@ -480,7 +493,7 @@ def padded_memory_does_not_matter(subject, rng):
     identical("dmemory at padding", dmemory[~mask], np.zeros_like(dmemory[~mask]))
 
 
-def zero_projections_are_the_identity(subject, rng):
+def zero_projections_are_the_identity(subject: Subject, rng: Rng) -> None:
     """With the last matrix of each sub-layer 0, a pre-norm block hands x through: nothing is in the residual's way."""
     silent = {path: np.zeros_like(a) for path, a in subject.arguments.items() if "c_proj" in path}
     y, cache = subject.forward(subject.arguments | silent)
@@ -489,7 +502,7 @@ def zero_projections_are_the_identity(subject, rng):
     identical("dx", subject.backward(dy, cache)["x"], dy)
 
 
-def gradients_add(subject, rng):
+def gradients_add(subject: ModuleSubject, rng: Rng) -> None:
     """A module that was used twice has the sum of both gradients; zero_grad forgets them."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
@@ -505,7 +518,7 @@ def gradients_add(subject, rng):
         close(f"d{path} after two backwards", parameter.grad, 2 * once[path], EXACT)
 
 
-def frozen_parameters_get_nothing(subject, rng):
+def frozen_parameters_get_nothing(subject: ModuleSubject, rng: Rng) -> None:
     """A frozen parameter has no gradient, those of all others are what they were, and no product is made for it."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
@@ -514,30 +527,29 @@ def frozen_parameters_get_nothing(subject, rng):
         parameter = subject.parameters[frozen]
         parameter.trainable = False
         if parameter.value.ndim == 2:
-            parameter.accumulate = _unwanted            # nobody should even offer a gradient that took a product
+            vars(parameter)["accumulate"] = _unwanted   # nobody should even offer a gradient that took a product
         try:
             _, cache = subject.forward(subject.arguments)
             gradients = subject.backward(dy, cache)
         finally:
             parameter.trainable = True
             vars(parameter).pop("accumulate", None)
-        if gradients[frozen] is not None:
+        if frozen in gradients:
             raise CheckFailed(f"d{frozen}: expected None for a frozen parameter, got a gradient")
         for name in free:
             if name != frozen:
                 close(f"d{name} with {frozen} frozen", gradients[name], free[name], EXACT)
 
 
-def _unwanted(gradient):
+def _unwanted(gradient: Array) -> None:
     raise CheckFailed(f"a frozen matrix: expected that no gradient is made for it, got one of shape {gradient.shape}")
 
 
-def a_replica_has_its_own_gradients(subject, rng):
+def a_replica_has_its_own_gradients(subject: ModuleSubject, rng: Rng) -> None:
     """A replica shares every value, computes the same, and leaves the original's gradients alone."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
-    subject.backward(dy, cache)
-    before = {path: p.grad.copy() for path, p in subject.parameters.items()}
+    before = {name: a.copy() for name, a in subject.backward(dy, cache).items()}
     replica = subject.module.replica()
     copies = dict(replica.named_parameters())
     for path, parameter in subject.parameters.items():
@@ -551,11 +563,11 @@ def a_replica_has_its_own_gradients(subject, rng):
         close(f"d{path} of the replica", copies[path].grad, before[path], EXACT)
 
 
-def _generators(subject):
+def _generators(subject: ModuleSubject) -> Arguments:
     return {n: np.random.default_rng(a) if isinstance(a, Seed) else a for n, a in subject.inputs.items()}
 
 
-def a_shared_parameter_counts_once(subject, rng):
+def a_shared_parameter_counts_once(subject: ModuleSubject, rng: Rng) -> None:
     """A parameter under two names is one parameter, under the first; one more, in a tuple, is one more."""
     paths = [path for path, _ in subject.module.named_parameters()]
     subject.module.more = (Parameter(np.zeros(1)), next(p for _, p in subject.module.named_parameters()))
@@ -567,7 +579,7 @@ def a_shared_parameter_counts_once(subject, rng):
         del subject.module.more
 
 
-def heads_divide_the_width(subject, rng):
+def heads_divide_the_width(subject: ModuleSubject, rng: Rng) -> None:
     """A width that the heads do not divide is refused, and so are 0 heads; one head is fine."""
     module, options = type(subject.module), {"causal": True} if hasattr(subject.module, "causal") else {}
     for n_embd, n_head in ((5, 3), (6, 0), (6, -3), (3, 6)):
@@ -579,7 +591,7 @@ def heads_divide_the_width(subject, rng):
 # ---- GPT-2
 
 
-def a_past_is_the_full_forward(subject, rng):
+def a_past_is_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:
     """With the first tokens in a KVCache, the rest gives what it gives in one forward; bit for bit if none is there."""
     x = subject.arguments["x"]
     B, T, C = x.shape
@@ -597,7 +609,7 @@ def a_past_is_the_full_forward(subject, rng):
         close(f"y of the last {last} alone", wanted, y[:, T - last:], EXACT)
 
 
-def a_kv_cache_keeps_what_it_is_given(subject, rng):
+def a_kv_cache_keeps_what_it_is_given(subject: Subject, rng: Rng) -> None:
     """What is appended comes back, what is forgotten does not, rows are chosen, and what does not fit is refused."""
     k, v = rng.standard_normal((2, 3, 2, 5, 4))
     cache = KVCache(3, 2, 5, 4, k)
@@ -622,7 +634,7 @@ def a_kv_cache_keeps_what_it_is_given(subject, rng):
     refused("values of fewer sequences", cache.append, k, v[:1])
 
 
-def next_logits_are_the_full_forward(subject, rng):
+def next_logits_are_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:
     """Whatever part of the tokens is in the past: the last logits are those of one forward, padded or not."""
     model, tokens = subject.module, subject.arguments["tokens"]
     (B, T), n_ctx = tokens.shape, subject.module.config.n_ctx
@@ -639,9 +651,9 @@ def next_logits_are_the_full_forward(subject, rng):
     wide = np.stack([np.concatenate([np.zeros(p, int), row[:T - p]]) for p, row in zip(pads, tokens)])
     mask = np.arange(T) >= pads[:, None]
     past = model.new_past(B, n_ctx)
-    padded = [model.next_logits(wide[:, :2], past, mask[:, :2], last=2)]
-    padded += [model.next_logits(wide[:, t:t + 1], past, mask[:, :t + 1]) for t in range(2, T)]
-    padded = np.concatenate(padded, axis=1)
+    parts = [model.next_logits(wide[:, :2], past, mask[:, :2], last=2)]
+    parts += [model.next_logits(wide[:, t:t + 1], past, mask[:, :t + 1]) for t in range(2, T)]
+    padded = np.concatenate(parts, axis=1)
     for b, p in enumerate(pads):
         close(f"logits of row {b}, with {p} of padding", padded[b, p:], logits[b, :T - p], 1e-12)
     refused("a padding mask of the wrong length", model.next_logits, tokens[:, :1], model.new_past(B, n_ctx),
@@ -653,7 +665,7 @@ def next_logits_are_the_full_forward(subject, rng):
         refused(f"a past of {n}", model.new_past, B, n)
 
 
-def tokens_refused(subject, rng):
+def tokens_refused(subject: ModuleSubject, rng: Rng) -> None:
     """Tokens outside the vocabulary, no integers, none at all, too many, or without a batch axis."""
     tokens, n_ctx = subject.arguments["tokens"], subject.module.config.n_ctx
     long = np.zeros((1, n_ctx + 1), int)
@@ -671,7 +683,7 @@ def tokens_refused(subject, rng):
     refused("targets of another batch", subject.module.loss_and_gradients, tokens, np.concatenate([tokens, tokens]))
 
 
-def later_words_do_not_matter(subject, rng):
+def later_words_do_not_matter(subject: ModuleSubject, rng: Rng) -> None:
     """A change of the token at s leaves all logits before s as they were, to the bit."""
     tokens = subject.arguments["tokens"]
     logits, _ = subject.forward(subject.arguments)
@@ -682,7 +694,7 @@ def later_words_do_not_matter(subject, rng):
         identical(f"logits before a change at {s}", logits_2[:, :s], logits[:, :s])
 
 
-def unused_positions_have_no_gradient(subject, rng):
+def unused_positions_have_no_gradient(subject: Subject, rng: Rng) -> None:
     """The positions past T were not looked up: their gradient is exactly 0."""
     logits, cache = subject.forward(subject.arguments)
     dwpe = subject.backward(upstream(logits, rng), cache)["wpe"]
@@ -690,7 +702,7 @@ def unused_positions_have_no_gradient(subject, rng):
     identical("dwpe past T", dwpe[T:], np.zeros_like(dwpe[T:]))
 
 
-def loss_is_head_and_cross_entropy(subject, rng):
+def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
     """loss_and_gradients gives the loss and the gradients of the three steps: forward, cross-entropy, backward."""
     tokens = subject.arguments["tokens"]
     targets = rng.integers(0, subject.module.config.n_vocab, tokens.shape)
@@ -704,7 +716,7 @@ def loss_is_head_and_cross_entropy(subject, rng):
         for path, parameter in subject.parameters.items():
             parameter.trainable = path != frozen
         if frozen:
-            subject.parameters[frozen].accumulate = _unwanted
+            vars(subject.parameters[frozen])["accumulate"] = _unwanted
         close("loss", subject.module.loss_and_gradients(tokens, targets, dloss=0.7, rng=generator), loss, EXACT)
         subject.module.freeze(trainable=True)
         vars(subject.parameters["wte"]).pop("accumulate", None)
@@ -713,7 +725,7 @@ def loss_is_head_and_cross_entropy(subject, rng):
                 close(f"d{path} of the loss", parameter.grad, expected[path], EXACT, floor=1.0)
 
 
-def a_cache_serves_once(subject, rng):
+def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
     """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
     logits, cache = subject.forward(subject.arguments)
     dlogits = upstream(logits, rng)
@@ -725,7 +737,7 @@ def a_cache_serves_once(subject, rng):
         identical(f"d{path} after two that were refused", parameter.grad, once[path])
 
 
-def recomputed_is_stored(subject, rng):
+def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:
     """With recompute, of each block only its input is kept; logits and gradients are the same, to the bit."""
     tokens, GPT2 = subject.arguments["tokens"], type(subject.module)
     for rate in (0.0, 0.5):

@@ -5,11 +5,14 @@ share no line with the layers; arrays serve as containers of numbers.  They take
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from ..hints import Array, Rng
 
-def linear(x, w, b):
+
+def linear(x: Array, w: Array, b: Array) -> Array:
     y = np.zeros((*x.shape[:-1], w.shape[1]))
     for n in np.ndindex(x.shape[:-1]):
         for o in range(w.shape[1]):
@@ -17,11 +20,11 @@ def linear(x, w, b):
     return y
 
 
-def embedding(ids, w):
+def embedding(ids: Array, w: Array) -> Array:
     return np.array([w[i] for i in ids.flat]).reshape(*ids.shape, w.shape[1])
 
 
-def layernorm(x, g, b, eps=1e-5):
+def layernorm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:
     y, C = np.zeros(x.shape), x.shape[-1]
     for n in np.ndindex(x.shape[:-1]):
         mean = sum(x[n]) / C
@@ -31,23 +34,23 @@ def layernorm(x, g, b, eps=1e-5):
     return y
 
 
-def gelu(x):
+def gelu(x: Array) -> Array:
     return _each(x, lambda a: 0.5 * a * (1 + math.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a ** 3))))
 
 
-def gelu_erf(x):
+def gelu_erf(x: Array) -> Array:
     return _each(x, lambda a: 0.5 * a * (1 + math.erf(a / math.sqrt(2))))
 
 
-def relu(x):
+def relu(x: Array) -> Array:
     return _each(x, lambda a: a if a > 0 else 0.0)
 
 
-def tanh(x):
+def tanh(x: Array) -> Array:
     return _each(x, math.tanh)
 
 
-def softmax(x):
+def softmax(x: Array) -> Array:
     y = np.zeros(x.shape)
     for n in np.ndindex(x.shape[:-1]):
         total = math.fsum(math.exp(a - max(x[n])) for a in x[n])
@@ -56,7 +59,7 @@ def softmax(x):
     return y
 
 
-def log_softmax(x):
+def log_softmax(x: Array) -> Array:
     y = np.zeros(x.shape)
     for n in np.ndindex(x.shape[:-1]):
         total = math.fsum(math.exp(a - max(x[n])) for a in x[n])
@@ -65,7 +68,7 @@ def log_softmax(x):
     return y
 
 
-def dropout(x, rate, rng):
+def dropout(x: Array, rate: float, rng: Rng) -> Array:
     keep = rng.random(x.shape, dtype=np.float32)
     y = np.zeros(x.shape)
     for i in np.ndindex(x.shape):
@@ -73,7 +76,8 @@ def dropout(x, rate, rng):
     return y
 
 
-def attention(q, k, v, causal=False, padding_mask=None, dropout=0.0, rng=None):
+def attention(q: Array, k: Array, v: Array, causal: bool = False, padding_mask: Array | None = None,
+              dropout: float = 0.0, rng: Rng | None = None) -> Array:
     (B, H, T, D), S = q.shape, k.shape[2]
     y = np.zeros(q.shape)
     keep = np.ones((B, H, T, S)) if rng is None else rng.random((B, H, T, S), dtype=np.float32)
@@ -87,7 +91,7 @@ def attention(q, k, v, causal=False, padding_mask=None, dropout=0.0, rng=None):
     return y
 
 
-def cross_entropy(logits, targets, label_smoothing=0.0):
+def cross_entropy(logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
     V, losses = logits.shape[-1], []
     for n in np.ndindex(targets.shape):
         if targets[n] != -100:
@@ -97,36 +101,38 @@ def cross_entropy(logits, targets, label_smoothing=0.0):
     return np.array(math.fsum(losses) / max(1, len(losses)))
 
 
-def lm_head(x, wte):
+def lm_head(x: Array, wte: Array) -> Array:
     return linear(x, wte.T, np.zeros(len(wte)))
 
 
-def lm_head_loss(x, wte, targets, label_smoothing=0.0):
+def lm_head_loss(x: Array, wte: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
     return cross_entropy(lm_head(x, wte), targets, label_smoothing)
 
 
 # ---- modules: the same, composed.  p holds the parameters by path below the module
 
 
-def heads(x, H):
+def heads(x: Array, H: int) -> Array:
     """The heads one after the other, (B, H, T, D)."""
     D = x.shape[-1] // H
     return np.stack([x[:, :, h * D:(h + 1) * D] for h in range(H)], axis=1)
 
 
-def joined(y):
+def joined(y: Array) -> Array:
     """Head beside head, (B, T, H D)."""
     return np.concatenate([y[:, h] for h in range(y.shape[1])], axis=-1)
 
 
-def self_attention(x, H, p, causal, padding_mask=None, rate=0.0, rng=None):
+def self_attention(x: Array, H: int, p: dict[str, Array], causal: bool, padding_mask: Array | None = None,
+                   rate: float = 0.0, rng: Rng | None = None) -> Array:
     C = x.shape[-1]
     q, k, v = (heads(linear(x, p["c_attn.w"][:, i:i + C], p["c_attn.b"][i:i + C]), H) for i in (0, C, 2 * C))
     y = joined(attention(q, k, v, causal, padding_mask, rate, rng))
     return _dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
 
 
-def cross_attention(x, memory, H, p, padding_mask=None, rate=0.0, rng=None):
+def cross_attention(x: Array, memory: Array, H: int, p: dict[str, Array], padding_mask: Array | None = None,
+                    rate: float = 0.0, rng: Rng | None = None) -> Array:
     C = x.shape[-1]
     q = heads(linear(x, p["c_q.w"], p["c_q.b"]), H)
     k, v = (heads(linear(memory, p["c_kv.w"][:, i:i + C], p["c_kv.b"][i:i + C]), H) for i in (0, C))
@@ -134,33 +140,38 @@ def cross_attention(x, memory, H, p, padding_mask=None, rate=0.0, rng=None):
     return _dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
 
 
-def mlp(x, p, activation=gelu, rate=0.0, rng=None):
+def mlp(x: Array, p: dict[str, Array], activation: Callable[[Array], Array] = gelu, rate: float = 0.0,
+        rng: Rng | None = None) -> Array:
     h = activation(linear(x, p["c_fc.w"], p["c_fc.b"]))
     return _dropped(linear(h, p["c_proj.w"], p["c_proj.b"]), rate, rng)
 
 
-def norm(x, p):
+def norm(x: Array, p: dict[str, Array]) -> Array:
     return layernorm(x, p["g"], p["b"])
 
 
-def pre_norm_block(x, H, p, padding_mask=None, rate=0.0, rng=None):
+def pre_norm_block(x: Array, H: int, p: dict[str, Array], padding_mask: Array | None = None, rate: float = 0.0,
+                   rng: Rng | None = None) -> Array:
     x = x + self_attention(norm(x, below(p, "ln_1")), H, below(p, "attn"), True, padding_mask, rate, rng)
     return x + mlp(norm(x, below(p, "ln_2")), below(p, "mlp"), gelu, rate, rng)
 
 
-def post_norm_block(x, H, p, activation, padding_mask=None, rate=0.0, rng=None):
+def post_norm_block(x: Array, H: int, p: dict[str, Array], activation: Callable[[Array], Array],
+                    padding_mask: Array | None = None, rate: float = 0.0, rng: Rng | None = None) -> Array:
     x = norm(x + self_attention(x, H, below(p, "attn"), False, padding_mask, rate, rng), below(p, "ln_1"))
     return norm(x + mlp(x, below(p, "mlp"), activation, rate, rng), below(p, "ln_2"))
 
 
-def decoder_block(x, memory, H, p, activation, padding_mask=None, memory_padding_mask=None, rate=0.0, rng=None):
+def decoder_block(x: Array, memory: Array, H: int, p: dict[str, Array], activation: Callable[[Array], Array],
+                  padding_mask: Array | None = None, memory_padding_mask: Array | None = None, rate: float = 0.0,
+                  rng: Rng | None = None) -> Array:
     x = norm(x + self_attention(x, H, below(p, "attn"), True, padding_mask, rate, rng), below(p, "ln_1"))
     h = cross_attention(x, memory, H, below(p, "cross_attn"), memory_padding_mask, rate, rng)
     x = norm(x + h, below(p, "ln_2"))
     return norm(x + mlp(x, below(p, "mlp"), activation, rate, rng), below(p, "ln_3"))
 
 
-def gpt2(tokens, H, L, p, rate=0.0, rng=None):
+def gpt2(tokens: Array, H: int, L: int, p: dict[str, Array], rate: float = 0.0, rng: Rng | None = None) -> Array:
     positions = np.array([range(tokens.shape[1])] * len(tokens))
     x = _dropped(embedding(tokens, p["wte"]) + embedding(positions, p["wpe"]), rate, rng)
     for i in range(L):
@@ -168,14 +179,14 @@ def gpt2(tokens, H, L, p, rate=0.0, rng=None):
     return lm_head(norm(x, below(p, "ln_f")), p["wte"])
 
 
-def below(p, prefix):
+def below(p: dict[str, Array], prefix: str) -> dict[str, Array]:
     """The parameters below a child, under their names there."""
     return {path[len(prefix) + 1:]: value for path, value in p.items() if path.startswith(prefix + ".")}
 
 
-def _each(x, f):
+def _each(x: Array, f: Callable[[float], float]) -> Array:
     return np.array([f(float(a)) for a in x.flat]).reshape(x.shape)
 
 
-def _dropped(x, rate, rng):
+def _dropped(x: Array, rate: float, rng: Rng | None) -> Array:
     return x if rng is None else dropout(x, rate, rng)

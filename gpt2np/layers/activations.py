@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..hints import Array, Cache
 from .checks import check_shape
 from .tiles import tiles
 
@@ -17,7 +18,7 @@ A3 = A1 * 0.044715
 LIMIT = 80.0                    # exp(80) = 6e34 is finite in float32, and far above the terms of a slope (|x| < 10^9)
 
 
-def gelu(x):
+def gelu(x: Array) -> Array:
     """GELU without a cache, for inference: y of gelu_forward."""
     y = np.empty_like(x, order="C")
     for x_t, y_t in tiles(x, y):
@@ -27,7 +28,7 @@ def gelu(x):
     return y
 
 
-def gelu_forward(x):
+def gelu_forward(x: Array) -> tuple[Array, Cache]:
     """The Gaussian error linear unit in its tanh form, GPT-2's.
 
         gelu(x) = x/2 (1 + tanh(u/2)) = x s        s = 1 / (1 + exp(-u))        u = A1 x + A3 x^3
@@ -57,14 +58,14 @@ def gelu_forward(x):
     return y, slope
 
 
-def gelu_backward(dy, cache):
+def gelu_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy gelu'(x)"""
     slope = cache
     check_shape("dy", dy, slope.shape)
     return dy * slope
 
 
-def one_plus_exp(x, xx, out):
+def one_plus_exp(x: Array, xx: Array, out: Array) -> Array:
     """out = 1 + exp(-u) = 1 / s for gelu, with xx = x^2.  out may be xx."""
     np.multiply(xx, -A3, out=out)
     out -= A1
@@ -75,13 +76,13 @@ def one_plus_exp(x, xx, out):
     return out
 
 
-def gelu_erf(x):
+def gelu_erf(x: Array) -> Array:
     """GELU in its exact form without a cache, for inference: y of gelu_erf_forward."""
     y, _ = gelu_erf_forward(x)
     return y
 
 
-def gelu_erf_forward(x):
+def gelu_erf_forward(x: Array) -> tuple[Array, Cache]:
     """The Gaussian error linear unit in its exact form, BERT's.
 
         gelu(x) = x Phi(x)        Phi(x) = (1 + erf(x / sqrt(2))) / 2, the normal distribution
@@ -113,7 +114,7 @@ def gelu_erf_forward(x):
     return y, slope
 
 
-def gelu_erf_backward(dy, cache):
+def gelu_erf_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy gelu'(x)"""
     slope = cache
     check_shape("dy", dy, slope.shape)
@@ -132,7 +133,7 @@ ERFCX = (
 )
 
 
-def erfcx(z):
+def erfcx(z: Array) -> Array:
     """exp(z^2) erfc(z) for z >= 0: what is left of 1 - erf(z) when its fall to 0 is taken out.
 
         erfcx(z) = t P(s)        t = 2 / (2 + z)        s = 2 t - 1        P a polynomial of degree 23
@@ -151,12 +152,12 @@ def erfcx(z):
     return p
 
 
-def relu(x):
+def relu(x: Array) -> Array:
     """ReLU without a cache, for inference."""
     return np.maximum(x, 0)
 
 
-def relu_forward(x):
+def relu_forward(x: Array) -> tuple[Array, Cache]:
     """The rectifier: y = max(x, 0).
 
     x        (..., F)   floating
@@ -168,19 +169,19 @@ def relu_forward(x):
     return y, y
 
 
-def relu_backward(dy, cache):
+def relu_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy where y > 0, else 0"""
     y = cache
     check_shape("dy", dy, y.shape)
     return dy * (y > 0)
 
 
-def tanh(x):
+def tanh(x: Array) -> Array:
     """tanh without a cache, for inference."""
     return np.tanh(x)
 
 
-def tanh_forward(x):
+def tanh_forward(x: Array) -> tuple[Array, Cache]:
     """The hyperbolic tangent: y = tanh(x).
 
     x        (..., F)   floating
@@ -190,7 +191,7 @@ def tanh_forward(x):
     return y, y
 
 
-def tanh_backward(dy, cache):
+def tanh_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy (1 - y^2)"""
     y = cache
     check_shape("dy", dy, y.shape)
@@ -203,9 +204,9 @@ def tanh_backward(dy, cache):
 class Activation(NamedTuple):
     """A pair, and its form without a cache, under one name: what an MLP is told to use."""
 
-    forward: Callable
-    backward: Callable
-    inference: Callable
+    forward: Callable[[Array], tuple[Array, Cache]]
+    backward: Callable[[Array, Cache], Array]
+    inference: Callable[[Array], Array]
 
 
 GELU = Activation(gelu_forward, gelu_backward, gelu)

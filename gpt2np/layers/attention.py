@@ -6,9 +6,11 @@ query sees all keys, the one before it all but the last, and so on: aligned at t
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
+from ..hints import Array, Cache, Rng
 from .checks import check_shape
 from .dropout import check_rate, draw_keep
 
@@ -17,7 +19,8 @@ SCORES = 1 << 18                # scores at a time (elements), so that they stay
 LOWEST = -1e30                  # stands for the largest score of a row that sees nothing: -inf - LOWEST is still -inf
 
 
-def attention_forward(q, k, v, causal=False, padding_mask=None, dropout=0.0, rng=None, keep_cache=True):
+def attention_forward(q: Array, k: Array, v: Array, causal: bool = False, padding_mask: Array | None = None,
+                      dropout: float = 0.0, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
     """Weighted means of the values.
 
         y = p v        p = softmax(q k' / sqrt(D) + M)        M is 0 where a query may look, -inf elsewhere
@@ -62,7 +65,7 @@ def attention_forward(q, k, v, causal=False, padding_mask=None, dropout=0.0, rng
     return y, (q, k, v, y, weights, causal, dropout) if keep_cache else None
 
 
-def attention_backward(dy, cache):
+def attention_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """Gradients of attention_forward.
 
         dv      = p' dy
@@ -88,7 +91,7 @@ def attention_backward(dy, cache):
     return dq, dk, dv
 
 
-def split_heads(x, H):
+def split_heads(x: Array, H: int) -> Array:
     """(B, T, C) -> (B, H, T, D): head h is columns h D to (h + 1) D.  A view."""
     B, T, C = x.shape
     if C % H:
@@ -96,13 +99,13 @@ def split_heads(x, H):
     return x.reshape(B, T, H, C // H).swapaxes(1, 2)
 
 
-def merge_heads(x):
+def merge_heads(x: Array) -> Array:
     """(B, H, T, D) -> (B, T, C), the inverse of split_heads; a view of what attention_forward makes of split heads."""
     B, H, T, D = x.shape
     return x.swapaxes(1, 2).reshape(B, T, H * D)
 
 
-def _blocks(B, H, T, S, causal):
+def _blocks(B: int, H: int, T: int, S: int, causal: bool) -> Iterator[tuple[tuple[slice, slice], slice, slice]]:
     """Yield (heads, queries, keys): for each group of heads and block of queries, the keys that the last one sees."""
     fit = max(1, SCORES // max(1, min(T, QUERIES) * S))                 # heads whose scores fit into cache together
     step_b, step_h = max(1, fit // H), min(H, fit)
@@ -114,12 +117,12 @@ def _blocks(B, H, T, S, causal):
                 yield (slice(b, b + step_b), slice(h, h + step_h)), slice(first, last), slice(0, seen)
 
 
-def _future(q, n):
+def _future(q: Array, n: int) -> Array:
     """M of n queries and the last n keys they see, (n, n): -inf above the diagonal."""
     return np.triu(np.full_like(q, -math.inf, shape=(n, n)), 1)
 
 
-def _padding(q, padding_mask, shape):
+def _padding(q: Array, padding_mask: Array, shape: tuple[int, ...]) -> Array:
     """M of a padding mask, (B, 1, 1, S): -inf for padding."""
     check_shape("padding_mask", padding_mask, shape)
     if padding_mask.dtype != bool:
@@ -128,6 +131,6 @@ def _padding(q, padding_mask, shape):
     return np.where(padding_mask, np.zeros_like(q, shape=padding_mask.shape), -math.inf)
 
 
-def _dropped(p, keep, rate):
+def _dropped(p: Array, keep: Array | None, rate: float) -> Array:
     """p keep / (1 - rate), or p itself where nothing is dropped."""
     return p if keep is None else p * keep * (1 / (1 - rate))

@@ -2,14 +2,16 @@
 
 import numpy as np
 
+from ..hints import Array
 
-def check_shape(name, x, expected):
+
+def check_shape(name: str, x: Array, expected: tuple[int, ...]) -> None:
     """Raise ValueError unless x has exactly the expected shape: broadcasting must not hide a mistake."""
     if x.shape != expected:
         raise ValueError(f"{name}: expected shape {expected}, got {x.shape}")
 
 
-def check_ids(name, ids, n, ignored=None):
+def check_ids(name: str, ids: Array, n: int, ignored: int | None = None) -> None:
     """Raise ValueError unless ids are integers from 0 to n - 1, or `ignored`: indexing would wrap -1 silently.
 
     Values are looked at on the host only: on a GPU it would wait for all work queued there.  The models check their

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..hints import Array, Cache
 from .checks import check_ids, check_shape
 from .softmax import exp_rows
 from .tiles import rows, tiles
@@ -9,7 +10,7 @@ from .tiles import rows, tiles
 IGNORED = -100                  # a target that does not count: padding, or a prompt that should not be learned
 
 
-def cross_entropy_forward(logits, targets, label_smoothing=0.0):
+def cross_entropy_forward(logits: Array, targets: Array, label_smoothing: float = 0.0) -> tuple[Array, Cache]:
     """The mean negative log-probability of the targets.
 
         loss = mean of -sum_v t_v log p_v        p = softmax(logits)
@@ -36,7 +37,7 @@ def cross_entropy_forward(logits, targets, label_smoothing=0.0):
     return mean_of_counted(nll, weight), (p, safe, weight, label_smoothing)
 
 
-def cross_entropy_backward(dloss, cache):
+def cross_entropy_backward(dloss: float | Array, cache: Cache) -> Array:
     """dlogits = (p - t) dloss / count, with t = (1 - e) onehot(target) + e / V; 0 where the target is left out."""
     p, safe, weight, label_smoothing = cache
     V = p.shape[-1]
@@ -51,19 +52,19 @@ def cross_entropy_backward(dloss, cache):
     return dlogits
 
 
-def mean_of_counted(nll, weight):
+def mean_of_counted(nll: Array, weight: Array) -> Array:
     """The loss of the rows that count: one that does not may be infinite, and 0 times that is no number."""
     return weight @ np.where(weight == 0, 0, nll[:, 0])
 
 
-def row_scale(dloss, weight):
+def row_scale(dloss: float | Array, weight: Array) -> Array:
     """What the gradient of each row is multiplied by, (N, 1), of weight's dtype: a float64 dloss does not promote."""
     if np.ndim(dloss):
-        raise ValueError(f"dloss: expected a number, got shape {dloss.shape}")
+        raise ValueError(f"dloss: expected a number, got shape {np.shape(dloss)}")
     return (dloss * weight).astype(weight.dtype)[:, None]
 
 
-def expected_logit(z, target, label_smoothing):
+def expected_logit(z: Array, target: Array, label_smoothing: float) -> Array:
     """sum_v t_v z_v of each row (N, 1), for the targets (N, 1)."""
     expected = (1 - label_smoothing) * np.take_along_axis(z, target, axis=-1)
     if label_smoothing:
@@ -71,7 +72,7 @@ def expected_logit(z, target, label_smoothing):
     return expected
 
 
-def weigh_targets(targets, like, V, label_smoothing):
+def weigh_targets(targets: Array, like: Array, V: int, label_smoothing: float) -> tuple[Array, Array]:
     """Check the targets.  Returns them (N,), 0 in place of those left out, and each one's weight in the mean (N,)."""
     check_ids("targets", targets, V, ignored=IGNORED)
     if not 0 <= label_smoothing <= 1:

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from ..hints import Array, Cache, Rng
 from .checks import check_shape
 
 
-def dropout_forward(x, rate, rng):
+def dropout_forward(x: Array, rate: float, rng: Rng | None) -> tuple[Array, Cache]:
     """Set each element to 0 with probability `rate`, and scale the rest so that the expectation stays.
 
         y = x keep / (1 - rate)         keep is 0 with probability rate, else 1
@@ -27,7 +28,7 @@ def dropout_forward(x, rate, rng):
     return y, (keep, rate)
 
 
-def dropout_backward(dy, cache):
+def dropout_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy keep / (1 - rate); dy itself where nothing was dropped."""
     if cache is None:
         return dy
@@ -38,12 +39,12 @@ def dropout_backward(dy, cache):
     return dx
 
 
-def draw_keep(x, rate, rng):
+def draw_keep(x: Array, rate: float, rng: Rng) -> Array:
     """A mask of x's shape, True with probability 1 - rate: drawn on the host, the same for any device, moved to x."""
     return np.asarray(rng.random(x.shape, dtype=np.float32) >= rate, like=x)
 
 
-def check_rate(rate):
+def check_rate(rate: float) -> None:
     """Raise ValueError unless 0 <= rate < 1."""
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: expected a rate from 0 to less than 1, got {rate}")

@@ -1,12 +1,14 @@
 """The embedding: a row of a table for every token id."""
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from ..hints import Array, Cache, Rng
 from .checks import check_ids, check_shape
 from .module import Parameter, initial
 
 
-def embedding_forward(ids, w):
+def embedding_forward(ids: Array, w: Array) -> tuple[Array, Cache]:
     """Look up the vector of each token.
 
         y[...] = w[ids[...]]            the same as onehot(ids) w, without the product
@@ -20,7 +22,7 @@ def embedding_forward(ids, w):
     return w[ids], (ids, w)
 
 
-def embedding_backward(dy, cache):
+def embedding_backward(dy: Array, cache: Cache) -> Array:
     """dw[i] = sum of dy over the places where ids = i: rows that were not looked up get 0, repeated ones their sum."""
     ids, w = cache
     dw = np.zeros_like(w)
@@ -28,7 +30,7 @@ def embedding_backward(dy, cache):
     return dw
 
 
-def add_rows(w, ids, dy):
+def add_rows(w: Array, ids: Array, dy: Array) -> None:
     """w[i] += dy, for each row of dy and its id i, in place.
 
     Not w[ids] += dy, which keeps only one of several rows with the same id.  A loop over the rows is faster on the
@@ -44,13 +46,13 @@ class Embedding(Parameter):
     It is a Parameter itself, so that its path is the checkpoint's name, wte, and so that the head can share it.
     """
 
-    def __init__(self, n, n_embd, rng, std=0.02, dtype=np.float32):
+    def __init__(self, n: int, n_embd: int, rng: Rng | None, std: float = 0.02, dtype: DTypeLike = np.float32):
         super().__init__(initial(rng, (n, n_embd), std, dtype))
 
-    def forward(self, ids):
+    def forward(self, ids: Array) -> tuple[Array, Cache]:
         return embedding_forward(ids, self.value)
 
-    def backward(self, dy, cache):
+    def backward(self, dy: Array, cache: Cache) -> None:
         """Adds to grad.  Token ids have no gradient, so there is nothing to return."""
         if not self.trainable:
             return

@@ -1,13 +1,15 @@
 """Layer normalisation: every row to mean 0 and variance 1, then a learned gain and bias."""
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from ..hints import Array, Cache
 from .checks import check_shape
 from .module import Module, Parameter
 from .tiles import tiles
 
 
-def layernorm_forward(x, g, b, eps=1e-5):
+def layernorm_forward(x: Array, g: Array, b: Array, eps: float = 1e-5) -> tuple[Array, Cache]:
     """Normalise each row, then scale and shift it.
 
         xhat = (x - mean(x)) / sqrt(var(x) + eps)
@@ -36,7 +38,7 @@ def layernorm_forward(x, g, b, eps=1e-5):
     return y, (xhat, inv_std, g)
 
 
-def layernorm_backward(dy, cache):
+def layernorm_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """Gradients of layernorm_forward.
 
         dxhat = g dy
@@ -64,14 +66,14 @@ def layernorm_backward(dy, cache):
 class LayerNorm(Module):
     """A gain g (C,), at first 1, and a bias b (C,), at first 0."""
 
-    def __init__(self, n_embd, eps=1e-5, dtype=np.float32):
+    def __init__(self, n_embd: int, eps: float = 1e-5, dtype: DTypeLike = np.float32):
         self.g, self.b = Parameter(np.ones(n_embd, dtype)), Parameter(np.zeros(n_embd, dtype))
         self.eps = eps
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Cache]:
         return layernorm_forward(x, self.g.value, self.b.value, self.eps)
 
-    def backward(self, dy, cache):
+    def backward(self, dy: Array, cache: Cache) -> Array:
         dx, dg, db = layernorm_backward(dy, cache)
         self.g.accumulate(dg)
         self.b.accumulate(db)

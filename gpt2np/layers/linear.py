@@ -1,13 +1,15 @@
 """The linear layer: y = x w + b."""
 
 import numpy as np
+from numpy.typing import DTypeLike
 
+from ..hints import Array, Cache, Rng
 from .checks import check_shape
 from .module import Module, Parameter, initial
 from .tiles import rows, sum_rows
 
 
-def linear_forward(x, w, b):
+def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, Cache]:
     """Multiply every row by a matrix and add a vector.
 
         y = x w + b
@@ -25,7 +27,7 @@ def linear_forward(x, w, b):
     return y.reshape(*x.shape[:-1], w.shape[1]), (x, w)
 
 
-def linear_backward(dy, cache):
+def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """Gradients of y = x w + b.
 
         dx = dy w'        dw = x' dy        db = sum of dy over the rows
@@ -37,7 +39,7 @@ def linear_backward(dy, cache):
     return dx, dw, db
 
 
-def linear_input_backward(dy, cache):
+def linear_input_backward(dy: Array, cache: Cache) -> Array:
     """dx alone, for a frozen w: half the work of linear_backward."""
     x, w = cache
     check_shape("dy", dy, (*x.shape[:-1], w.shape[1]))
@@ -47,14 +49,14 @@ def linear_input_backward(dy, cache):
 class Linear(Module):
     """A matrix w (n_in, n_out), drawn from N(0, 0.02^2) as in OpenAI's code, and a bias b (n_out,), at first 0."""
 
-    def __init__(self, n_in, n_out, rng, dtype=np.float32):
+    def __init__(self, n_in: int, n_out: int, rng: Rng | None, dtype: DTypeLike = np.float32):
         self.w = Parameter(initial(rng, (n_in, n_out), 0.02, dtype))
         self.b = Parameter(np.zeros(n_out, dtype))
 
-    def forward(self, x):
+    def forward(self, x: Array) -> tuple[Array, Cache]:
         return linear_forward(x, self.w.value, self.b.value)
 
-    def backward(self, dy, cache):
+    def backward(self, dy: Array, cache: Cache) -> Array:
         if self.w.trainable:
             dx, dw, db = linear_backward(dy, cache)
             self.w.accumulate(dw)

@@ -6,6 +6,7 @@ the cross-entropy keep three arrays of that size: logits, probabilities, and the
 
 import numpy as np
 
+from ..hints import Array, Cache
 from .checks import check_shape
 from .cross_entropy import expected_logit, mean_of_counted, row_scale, weigh_targets
 from .embedding import add_rows
@@ -13,7 +14,7 @@ from .softmax import exp_rows
 from .tiles import rows, sum_rows, tiles
 
 
-def lm_head_forward(x, wte):
+def lm_head_forward(x: Array, wte: Array) -> tuple[Array, Cache]:
     """Score every word of the vocabulary by its embedding.
 
         logits = x wte'
@@ -25,7 +26,7 @@ def lm_head_forward(x, wte):
     return (rows(x) @ wte.T).reshape(*x.shape[:-1], len(wte)), (x, wte)
 
 
-def lm_head_backward(dlogits, cache):
+def lm_head_backward(dlogits: Array, cache: Cache) -> tuple[Array, Array]:
     """dx = dlogits wte        dwte = dlogits' x"""
     x, wte = cache
     dx = lm_head_input_backward(dlogits, cache)
@@ -33,14 +34,14 @@ def lm_head_backward(dlogits, cache):
     return dx, dwte
 
 
-def lm_head_input_backward(dlogits, cache):
+def lm_head_input_backward(dlogits: Array, cache: Cache) -> Array:
     """dx alone, for a frozen wte."""
     x, wte = cache
     check_shape("dlogits", dlogits, (*x.shape[:-1], len(wte)))
     return (rows(dlogits) @ wte).reshape(x.shape)
 
 
-def lm_head_loss_forward(x, wte, targets, label_smoothing=0.0):
+def lm_head_loss_forward(x: Array, wte: Array, targets: Array, label_smoothing: float = 0.0) -> tuple[Array, Cache]:
     """The head and the cross-entropy as one layer, which owns its logits.
 
         logits = x wte'        loss = mean of log(sum(exp(logits))) - sum_v t_v logits_v
@@ -64,7 +65,7 @@ def lm_head_loss_forward(x, wte, targets, label_smoothing=0.0):
     return mean_of_counted(nll, weight), (x, wte, safe, weight, e, total, label_smoothing)
 
 
-def lm_head_loss_backward(dloss, cache):
+def lm_head_loss_backward(dloss: float | Array, cache: Cache) -> tuple[Array, Array]:
     """Gradients of lm_head_loss_forward.
 
         dlogits = (e / total - t) dloss / count         dx = dlogits wte        dwte = dlogits' x
@@ -82,7 +83,7 @@ def lm_head_loss_backward(dloss, cache):
     return dx, dwte
 
 
-def lm_head_loss_input_backward(dloss, cache):
+def lm_head_loss_input_backward(dloss: float | Array, cache: Cache) -> Array:
     """dx alone, for a frozen wte."""
     x, wte, safe, weight, e, total, label_smoothing = cache
     dx = e @ wte

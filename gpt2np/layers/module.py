@@ -1,8 +1,13 @@
 """What all classes share: a Parameter is an array with its gradient, a Module is a tree of them."""
 
 import copy
+from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from ..hints import Array, Rng
 
 
 class Parameter:
@@ -13,10 +18,11 @@ class Parameter:
     trainable  False for a frozen parameter: it gets no gradient, and no product of matrices is done for one
     """
 
-    def __init__(self, value):
-        self.value, self.grad, self.trainable = value, None, True
+    def __init__(self, value: Array):
+        self.value, self.trainable = value, True
+        self.grad: Array | None = None
 
-    def accumulate(self, grad):
+    def accumulate(self, grad: Array) -> None:
         """grad += grad.  Gradients add, so a weight that is used twice (the tied embedding) needs no special case.
 
         The first one is kept as it is, not copied: what a backward returns is fresh memory.
@@ -29,6 +35,9 @@ class Parameter:
             self.grad += grad
 
 
+SameModule = TypeVar("SameModule", bound="Module")      # what copies itself returns one of its own class
+
+
 class Module:
     """Parameters and child modules by name, in the order in which they were set, alone or in lists or tuples.
 
@@ -38,7 +47,7 @@ class Module:
         dx       = backward(dy, cache)   adds to the grad of every parameter, and returns the gradient by x
     """
 
-    def named_parameters(self):
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters below this module as (path, Parameter), each once, a shared one under its first path."""
         seen = set()
         for path, parameter in _walk(self, ""):
@@ -46,24 +55,24 @@ class Module:
                 seen.add(id(parameter))
                 yield path, parameter
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget all gradients, before the next step."""
         for _, parameter in self.named_parameters():
             parameter.grad = None
 
-    def freeze(self, trainable=False):
+    def freeze(self, trainable: bool = False) -> None:
         """Leave every parameter below as it is from now on; freeze(trainable=True) undoes it."""
         for _, parameter in self.named_parameters():
             parameter.trainable = trainable
 
-    def replica(self):
+    def replica(self: SameModule) -> SameModule:
         """A copy that shares every value and owns its gradients: for a thread with its own share of the batch."""
         shared = {id(p.value): p.value for _, p in self.named_parameters()}
         forgotten = {id(p.grad): None for _, p in self.named_parameters()}
         return copy.deepcopy(self, shared | forgotten)      # its memo: what counts as copied already, and as what
 
 
-def _walk(module, prefix):
+def _walk(module: Module, prefix: str) -> Iterator[tuple[str, Parameter]]:
     for name, child in vars(module).items():
         several = isinstance(child, list | tuple)
         for path, c in [(f"{name}.{i}", c) for i, c in enumerate(child)] if several else [(name, child)]:
@@ -73,10 +82,10 @@ def _walk(module, prefix):
                 yield from _walk(c, prefix + path + ".")
 
 
-def initial(rng, shape, std, dtype):
+def initial(rng: Rng | None, shape: tuple[int, ...], std: float, dtype: DTypeLike) -> Array:
     """An array drawn from N(0, std^2); without an rng, zeros that cost nothing until a checkpoint replaces them."""
-    if rng is None:
-        return np.zeros(shape, dtype)
-    value = rng.standard_normal(shape, dtype)
-    value *= std
+    value = np.zeros(shape, dtype)
+    if rng is not None:
+        rng.standard_normal(dtype=value.dtype, out=value)
+        value *= std
     return value

@@ -7,9 +7,12 @@ has a fixed table instead, which needs no gradient.
 import math
 
 import numpy as np
+from numpy.typing import DTypeLike
+
+from ..hints import Array
 
 
-def sinusoidal_positions(n_ctx, n_embd, dtype=np.float32):
+def sinusoidal_positions(n_ctx: int, n_embd: int, dtype: DTypeLike = np.float32) -> Array:
     """The fixed table of the original Transformer: each pair of columns turns at its own speed.
 
         table[t, 2i]     = sin(t / 10000^(2i / C))

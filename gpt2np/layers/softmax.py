@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from ..hints import Array, Cache
 from .checks import check_shape
 from .tiles import tiles
 
 
-def softmax_forward(x):
+def softmax_forward(x: Array) -> tuple[Array, Cache]:
     """Turn each row into probabilities.
 
         y_i = exp(x_i) / sum_j exp(x_j)
@@ -23,7 +24,7 @@ def softmax_forward(x):
     return y, y
 
 
-def softmax_backward(dy, cache):
+def softmax_backward(dy: Array, cache: Cache) -> Array:
     """dx = y (dy - sum(dy y)): every output depends on every input of its row."""
     y = cache
     check_shape("dy", dy, y.shape)
@@ -35,7 +36,7 @@ def softmax_backward(dy, cache):
     return dx
 
 
-def log_softmax_forward(x):
+def log_softmax_forward(x: Array) -> tuple[Array, Cache]:
     """The logarithm of softmax, exact where softmax itself would be rounded to 0.
 
         y_i = x_i - log sum_j exp(x_j)
@@ -50,7 +51,7 @@ def log_softmax_forward(x):
     return y, y
 
 
-def log_softmax_backward(dy, cache):
+def log_softmax_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy - exp(y) sum(dy)"""
     y = cache
     check_shape("dy", dy, y.shape)
@@ -62,7 +63,7 @@ def log_softmax_backward(dy, cache):
     return dx
 
 
-def exp_rows(x, out):
+def exp_rows(x: Array, out: Array) -> tuple[Array, Array]:
     """out = exp(x - max(x)), row by row; out may be x.
 
     returns  sum(out) (N, 1)        and log sum exp(x) (N, 1), which is max(x) + log sum(out)

@@ -4,30 +4,34 @@ A chain of element-wise operations over a whole array reads and writes main memo
 by tile, in place, all but the first read and the last write stay in the processor's cache.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
+
+from ..hints import Array
 
 TILE = 1 << 18                  # elements: 1 MB of float32.  Much smaller ones lose to the cost of the calls
 
 
-def rows(x):
+def rows(x: Array) -> Array:
     """x as a matrix, (..., C) -> (N, C): a view where memory allows it."""
     return x.reshape(-1, x.shape[-1])
 
 
-def tiles(*arrays):
+def tiles(*arrays: Array) -> Iterator[list[Array]]:
     """Yield the same few rows of every array, (n, C) views of about TILE elements, from the first row to the last.
 
     arrays  (..., C)   any number, with the same number of rows; those to be written must be C-contiguous
                        (np.empty_like(x, order="C")): the rows of another layout are a copy, and the writes are lost
     """
-    arrays = [rows(a) for a in arrays]
+    arrays = tuple(rows(a) for a in arrays)
     n, width = arrays[0].shape
     step = max(1, TILE // max(1, width))
     for first in range(0, n, step):
         yield [a[first:first + step] for a in arrays]
 
 
-def sum_rows(x):
+def sum_rows(x: Array) -> Array:
     """The sum over all leading axes, (..., C) -> (C,), as a product with ones: 2 to 3 times as fast as sum."""
     x = rows(x)
     return np.ones_like(x[:, 0]) @ x

@@ -19,7 +19,7 @@ class GPT2Config:
     n_head: int = 12
     n_layer: int = 12
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if type(value) is not int or value < 1:     # bool is an int to isinstance
@@ -28,7 +28,7 @@ class GPT2Config:
             raise ValueError(f"n_embd: expected a multiple of n_head {self.n_head}, got {self.n_embd}")
 
     @property
-    def n_parameters(self):
+    def n_parameters(self) -> int:
         """How many numbers training changes: two tables, 12 C^2 + 13 C for each block, and the last norm."""
         C = self.n_embd
         return (self.n_vocab + self.n_ctx) * C + self.n_layer * (12 * C * C + 13 * C) + 2 * C

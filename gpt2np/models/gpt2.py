@@ -1,12 +1,15 @@
 """GPT-2: tokens to the logits of the next token, at every position; and the gradients of all parameters."""
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
-from ..blocks.kv_cache import KVCache
+from ..blocks.kv_cache import KVCache, Past
 from ..blocks.transformer import PreNormBlock
 from ..device import to_host
+from ..hints import Array, Cache, Rng
 from ..layers.checks import check_ids, check_shape
 from ..layers.cross_entropy import IGNORED
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
@@ -41,7 +44,8 @@ class GPT2(Module):
     Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3.
     """
 
-    def __init__(self, config, rng=None, dropout=0.0, dtype=np.float32, recompute=False):
+    def __init__(self, config: GPT2Config, rng: Rng | None = None, dropout: float = 0.0, dtype: DTypeLike = np.float32,
+                 recompute: bool = False):
         if not isinstance(config, GPT2Config):
             raise ValueError(f"config: expected a GPT2Config, such as SIZES['124M'], got {config!r}")
         check_rate(dropout)
@@ -52,13 +56,13 @@ class GPT2(Module):
                   for _ in range(config.n_layer)]
         self.ln_f = LayerNorm(config.n_embd, dtype=dtype)
 
-    def forward(self, tokens, rng=None, keep_cache=True):
+    def forward(self, tokens: ArrayLike, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """tokens (B, T) on the host -> logits (B, T, V), cache.  raises ValueError for tokens it cannot take."""
         x, c_hidden = self.hidden(tokens, rng, keep_cache)
         logits, c_head = lm_head_forward(x, self.wte.value)
         return logits, (c_hidden, c_head)
 
-    def backward(self, dlogits, cache):
+    def backward(self, dlogits: Array, cache: Cache) -> None:
         """Add the gradients of all parameters, given dlogits (B, T, V).  Uses the cache up: it is freed on the way."""
         c_hidden, c_head = cache
         self._check_unused(c_hidden)
@@ -69,7 +73,8 @@ class GPT2(Module):
             dx = lm_head_input_backward(dlogits, c_head)
         self.hidden_backward(dx, c_hidden)
 
-    def loss_and_gradients(self, tokens, targets, dloss=1.0, rng=None):
+    def loss_and_gradients(self, tokens: ArrayLike, targets: ArrayLike, dloss: float = 1.0,
+                           rng: Rng | None = None) -> Array:
         """The mean cross-entropy of targets (B, T); adds dloss times its gradient to every parameter's grad.
 
         The head and the loss are one pair here: the logits are kept once, and never copied.
@@ -86,7 +91,7 @@ class GPT2(Module):
         self.hidden_backward(dx, c_hidden)
         return loss
 
-    def hidden(self, tokens, rng=None, keep_cache=True):
+    def hidden(self, tokens: ArrayLike, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """tokens (B, T) -> the vectors that the head reads, x (B, T, C), cache"""
         tokens = self._ids("tokens", tokens)
         t, c_t = self.wte.forward(tokens)                                   # (B, T, C)
@@ -101,7 +106,7 @@ class GPT2(Module):
         x, c_ln_f = self.ln_f.forward(x)
         return x, (c_t, c_p, c_dropout, c_h, c_ln_f)
 
-    def hidden_backward(self, dx, cache):
+    def hidden_backward(self, dx: Array, cache: Cache) -> None:
         """dx (B, T, C) -> gradients.  Each block's cache is dropped as soon as it has been used.
 
         Recomputation: Chen et al. 2016, arXiv:1604.06174, section 4, with a segment for each block.
@@ -118,14 +123,15 @@ class GPT2(Module):
         self.wpe.backward(dx.sum(axis=0), c_p)
         self.wte.backward(dx, c_t)
 
-    def new_past(self, B, n):
+    def new_past(self, B: int, n: int) -> list[KVCache]:
         """The past of B sequences that have none yet, for next_logits: a KVCache for each block, with n positions."""
         if not 1 <= n <= self.config.n_ctx:
             raise ValueError(f"n: expected from 1 to {self.config.n_ctx} positions, got {n}")
         H, D = self.config.n_head, self.config.n_embd // self.config.n_head
         return [KVCache(B, H, n, D, self.wte.value) for _ in self.h]
 
-    def next_logits(self, tokens, past, padding_mask=None, last=1):
+    def next_logits(self, tokens: ArrayLike, past: Sequence[Past], padding_mask: Array | None = None,
+                    last: int = 1) -> Array:
         """The logits of forward at the last positions alone, when all tokens before are in the past.
 
         tokens        (B, T)        on the host: those that follow the past; their keys and values are added to it
@@ -153,12 +159,12 @@ class GPT2(Module):
         logits, _ = lm_head_forward(x, self.wte.value)
         return logits
 
-    def _check_unused(self, c_hidden):
+    def _check_unused(self, c_hidden: Cache) -> None:
         """Raise ValueError for the cache of inference or one that has been used up, before any gradient is added."""
         if len(c_hidden[3]) != len(self.h):
             raise ValueError("cache: expected that of a forward with keep_cache=True, not used by a backward before")
 
-    def _ids(self, name, ids, ignored=None):
+    def _ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""
         try:
             ids = np.asarray(to_host(ids))

@@ -22,7 +22,7 @@ PLANTED = (
      ["layernorm"]),
     ("layernorm: eps outside the root", NORM, [("np.sqrt(y_t @ mean + eps)", "(np.sqrt(y_t @ mean) + eps)")],
      ["layernorm"]),
-    ("layernorm: eps 1e-6", NORM, [("(x, g, b, eps=1e-5)", "(x, g, b, eps=1e-6)")], ["layernorm"]),
+    ("layernorm: eps 1e-6", NORM, [("eps: float = 1e-5) -> tuple", "eps: float = 1e-6) -> tuple")], ["layernorm"]),
     ("layernorm: E[x^2] - E[x]^2", NORM, [
         ("np.multiply(xhat_t, xhat_t, out=y_t)", "np.multiply(x_t, x_t, out=y_t)"),
         ("(y_t @ mean + eps)", "(y_t @ mean - (x_t @ mean) ** 2 + eps)")], ["layernorm"]),
@@ -202,7 +202,9 @@ PLANTED = (
      ["PostNormBlock"]),
     ("block: dk and dv of the memory swapped", HEADS, [
         ("[merge_heads(dk), merge_heads(dv)]", "[merge_heads(dv), merge_heads(dk)]")], ["CrossAttention"]),
-    ("block: dq, dk, dv in the wrong order", HEADS, [("for a in dqkv]", "for a in dqkv[::-1]]")], ["SelfAttention"]),
+    ("block: dq, dk, dv in the wrong order", HEADS, [
+        ("merge_heads(dq), merge_heads(dk), merge_heads(dv)", "merge_heads(dv), merge_heads(dk), merge_heads(dq)")],
+     ["SelfAttention"]),
     ("block: self-attention not causal", BLOCK, [
         ("        self.attn = SelfAttention(n_embd, n_head, rng, True, dropout, dtype)\n        self.ln_2",
          "        self.attn = SelfAttention(n_embd, n_head, rng, False, dropout, dtype)\n        self.ln_2")],
