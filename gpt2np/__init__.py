@@ -5,8 +5,16 @@
     gpt2np.trace(model, [tokenizer.encode("Hello")])        its forward pass, step by step
 """
 
+from typing import TYPE_CHECKING
 
-def __getattr__(name):
+if TYPE_CHECKING:                                   # for editors and mypy, which do not run __getattr__
+    from .checkpoints.loading import load, save
+    from .tracing import trace
+
+__all__ = ["load", "save", "trace"]
+
+
+def __getattr__(name: str) -> object:
     if name in ("load", "save"):                    # only now: `import gpt2np` reads no other file
         from .checkpoints import loading
         return getattr(loading, name)

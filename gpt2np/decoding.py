@@ -16,10 +16,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from .device import to_host
+from .hints import Array
 from .layers.softmax import log_softmax_forward
+from .models.config import GPT2Config
 from .models.gpt2 import GPT2
 from .prefill import prefill
 from .sampling import Sampler, check_finite, draw
+from .text.bpe import Tokenizer
 from .text.streaming import stops_at, text_before
 
 SAMPLE, GREEDY = Sampler(), Sampler(temperature=0)
@@ -38,7 +41,8 @@ def generate(model: GPT2, tokens: Sequence[int], max_new_tokens: int, sampler: S
 
     raises   ValueError, at once, for a prompt that is empty, too long or has unknown tokens
     """
-    return (row[0] for row in generate_batch(model, [tokens], max_new_tokens, sampler, rng, stop=stop))
+    rows = generate_batch(model, [tokens], max_new_tokens, sampler, rng, stop=stop)
+    return (token for token, in rows if token is not None)
 
 
 def generate_batch(model: GPT2, prompts: Sequence[Sequence[int]], max_new_tokens: int, sampler: Sampler = SAMPLE,
@@ -57,7 +61,8 @@ def generate_batch(model: GPT2, prompts: Sequence[Sequence[int]], max_new_tokens
     return _generate(texts, max_new_tokens, sampler, rng, num_return_sequences, stop)
 
 
-def _generate(texts, max_new_tokens, sampler, rng, num_return_sequences, stop):
+def _generate(texts: "Texts", max_new_tokens: int, sampler: Sampler, rng: np.random.Generator | None,
+              num_return_sequences: int, stop: Stop | None) -> Iterator[list[int | None]]:
     logits = texts.last_logits()
     running = [i for i in range(len(logits)) for _ in range(num_return_sequences)]
     if num_return_sequences > 1:
@@ -67,10 +72,11 @@ def _generate(texts, max_new_tokens, sampler, rng, num_return_sequences, stop):
     running = list(range(len(running)))                 # which text each row of the model's batch is
     prompted = [len(text) for text in texts.tokens]
     for step in range(max_new_tokens):
-        row, left = [None] * len(rngs), []
+        row: list[int | None] = [None] * len(rngs)
+        left = []
         for at, (i, z, text) in enumerate(zip(running, logits, texts.tokens)):
-            row[i] = sampler.sample(z, text, text[prompted[i]:], rngs[i])
-            text.append(row[i])
+            row[i] = token = sampler.sample(z, text, text[prompted[i]:], rngs[i])
+            text.append(token)
             if not ends(text[prompted[i]:], sampler.end_of_text, stop):
                 left.append(at)
         yield row
@@ -114,9 +120,10 @@ class Texts:
             raise ValueError("prompts: expected at least one, got none")
         self.room = min(model.config.n_ctx, max(map(len, self.tokens)) + most)
         self.past = model.new_past(len(self.tokens), self.room)
-        self.starts, self.pads = None, None
+        self.starts: list[int] = []                     # of the windows; none before the first call
+        self.pads: list[int] = []
 
-    def last_logits(self, last: int = 1) -> np.ndarray:
+    def last_logits(self, last: int = 1) -> Array:
         """Run the tokens that the model has not seen yet.  returns (B, V), or (B, last, V) after the last tokens."""
         starts = [window_start(len(text), self.model.config.n_ctx) for text in self.tokens]
         lengths = [len(text) - start for text, start in zip(self.tokens, starts)]
@@ -185,13 +192,14 @@ def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_bea
     check_count("num_beams", num_beams)
     if not -10 <= length_penalty <= 10:                 # beyond, n^length_penalty would not stay a number
         raise ValueError(f"length_penalty: expected a number from -10 to 10, got {length_penalty}")
-    texts, sums, ended = Texts(model, [tokens], max_new_tokens), np.zeros(1), []
+    texts, sums = Texts(model, [tokens], max_new_tokens), np.zeros(1)
+    ended: list[tuple[float, list[int]]] = []
     for n in range(1, max_new_tokens + 1):
         logits = texts.last_logits()                                        # (beams, V)
         check_finite(logits)
         totals = sums[:, None] + log_softmax_forward(logits)[0].astype(np.float64)
         best = np.argsort(-totals, axis=None, kind="stable")[:2 * num_beams]    # so many that num_beams can go on
-        going_on = []
+        going_on: list[tuple[int, int]] = []
         for rank, (row, token) in enumerate(zip(*map(np.ndarray.tolist, np.unravel_index(best, totals.shape)))):
             written = [*texts.tokens[row][len(tokens):], token]
             if n == max_new_tokens or ends(written, end_of_text, stop):
@@ -231,7 +239,8 @@ def speculate(model: GPT2, tokens: Sequence[int], max_new_tokens: int, draft: "N
     return _speculate(texts, max_new_tokens, draft, sampler, children(rng, 1)[0], k, stop)
 
 
-def _speculate(texts, max_new_tokens, draft, sampler, rng, k, stop):
+def _speculate(texts: Texts, max_new_tokens: int, draft: "NgramDraft | ModelDraft", sampler: Sampler,
+               rng: np.random.Generator, k: int, stop: Stop | None) -> Iterator[int]:
     text, n_ctx = texts.tokens[0], texts.model.config.n_ctx
     n_prompt = len(text)
     goal = n_prompt + max_new_tokens
@@ -244,20 +253,21 @@ def _speculate(texts, max_new_tokens, draft, sampler, rng, k, stop):
         text += [guess for guess, _ in guesses]
         logits = texts.last_logits(1 + len(guesses)).reshape(1 + len(guesses), -1)
         del text[known:]
-        for z, (guess, q) in zip(logits, [*guesses, (None, None)]):
+        for z, guess in zip(logits, [*guesses, None]):
             p = sampler.probabilities(z, text, text[n_prompt:])
-            token = int(draw(p, rng) if guess is None else check_guess(guess, p, q, rng))
-            if token != guess:
+            token = int(draw(p, rng)) if guess is None else check_guess(*guess, p, rng)
+            last = guess is None or token != guess[0]               # what was guessed after it is not in this text
+            if last:
                 texts.rewind(len(text))
             text.append(token)
             yield token
             if ends(text[n_prompt:], sampler.end_of_text, stop):
                 return
-            if token != guess:
+            if last:
                 break
 
 
-def check_guess(guess: int, p: np.ndarray, q: np.ndarray, rng: np.random.Generator) -> int:
+def check_guess(guess: int, q: Array, p: Array, rng: np.random.Generator) -> int:
     """Make a guess drawn from q into a draw from p: it is taken with probability min(1, p / q); if it is not, the token
     is drawn from what p has above q.
 
@@ -268,7 +278,7 @@ def check_guess(guess: int, p: np.ndarray, q: np.ndarray, rng: np.random.Generat
     if draw(np.array([1 - take, take]), rng) == 1:
         return guess
     above = np.maximum(p - q, 0)
-    return draw(above if above.any() else p, rng)       # none is above where p and q differ by rounding alone
+    return int(draw(above if above.any() else p, rng))  # none is above where p and q differ by rounding alone
 
 
 class NgramDraft:
@@ -282,9 +292,10 @@ class NgramDraft:
 
     def __init__(self, n_vocab: int, longest: int = 4, shortest: int = 3):
         self.n_vocab, self.lengths = n_vocab, range(longest, shortest - 1, -1)
-        self.after, self.known = {}, 0                  # tail -> where in the text the token after it is, the last time
+        self.after: dict[tuple[int, ...], int] = {}     # tail -> where in the text the token after it is, the last time
+        self.known = 0
 
-    def guess(self, text: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, np.ndarray]]:
+    def guess(self, text: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, Array]]:
         """Up to n tokens, each with the distribution (V,) that it was drawn from: certainty."""
         for at in range(self.known, len(text)):
             for length in self.lengths:
@@ -292,13 +303,13 @@ class NgramDraft:
                     self.after[tuple(text[at - length:at])] = at
         self.known = len(text)
         found = (self.after.get(tuple(text[len(text) - length:])) for length in self.lengths if length <= len(text))
-        at = next((at for at in found if at is not None), None)
-        if at is None:
+        place = next((place for place in found if place is not None), None)
+        if place is None:
             return []
-        period = len(text) - at                         # beyond the end of the text, it repeats its own guesses
-        return [(token, self._certain(token)) for token in (text[at + i % period] for i in range(n))]
+        period = len(text) - place                      # beyond the end of the text, it repeats its own guesses
+        return [(token, self._certain(token)) for token in (text[place + i % period] for i in range(n))]
 
-    def _certain(self, token):
+    def _certain(self, token: int) -> Array:
         q = np.zeros(self.n_vocab)
         q[token] = 1
         return q
@@ -308,14 +319,15 @@ class ModelDraft:
     """Guesses what a smaller model with the same vocabulary would write, drawn by a sampler of its own."""
 
     def __init__(self, model: GPT2, sampler: Sampler = SAMPLE):
-        self.model, self.sampler, self.texts = model, sampler, None
+        self.model, self.sampler = model, sampler
+        self.texts: Texts | None = None                 # until the first text comes
 
-    def guess(self, text: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, np.ndarray]]:
+    def guess(self, text: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, Array]]:
         """Up to n tokens, each with the distribution (V,) that it was drawn from."""
         if self.texts is None:
             self.texts = Texts(self.model, [text[:1]], self.model.config.n_ctx)     # all of it may be more than it sees
         own = self.texts.tokens[0]
-        if self.texts.starts is not None:               # of its own guesses, those that were taken are seen already
+        if self.texts.starts:                           # of its own guesses, those that were taken are seen already
             same = next((i for i, (a, b) in enumerate(zip(own, text)) if a != b), min(len(own), len(text)))
             self.texts.rewind(min(same, len(text) - 1))
         own[:] = text
@@ -330,7 +342,7 @@ class ModelDraft:
 # ---- text to text
 
 
-def generate_text(model: GPT2, tokenizer, prompt: str, num_return_sequences: int = 1, max_length: int = 512,
+def generate_text(model: GPT2, tokenizer: Tokenizer, prompt: str, num_return_sequences: int = 1, max_length: int = 512,
                   temperature: float = 1.0, top_k: int = 50, top_p: float = 0.9,
                   rng: np.random.Generator | None = None, stop: Sequence[str] = ()) -> list[str]:
     """Continue a prompt num_return_sequences times: returns the texts, each with the prompt before it.
@@ -350,20 +362,20 @@ def generate_text(model: GPT2, tokenizer, prompt: str, num_return_sequences: int
 # ---- bad input
 
 
-def check_prompt(tokens: Sequence[int], config) -> list[int]:
+def check_prompt(tokens: Sequence[int], config: GPT2Config) -> list[int]:
     """The prompt as a list; ValueError where the model cannot take it."""
-    tokens = np.asarray(to_host(tokens))
-    if tokens.size == 0:
+    ids = np.asarray(to_host(tokens))
+    if ids.size == 0:
         raise ValueError("prompt: expected at least one token, got none; <|endoftext|> is the one to start from")
-    if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-        raise ValueError(f"prompt: expected token ids in a row, got shape {tokens.shape} of {tokens.dtype}")
-    if len(tokens) > config.n_ctx:
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ValueError(f"prompt: expected token ids in a row, got shape {ids.shape} of {ids.dtype}")
+    if len(ids) > config.n_ctx:
         raise ValueError(f"prompt: expected at most the {config.n_ctx} tokens that the model can see, "
-                         f"got {len(tokens)}; shorten it, or keep its end")
-    if tokens.min() < 0 or tokens.max() >= config.n_vocab:
-        wrong = tokens[(tokens < 0) | (tokens >= config.n_vocab)][0]
+                         f"got {len(ids)}; shorten it, or keep its end")
+    if ids.min() < 0 or ids.max() >= config.n_vocab:
+        wrong = ids[(ids < 0) | (ids >= config.n_vocab)][0]
         raise ValueError(f"prompt: expected token ids from 0 to {config.n_vocab - 1}, got {wrong}")
-    return tokens.tolist()
+    return ids.tolist()
 
 
 def check_count(name: str, n: int) -> None:

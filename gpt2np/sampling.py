@@ -18,6 +18,7 @@ from itertools import chain
 
 import numpy as np
 
+from .hints import Array
 from .layers.softmax import log_softmax_forward, softmax_forward
 
 NEVER, LARGEST = -math.inf, 1e9             # with options up to the latter, no logit becomes infinite in float32
@@ -26,7 +27,7 @@ NEVER, LARGEST = -math.inf, 1e9             # with options up to the latter, no 
 # ---- what changes single logits
 
 
-def bias_logits(logits: np.ndarray, bias: Mapping[int, float]) -> np.ndarray:
+def bias_logits(logits: Array, bias: Mapping[int, float]) -> Array:
     """z_i + b_i for the tokens i that have a bias: -100 all but forbids a token, 100 all but forces it.
 
     The `logit_bias` of OpenAI's API.
@@ -37,7 +38,7 @@ def bias_logits(logits: np.ndarray, bias: Mapping[int, float]) -> np.ndarray:
     return logits
 
 
-def penalise_repetition(logits: np.ndarray, tokens: Iterable[int], penalty: float) -> np.ndarray:
+def penalise_repetition(logits: Array, tokens: Iterable[int], penalty: float) -> Array:
     """z_i / penalty where z_i > 0, z_i penalty elsewhere, for every token i of the text: above 1 it makes them rarer.
 
     Keskar et al. 2019, CTRL, arXiv:1909.05858, section 4.1, divides all of them, which makes those below 0 likelier.
@@ -48,7 +49,7 @@ def penalise_repetition(logits: np.ndarray, tokens: Iterable[int], penalty: floa
     return logits
 
 
-def penalise_frequency(logits: np.ndarray, written: Iterable[int], frequency: float, presence: float) -> np.ndarray:
+def penalise_frequency(logits: Array, written: Iterable[int], frequency: float, presence: float) -> Array:
     """z_i - frequency n_i - presence [n_i > 0], where n_i is how often token i has been written.
 
     The two penalties of OpenAI's API.  They look at what was written, and not at the prompt.
@@ -59,7 +60,7 @@ def penalise_frequency(logits: np.ndarray, written: Iterable[int], frequency: fl
     return logits
 
 
-def forbid_words(logits: np.ndarray, tokens: Sequence[int], words: Iterable[Sequence[int]]) -> np.ndarray:
+def forbid_words(logits: Array, tokens: Sequence[int], words: Iterable[Sequence[int]]) -> Array:
     """-inf for the last token of each word (a sequence of tokens) where the text ends with all of it but that."""
     logits = logits.copy()
     for word in words:
@@ -72,7 +73,7 @@ def forbid_words(logits: np.ndarray, tokens: Sequence[int], words: Iterable[Sequ
 # ---- what shapes the whole distribution
 
 
-def heat(logits: np.ndarray, temperature: float) -> np.ndarray:
+def heat(logits: Array, temperature: float) -> Array:
     """z_i / temperature: below 1 the likely tokens become likelier, above 1 all become more alike.
 
     Ackley, Hinton, Sejnowski 1985, A Learning Algorithm for Boltzmann Machines, section 2.
@@ -81,7 +82,7 @@ def heat(logits: np.ndarray, temperature: float) -> np.ndarray:
         return (logits - logits.max()) / max(temperature, float(np.finfo(logits.dtype).tiny))
 
 
-def keep_top_k(logits: np.ndarray, k: int) -> np.ndarray:
+def keep_top_k(logits: Array, k: int) -> Array:
     """The k largest logits, and those equal to the last of them.
 
     Fan, Lewis, Dauphin 2018, arXiv:1805.04833, section 5.4.
@@ -89,7 +90,7 @@ def keep_top_k(logits: np.ndarray, k: int) -> np.ndarray:
     return np.where(logits < np.partition(logits, -k)[-k], NEVER, logits)
 
 
-def keep_top_p(logits: np.ndarray, p: float) -> np.ndarray:
+def keep_top_p(logits: Array, p: float) -> Array:
     """The nucleus: the smallest set of the likeliest tokens whose probabilities sum to at least p.
 
     Holtzman et al. 2020, arXiv:1904.09751, section 3.1, eq. 2.
@@ -102,7 +103,7 @@ def keep_top_p(logits: np.ndarray, p: float) -> np.ndarray:
     return _keep(logits, _smallest_set(order, probability, p))
 
 
-def keep_openai_top_p(logits: np.ndarray, p: float) -> np.ndarray:
+def keep_openai_top_p(logits: Array, p: float) -> Array:
     """The nucleus as OpenAI's own code takes it: the tokens whose running sum does not exceed p, but at least one.
 
     One token fewer than keep_top_p, unless the sum meets p exactly; tokens as likely as the last one stay.
@@ -110,11 +111,11 @@ def keep_openai_top_p(logits: np.ndarray, p: float) -> np.ndarray:
     """
     probability, _ = softmax_forward(logits)
     descending = -np.sort(-logits)
-    n = np.count_nonzero(np.cumsum(-np.sort(-probability), dtype=np.float64) <= p)
-    return np.where(logits < descending[max(n, 1) - 1], NEVER, logits)
+    n = max(1, int(np.count_nonzero(np.cumsum(-np.sort(-probability), dtype=np.float64) <= p)))
+    return np.where(logits < descending[n - 1], NEVER, logits)
 
 
-def keep_min_p(logits: np.ndarray, p: float) -> np.ndarray:
+def keep_min_p(logits: Array, p: float) -> Array:
     """The tokens at least p times as likely as the likeliest: z_i >= max(z) + log p.
 
     Nguyen et al. 2024, arXiv:2407.01082, section 3.
@@ -122,7 +123,7 @@ def keep_min_p(logits: np.ndarray, p: float) -> np.ndarray:
     return np.where(logits < logits.max() + math.log(p), NEVER, logits)
 
 
-def keep_typical(logits: np.ndarray, mass: float) -> np.ndarray:
+def keep_typical(logits: Array, mass: float) -> Array:
     """The smallest set of tokens of mass p, counted from those whose surprise is nearest to the mean surprise.
 
         |-log p_i - H|        H = -sum_i p_i log p_i
@@ -139,13 +140,13 @@ def keep_typical(logits: np.ndarray, mass: float) -> np.ndarray:
     return _keep(logits, possible[_smallest_set(order, probability, mass)])
 
 
-def _smallest_set(order, probability, mass):
+def _smallest_set(order: Array, probability: Array, mass: float) -> Array:
     """The first tokens in this order whose probabilities sum to at least the mass."""
     total = np.cumsum(probability[order], dtype=np.float64)
     return order[:np.searchsorted(total, mass) + 1]
 
 
-def _keep(logits, kept):
+def _keep(logits: Array, kept: Array) -> Array:
     """The logits of these tokens, -inf for all others."""
     filtered = np.full_like(logits, NEVER)
     filtered[kept] = logits[kept]
@@ -155,18 +156,18 @@ def _keep(logits, kept):
 # ---- the draw
 
 
-def greedy(logits: np.ndarray) -> int:
+def greedy(logits: Array) -> int:
     """The likeliest token; of several, the first."""
     return int(logits.argmax())
 
 
-def draw(probability: np.ndarray, rng: np.random.Generator) -> np.integer:
+def draw(probability: Array, rng: np.random.Generator) -> np.integer:
     """A token i with probability p_i: the first at which the running sum of p exceeds a number drawn from [0, 1)."""
     total = np.cumsum(probability, dtype=np.float64)    # in float64: in float32 the sum of 50,257 would be 1e-4 off
     return np.searchsorted(total, rng.random() * total[-1], side="right")
 
 
-def check_finite(logits: np.ndarray) -> None:
+def check_finite(logits: Array) -> None:
     """Raise ValueError for logits that are no numbers."""
     if not np.isfinite(logits).all():
         raise ValueError("logits: expected finite numbers, got NaN or infinity: the model's weights are damaged, "
@@ -205,7 +206,7 @@ class Sampler:
     end_of_text: int | None = None
     min_new_tokens: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, good, range_ in (
             ("temperature", 0 <= self.temperature <= LARGEST, "a number from 0 to 1e9"),
             ("top_k", self.top_k is None or self.top_k >= 1, "an integer from 1"),
@@ -222,7 +223,7 @@ class Sampler:
             if not good:
                 raise ValueError(f"{name}: expected {range_}, got {getattr(self, name)}")
 
-    def filter(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int]) -> np.ndarray:
+    def filter(self, logits: Array, tokens: Sequence[int], written: Sequence[int]) -> Array:
         """The logits (V,) after all rules but the temperature 0.  raises ValueError for logits that are no numbers."""
         check_finite(logits)
         if self.top_k is not None and self.top_k > len(logits):
@@ -247,7 +248,7 @@ class Sampler:
         if self.typical_p < 1: logits = keep_typical(logits, self.typical_p)
         return logits
 
-    def probabilities(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int]) -> np.ndarray:
+    def probabilities(self, logits: Array, tokens: Sequence[int], written: Sequence[int]) -> Array:
         """The distribution (V,) that the next token is drawn from: at temperature 0, all of it is on one token."""
         logits = self.filter(logits, tokens, written)
         if self.temperature > 0:
@@ -256,7 +257,7 @@ class Sampler:
         probability[greedy(logits)] = 1
         return probability
 
-    def sample(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int],
+    def sample(self, logits: Array, tokens: Sequence[int], written: Sequence[int],
                rng: np.random.Generator) -> int:
         """The next token, given the logits (V,), the text so far, and the part of it that the model wrote."""
         if self.temperature == 0:

@@ -64,3 +64,4 @@ def test_a_wheel_holds_every_part():
     setup.read(ROOT.parent / "setup.cfg", encoding="utf-8")
     parts = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
     assert set(setup["options"]["packages"].split()) == parts | {"gpt2np.demo"}
+    assert setup["options.package_data"]["gpt2np"] == "py.typed" and (ROOT / "py.typed").exists()   # or hints go unseen

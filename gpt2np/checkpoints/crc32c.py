@@ -14,9 +14,12 @@ arXiv:2412.16398. Table, masking and the value for "123456789": RFC 3720, append
 tensorflow/core/lib/hash/crc32c.h.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
+
+from ..hints import Array
 
 P = 0x11EDC6F41                     # x^32 + x^28 + x^27 + ... + 1, Castagnoli 1993
 P_REVERSED = 0x82F63B78             # the same without x^32, lowest power first: the order of the bits in a byte
@@ -27,7 +30,7 @@ P_REVERSED = 0x82F63B78             # the same without x^32, lowest power first:
 MULTIPLES = ((17201, 316, 304), (1285, 40, 38, 19, 8), (209, 144, 54, 39, 14))
 
 
-def crc32c(data: np.ndarray | bytes) -> int:
+def crc32c(data: Array | bytes) -> int:
     """The CRC-32C of an array's bytes in C order, or of a bytes object.
 
     data      a C-contiguous array, or bytes
@@ -53,7 +56,7 @@ def mask(crc: int) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _fold(words, register, exponents):
+def _fold(words: Array, register: int, exponents: Sequence[int]) -> Array:
     """Strike out all but the last n words; returns those n, with the same remainder as all of `words` after `register`.
 
     Word i, when its turn comes, is words[i] plus the struck words that were moved onto it: those n-b, n-a, ... and n
@@ -81,7 +84,7 @@ def _fold(words, register, exponents):
     return rest
 
 
-def _bytewise(register, data):
+def _bytewise(register: int, data: bytes) -> int:
     table = _table()
     for byte in data:
         register = table[(register ^ byte) & 0xFF] ^ register >> 8
@@ -89,7 +92,7 @@ def _bytewise(register, data):
 
 
 @cache
-def _table():
+def _table() -> list[int]:
     table = []
     for register in range(256):
         for _ in range(8):

@@ -15,10 +15,10 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import responses
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -77,7 +77,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class _Transient(Exception):
     """A failure after which it is worth trying again, after `wait` seconds if the server named a number."""
 
-    def __init__(self, problem, wait=None):
+    def __init__(self, problem: str, wait: int | None = None):
         super().__init__(problem)
         self.wait = wait
 
@@ -132,7 +132,7 @@ def by_hand(name: str, base: str, folder: Path) -> str:
 
 # ---- one file
 
-def _fetch(session, base, url, path, release, advice):
+def _fetch(session: requests.Session, base: str, url: str, path: Path, release: Release, advice: str) -> None:
     """Have one file at `path`, complete and verified."""
     if path.exists() and path.stat().st_size == release.size:
         return
@@ -157,7 +157,7 @@ def _fetch(session, base, url, path, release, advice):
     os.replace(part, path)
 
 
-def _attempt(session, base, url, part, release):
+def _attempt(session: requests.Session, base: str, url: str, part: Path, release: Release) -> None:
     """Append to `part` what is missing of it; _Transient if that breaks off."""
     etag_file = part.with_suffix(".etag")
     have, etag = _size(part), _read_etag(etag_file)
@@ -191,7 +191,7 @@ def _attempt(session, base, url, part, release):
         raise _Transient(f"the connection ended after {have:,} of {release.size:,} bytes")
 
 
-def _check_answer(response, url, part, have, size):
+def _check_answer(response: requests.Response, url: str, part: Path, have: int, size: int) -> int:
     """From which byte on the server's answer is, once it is seen to be one that can be used."""
     status = response.status_code
     if status in (408, 429) or status >= 500:
@@ -218,7 +218,7 @@ def _check_answer(response, url, part, have, size):
     return have
 
 
-def _get(session, base, url, headers):
+def _get(session: requests.Session, base: str, url: str, headers: Mapping[str, str]) -> requests.Response:
     """The server's answer, after its redirections, none of which may leave https."""
     for _ in range(MOST_REDIRECTS + 1):
         _check_url(url, base)
@@ -238,7 +238,7 @@ def _get(session, base, url, headers):
     raise CheckpointError(url, f"more than {MOST_REDIRECTS} redirections")
 
 
-def _chunks(response) -> Iterator[bytes]:
+def _chunks(response: requests.Response) -> Iterator[bytes]:
     """The bytes of an answer as they come; _Transient if they stop coming, or all but."""
     began, received = time.monotonic(), 0
     read = getattr(response.raw, "read1", response.raw.read)    # read1 returns what is there, so that a trickle is
@@ -259,7 +259,7 @@ def _chunks(response) -> Iterator[bytes]:
             began, received = now, 0
 
 
-def _check_url(url, base):
+def _check_url(url: str, base: str) -> None:
     """Only https; plain http to this machine itself, if that is where we were told to go."""
     scheme, host = _scheme_and_host(url)
     secure = scheme == "https" and host
@@ -268,35 +268,35 @@ def _check_url(url, base):
         raise CheckpointError(url, "only https is used", expected="https://...")
 
 
-def _scheme_and_host(url):
+def _scheme_and_host(url: str) -> tuple[str | None, str | None]:
     try:
         return urlsplit(url).scheme, urlsplit(url).hostname
     except ValueError:                                  # brackets that are no IPv6 address
         return None, None
 
 
-def _named(status):
+def _named(status: int) -> str:
     """404 (Not Found): the number with the name that the standard gives it, not with what the server says."""
     return f"{status} ({responses[status]})" if status in responses else str(status)
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     """The innermost cause of an error of requests or urllib3: the part of its text that says something."""
     while error.args and isinstance(getattr(error.args[0], "reason", error.args[0]), Exception):
         error = getattr(error.args[0], "reason", error.args[0])
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _size(path):
+def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _first_bytes(path):
+def _first_bytes(path: Path) -> bytes:
     with open(path, "rb") as file:
         return file.read(200)
 
 
-def _sha256(path):
+def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(CHUNK):
@@ -304,7 +304,7 @@ def _sha256(path):
     return digest.hexdigest()
 
 
-def _read_etag(path):
+def _read_etag(path: Path) -> str | None:
     """The version of the file that an earlier attempt began to fetch; only a strong one can tell versions apart."""
     text = path.read_text(encoding="latin-1") if path.exists() else ""
     return text if re.fullmatch(r'"[\x21\x23-\x7e]{1,200}"', text) else None
@@ -312,7 +312,7 @@ def _read_etag(path):
 
 # ---- the whole model
 
-def _check_model(folder, name):
+def _check_model(folder: Path, name: str) -> None:
     """CheckpointError unless the folder holds this model, every checksum right."""
     parameters, hparams = openai_gpt2.read(folder)
     config = SIZES[name]
@@ -321,7 +321,7 @@ def _check_model(folder, name):
     read_tokenizer(folder, config.n_vocab)
 
 
-def _check_arrived(part, name):
+def _check_arrived(part: Path, name: str) -> None:
     """The same for what was fetched just now; if it is wrong, the next call must not find it."""
     try:
         _check_model(part, name)
@@ -331,7 +331,7 @@ def _check_arrived(part, name):
         raise
 
 
-def _check_existing(folder, name):
+def _check_existing(folder: Path, name: str) -> Path:
     try:
         _check_model(folder, name)
     except CheckpointError as error:
@@ -340,7 +340,7 @@ def _check_existing(folder, name):
     return folder
 
 
-def _check_space(part, files):
+def _check_space(part: Path, files: Mapping[str, Release]) -> None:
     needed = sum(release.size for release in files.values()) + SPARE_BYTES
     needed -= sum(path.stat().st_size for path in part.iterdir())
     if (free := shutil.disk_usage(part).free) < needed:
@@ -348,7 +348,7 @@ def _check_space(part, files):
 
 
 @contextlib.contextmanager
-def _only_one(path):
+def _only_one(path: Path) -> Iterator[None]:
     """Wait until no other process holds this lock. The system releases it when a process ends, however it ends."""
     with open(path, "a+b") as file:
         if not _lock(file, wait=False):
@@ -357,10 +357,8 @@ def _only_one(path):
         yield
 
 
-def _lock(file, wait):
-    try:
-        import fcntl
-    except ImportError:                                             # Windows
+def _lock(file: IO[bytes], wait: bool) -> bool:
+    if sys.platform == "win32":
         import msvcrt
         while True:
             try:
@@ -369,6 +367,7 @@ def _lock(file, wait):
             except OSError:                                         # LK_LOCK gives up after ten seconds
                 if not wait:
                     return False
+    import fcntl
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True

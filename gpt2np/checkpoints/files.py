@@ -4,9 +4,11 @@ import json
 import mmap
 import os
 from pathlib import Path
+from typing import IO, NoReturn
 
 import numpy as np
 
+from ..hints import Array
 from .errors import CheckpointError
 
 
@@ -47,7 +49,7 @@ def parse_json(path: Path, data: bytes) -> dict:
     return value
 
 
-def map_file(path: Path) -> np.ndarray:
+def map_file(path: Path) -> Array:
     """The bytes of a file as an array that is read from the disk as it is used, not before.
 
     returns   uint8, one-dimensional; writable, but what is written stays in this process and never reaches the file
@@ -62,14 +64,14 @@ def map_file(path: Path) -> np.ndarray:
         raise unreadable(path, error) from None
 
 
-def map_open_file(file) -> np.ndarray:
+def map_open_file(file: IO[bytes]) -> Array:
     """The same for a file that is open; OSError if it cannot be mapped."""
     if os.fstat(file.fileno()).st_size == 0:                          # mmap refuses to map nothing
         return np.empty(0, np.uint8)
     return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
 
 
-def unreadable(path, error) -> CheckpointError:
+def unreadable(path: Path, error: OSError) -> CheckpointError:
     """The error for a file that the operating system would not give."""
     if isinstance(error, FileNotFoundError):
         return CheckpointError(path, "there is no such file")
@@ -109,7 +111,7 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
-def sync(file) -> None:
+def sync(file: IO) -> None:
     """Have what was written to an open file on the disk."""
     file.flush()
     os.fsync(file.fileno())
@@ -131,14 +133,14 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _without_duplicates(pairs):
-    names = dict(pairs)
-    if len(names) != len(pairs):
-        seen = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise ValueError(f"the key {twice!r} comes twice")
-    return names
+def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name!r} comes twice")
+        found[name] = value
+    return found
 
 
-def _refuse_constant(name):
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..hints import Array
 from .arrays import count_not_finite
 from .errors import CheckpointError, shortened, some
 
@@ -52,7 +53,7 @@ def parameter_shapes(hparams: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
             "ln_f.g": (C,), "ln_f.b": (C,)}
 
 
-def check_tensors(file: Path, tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_tensors(file: Path, tensors: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise CheckpointError unless these are the tensors named in `shapes`, all of them and no others."""
     missing = [name for name in shapes if name not in tensors]
     unexpected = [name for name in tensors if name not in shapes]
@@ -66,7 +67,7 @@ def check_tensors(file: Path, tensors: Mapping[str, np.ndarray], shapes: Mapping
             raise CheckpointError(file, "its shape is wrong", name, shape, tensors[name].shape)
 
 
-def as_parameter(file: Path, name: str, array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+def as_parameter(file: Path, name: str, array: Array, dtype: DTypeLike) -> Array:
     """A tensor as the model wants it: in `dtype`, without a copy where it has it already, and every number finite.
 
     Raises CheckpointError if its numbers are not floating, or not all finite (after the conversion: 1e300 is infinite

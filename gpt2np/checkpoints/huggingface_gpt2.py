@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..hints import Array
 from . import safetensors
 from .errors import CheckpointError, shortened
 from .files import read_json, write_text
@@ -33,7 +34,7 @@ ARITHMETIC = {"model_type": ("gpt2",), "activation_function": ("gelu_new", "gelu
               "add_cross_attention": (False,), "tie_word_embeddings": (True,)}
 
 
-def read(path: Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+def read(path: str | Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, Array], dict[str, int]]:
     """The parameters of a model and its hparams, everything checked.
 
     path      a .safetensors file with config.json beside it
@@ -79,7 +80,7 @@ def read_config(path: Path) -> dict[str, int]:
     return hparams
 
 
-def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[str, int], end_of_text: int,
+def write(folder: str | Path, parameters: Mapping[str, Array], hparams: Mapping[str, int], end_of_text: int,
           dtype: DTypeLike = np.float32) -> None:
     """Write model.safetensors and config.json, so that transformers can read them, and so can `read`.
 
@@ -111,7 +112,7 @@ def tensor_name(path: str) -> str:
     return f"{stem}.{'bias' if last == 'b' else 'weight'}" if last in ("w", "g", "b") else f"{path}.weight"
 
 
-def _without_prefix(path, tensors):
+def _without_prefix(path: Path, tensors: dict[str, Array]) -> dict[str, Array]:
     names = [name for name in tensors if name != HEAD]
     with_it = [name for name in names if name.startswith(PREFIX)]
     if not with_it:
@@ -122,7 +123,7 @@ def _without_prefix(path, tensors):
     return {name if name == HEAD else name.removeprefix(PREFIX): array for name, array in tensors.items()}
 
 
-def _drop_masks(path, tensors, hparams):
+def _drop_masks(path: Path, tensors: dict[str, Array], hparams: Mapping[str, int]) -> None:
     """Take out the causal masks, (1, 1, n_ctx, n_ctx), and the single number of older files for what is masked."""
     for name in list(tensors):
         match = MASK.fullmatch(name)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..device import to_host
+from ..hints import Array
 from ..models.config import SIZES, GPT2Config
 from ..models.gpt2 import GPT2
 from ..text.bpe import Tokenizer
@@ -36,7 +37,7 @@ MODEL_FILES = {"checkpoint", "hparams.json", "model.ckpt.index", "model.ckpt.dat
                "model.safetensors", "config.json", *VOCABULARY, *VOCABULARY.values()}
 
 
-def load(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -> tuple[GPT2, Tokenizer]:
+def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, Tokenizer]:
     """A model and its tokenizer.
 
         model, tokenizer = gpt2np.load("124M")
@@ -55,7 +56,7 @@ def load(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -> tupl
     return model, tokenizer
 
 
-def save(folder: str | os.PathLike, model: GPT2, tokenizer: Tokenizer) -> None:
+def save(folder: str | Path, model: GPT2, tokenizer: Tokenizer) -> None:
     """Save a model and its tokenizer in OpenAI's layout, as float32, so that `load` and TensorFlow can read them.
 
     folder      is made; a model that is there already is replaced, and stays whole until the new one is
@@ -67,7 +68,7 @@ def save(folder: str | os.PathLike, model: GPT2, tokenizer: Tokenizer) -> None:
     write_model(folder, "openai", parameters, asdict(model.config), tokenizer)
 
 
-def read_model(name_or_path: str | os.PathLike, dtype: DTypeLike = np.float32) -> tuple[dict, dict, Tokenizer]:
+def read_model(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[dict, dict, Tokenizer]:
     """What `load` reads, before it becomes a model: parameters by path, hparams, tokenizer."""
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
@@ -115,7 +116,7 @@ def read_tokenizer(folder: Path, n_vocab: int) -> Tokenizer:
     return tokenizer
 
 
-def write_model(folder: str | os.PathLike, layout: str, parameters: Mapping[str, np.ndarray],
+def write_model(folder: str | Path, layout: str, parameters: Mapping[str, Array],
                 hparams: Mapping[str, int], tokenizer: Tokenizer, dtype: DTypeLike = np.float32) -> None:
     """Write a model into a folder, whole or not at all.
 
@@ -159,7 +160,7 @@ def write_model(folder: str | os.PathLike, layout: str, parameters: Mapping[str,
     shutil.rmtree(old, ignore_errors=True)
 
 
-def find(name_or_path: str | os.PathLike) -> Path:
+def find(name_or_path: str | Path) -> Path:
     """The folder or file that a name or path stands for; CheckpointError if there is none."""
     if str(name_or_path) in NAMES:
         for place in places():
@@ -187,7 +188,7 @@ def places() -> list[Path]:
             Path(cache) / "gpt2np", Path(__file__).parents[1]]
 
 
-def _not_a_model(path):
+def _not_a_model(path: Path) -> CheckpointError:
     """The error for a path at which something lies, but no model that can be read."""
     if os.path.isfile(path):
         return CheckpointError(path, "not a .safetensors file" + what_it_looks_like(map_file(path)[:200].tobytes()))
@@ -196,12 +197,12 @@ def _not_a_model(path):
     return CheckpointError(path, f"it holds neither {openai_gpt2.INDEX_FILE} nor {huggingface_gpt2.MODEL_FILE}{hint}")
 
 
-def _old(folder):
+def _old(folder: Path) -> Path:
     """The name of a model in the moment in which another one replaces it."""
     return folder.with_name(f".{folder.name}.old")
 
 
-def _refuse_what_is_no_model(folder):
+def _refuse_what_is_no_model(folder: Path) -> None:
     """Saving replaces a folder: it must be one that holds a model's files and nothing that someone would miss."""
     if not folder.exists():
         return

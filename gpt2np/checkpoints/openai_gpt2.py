@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..hints import Array
 from . import tf_bundle
 from .files import read_json, write_text
 from .gpt2_parameters import as_parameter, check_hparams, check_tensors, parameter_shapes
@@ -33,7 +34,7 @@ CHECKPOINT = 'model_checkpoint_path: "model.ckpt"\nall_model_checkpoint_paths: "
 MOST_HPARAMS_BYTES = 1 << 16
 
 
-def read(folder: Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+def read(folder: str | Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, Array], dict[str, int]]:
     """The parameters of a model and its hparams, everything checked.
 
     folder    the folder with hparams.json and model.ckpt.*
@@ -54,13 +55,13 @@ def read(folder: Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, np.ndar
     return parameters, hparams
 
 
-def read_hparams(folder: Path) -> dict[str, int]:
+def read_hparams(folder: str | Path) -> dict[str, int]:
     """The five hparams; CheckpointError if hparams.json does not hold exactly these."""
     path = Path(folder) / HPARAMS_FILE
     return check_hparams(path, read_json(path, MOST_HPARAMS_BYTES))
 
 
-def write(folder: Path, parameters: Mapping[str, np.ndarray], hparams: Mapping[str, int],
+def write(folder: str | Path, parameters: Mapping[str, Array], hparams: Mapping[str, int],
           dtype: DTypeLike = np.float32) -> None:
     """Write a model, so that TensorFlow and OpenAI's scripts can read it, and so can `read`.
 

@@ -15,10 +15,12 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
 
+from ..hints import Array
 from .arrays import from_bytes, is_possible, widen_bfloat16
 from .errors import CheckpointError, shortened
 from .files import map_open_file, parse_json, sync, unreadable, what_it_looks_like
@@ -28,13 +30,14 @@ MOST_HEADER_BYTES = 10_000_000      # GPT-2's largest has some 60,000
 METADATA = "__metadata__"
 
 # In the order in which the official library lays tensors out: the widest first, so that every one is aligned.
-DTYPES = {"U64": np.dtype("<u8"), "I64": np.dtype("<i8"), "F64": np.dtype("<f8"), "F32": np.dtype("<f4"),
-          "U32": np.dtype("<u4"), "I32": np.dtype("<i4"), "F16": np.dtype("<f2"), "U16": np.dtype("<u2"),
-          "I16": np.dtype("<i2"), "I8": np.dtype("i1"), "U8": np.dtype("u1"), "BOOL": np.dtype("?")}
+DTYPES: dict[str, np.dtype] = {
+    "U64": np.dtype("<u8"), "I64": np.dtype("<i8"), "F64": np.dtype("<f8"), "F32": np.dtype("<f4"),
+    "U32": np.dtype("<u4"), "I32": np.dtype("<i4"), "F16": np.dtype("<f2"), "U16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"), "I8": np.dtype("i1"), "U8": np.dtype("u1"), "BOOL": np.dtype("?")}
 STORED = DTYPES | {"BF16": np.dtype("<u2")}
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read(path: str | Path) -> tuple[dict[str, Array], dict[str, str]]:
     """All tensors of a file, and its metadata.
 
     returns   name -> array, in the order of their places in the file; mapped from it where their address allows, read
@@ -71,7 +74,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return tensors, metadata
 
 
-def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+def write(path: str | Path, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
     """Write a file, byte for byte the one that the official library writes for the same tensors.
 
     path       must not exist
@@ -89,7 +92,7 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
             raise CheckpointError(path, "this name is reserved, or cannot be printed", name)
     code_of = {name: codes[array.dtype.newbyteorder("<")] for name, array in tensors.items()}
     order = sorted(tensors, key=lambda name: (list(DTYPES).index(code_of[name]), name))
-    header = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
+    header: dict[str, dict] = {METADATA: dict(sorted(metadata.items()))} if metadata else {}
     end = 0
     for name in order:
         array = tensors[name]
@@ -101,11 +104,11 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
         file.write(len(text).to_bytes(LENGTH_BYTES, "little") + text)
         for name in order:
             array = np.asarray(tensors[name], tensors[name].dtype.newbyteorder("<"), order="C")
-            file.write(array.reshape(-1).view(np.uint8))
+            file.write(array.reshape(-1).view(np.uint8).data)
         sync(file)
 
 
-def _header_and_data(path, file):
+def _header_and_data(path: Path, file: BufferedReader) -> tuple[bytes, Array]:
     """The header's text, and the bytes after it: mapped if they begin where numbers may begin, otherwise read.
 
     In the released GPT-2 they begin after 14,291 bytes, so that every number lies across two words. To copy each tensor
@@ -123,12 +126,12 @@ def _header_and_data(path, file):
     if begin % LENGTH_BYTES == 0:
         return text, map_open_file(file)[begin:]
     data = np.empty(total - begin, np.uint8)
-    if file.readinto(data) != data.size:
+    if file.readinto(data.data) != data.size:
         raise CheckpointError(path, "the file became shorter while it was read")
     return text, data
 
 
-def _check_entry(path, name, entry):
+def _check_entry(path: Path, name: str, entry: object) -> tuple[int, int]:
     """Where a tensor lies, once its entry in the header is seen to be possible."""
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
         raise CheckpointError(path, "its entry in the header lacks dtype, shape or data_offsets", name)
@@ -146,6 +149,6 @@ def _check_entry(path, name, entry):
     return offsets[0], offsets[1]
 
 
-def _are_whole(numbers):
+def _are_whole(numbers: object) -> bool:
     """Whether this is a list of whole numbers; True is one to isinstance, and not to the format."""
     return isinstance(numbers, list) and all(type(n) is int and n >= 0 for n in numbers)

@@ -104,7 +104,7 @@ def encode_varint(value: int) -> bytes:
     return bytes(groups)
 
 
-def _block(table, offset, size):
+def _block(table: bytes, offset: int, size: int) -> bytes:
     """The content of a block, its checksum verified."""
     if offset + size + TRAILER_BYTES > len(table) - FOOTER_BYTES:
         raise Malformed("a block reaches beyond the end", f"at most {len(table) - FOOTER_BYTES:,} bytes",
@@ -120,7 +120,7 @@ def _block(table, offset, size):
     return table[offset:end]
 
 
-def _decode_block(content):
+def _decode_block(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The pairs of one block."""
     if len(content) < 4:
         raise Malformed("a block is too short")
@@ -147,14 +147,14 @@ def _decode_block(content):
         raise Malformed("a restart of a block is not where an entry begins", found=min(restarts - {0}))
 
 
-def _decode_handle(data, at):
+def _decode_handle(data: bytes, at: int) -> tuple[int, int, int]:
     """Where a block lies: its offset, its size, and the position after these two numbers."""
     offset, at = decode_varint(data, at)
     size, at = decode_varint(data, at)
     return offset, size, at
 
 
-def _append_block(table, content):
+def _append_block(table: bytearray, content: bytes) -> bytes:
     """Add a block with its trailer to the table; returns its handle."""
     handle = encode_varint(len(table)) + encode_varint(len(content))
     content += b"\0"                                # the type: not compressed
@@ -162,7 +162,7 @@ def _append_block(table, content):
     return handle
 
 
-def _separator(last, following):
+def _separator(last: bytes, following: bytes) -> bytes:
     """A short key not below `last`, the last one of a block, and below `following`, the first one of the next."""
     common = _shared(last, following)
     if common < len(last) and last[common] + 1 < following[common]:
@@ -170,7 +170,7 @@ def _separator(last, following):
     return last
 
 
-def _successor(last):
+def _successor(last: bytes) -> bytes:
     """A short key that is not below `last`, which no key follows."""
     for i, byte in enumerate(last):
         if byte != 0xFF:
@@ -178,7 +178,7 @@ def _successor(last):
     return last
 
 
-def _shared(a, b):
+def _shared(a: bytes, b: bytes) -> int:
     """The number of bytes with which both begin."""
     for i, (x, y) in enumerate(zip(a, b)):
         if x != y:
@@ -189,11 +189,11 @@ def _shared(a, b):
 class _BlockWriter:
     """A block in the making."""
 
-    def __init__(self, interval):
+    def __init__(self, interval: int):
         self.interval, self.count = interval, 0
         self.entries, self.restarts, self.last = bytearray(), [0], b""
 
-    def add(self, key, value):
+    def add(self, key: bytes, value: bytes) -> None:
         shared = _shared(self.last, key)
         if self.count and self.count % self.interval == 0:
             shared = 0
@@ -203,8 +203,8 @@ class _BlockWriter:
         self.count += 1
         self.last = key
 
-    def size(self):
+    def size(self) -> int:
         return len(self.entries) + 4 * len(self.restarts) + 4
 
-    def content(self):
+    def content(self) -> bytes:
         return bytes(self.entries) + struct.pack(f"<{len(self.restarts) + 1}I", *self.restarts, len(self.restarts))

@@ -17,10 +17,11 @@ import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from ..hints import Array
 from .arrays import from_bytes, is_possible, widen_bfloat16
 from .crc32c import crc32c, mask
 from .errors import CheckpointError, Malformed
@@ -30,12 +31,14 @@ from .sstable import LONGEST_KEY, decode_table, decode_varint, encode_table, enc
 MOST_INDEX_BYTES = 1 << 22          # the largest GPT-2 has an index of 20,724 bytes
 
 BFLOAT16 = 14
-DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 4: np.dtype("u1"), 5: np.dtype("<i2"),
-          6: np.dtype("i1"), 9: np.dtype("<i8"), 17: np.dtype("<u2"), 19: np.dtype("<f2"), 22: np.dtype("<u4"),
-          23: np.dtype("<u8")}
+DTYPES: dict[int, np.dtype] = {
+    1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 4: np.dtype("u1"), 5: np.dtype("<i2"),
+    6: np.dtype("i1"), 9: np.dtype("<i8"), 17: np.dtype("<u2"), 19: np.dtype("<f2"), 22: np.dtype("<u4"),
+    23: np.dtype("<u8")}
 STORED = DTYPES | {BFLOAT16: np.dtype("<u2")}       # NumPy has no bfloat16: its 16 bits are read, and widened
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5        # the wire types of protocol buffers
+Value = TypeVar("Value", int, bytes)                # of a field: bytes where the wire type is BYTES
 
 
 class Entry(NamedTuple):
@@ -47,7 +50,7 @@ class Entry(NamedTuple):
     crc: int                        # of those bytes, masked
 
 
-def read(prefix: Path) -> dict[str, np.ndarray]:
+def read(prefix: Path) -> dict[str, Array]:
     """All tensors of a bundle, every checksum verified.
 
     prefix    the path without .index, for example Path("124M/model.ckpt")
@@ -77,17 +80,17 @@ def read_index(prefix: Path) -> dict[str, Entry]:
     table = read_small(path, MOST_INDEX_BYTES)
     try:
         pairs = decode_table(table)
-        key, value = next(pairs, (None, None))
-        if key != b"":
+        first = next(pairs, None)
+        if first is None or first[0] != b"":
             raise Malformed("it has no header: the first key is not the empty one")
-        _check_header(value)
+        _check_header(first[1])
         return dict(_decode_entry(key, value) for key, value in pairs)
     except Malformed as error:
         problem = error.problem + what_it_looks_like(table)
         raise CheckpointError(path, problem, error.tensor, error.expected, error.found) from None
 
 
-def write(prefix: Path, tensors: Mapping[str, np.ndarray]) -> None:
+def write(prefix: Path, tensors: Mapping[str, Array]) -> None:
     """Write a bundle, byte for byte the one that TensorFlow's Saver writes for the same tensors.
 
     prefix    the path without .index; neither of the two files may exist
@@ -111,7 +114,7 @@ def write(prefix: Path, tensors: Mapping[str, np.ndarray]) -> None:
             array = np.asarray(tensors[name], dtype, order="C")
             crc = mask(crc32c(array))
             pairs.append((key, _encode_entry(Entry(numbers[dtype], array.shape, offset, array.nbytes, crc))))
-            file.write(array.reshape(-1).view(np.uint8))
+            file.write(array.reshape(-1).view(np.uint8).data)
             offset += array.nbytes
         sync(file)
     with open(f"{prefix}.index", "xb") as file:
@@ -126,7 +129,7 @@ def data_path(prefix: Path) -> Path:
 
 # ---- the data file
 
-def _check_places(path, entries, data):
+def _check_places(path: Path, entries: Mapping[str, Entry], data: Array) -> None:
     """Every tensor within the file, no two in one place, and nothing after the last."""
     end, last = 0, None
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].offset, item[1].size)):
@@ -144,7 +147,7 @@ def _check_places(path, entries, data):
         raise CheckpointError(path, problem, expected=f"{end:,} bytes", found=f"{data.size:,}")
 
 
-def _tensor(path, name, entry, data):
+def _tensor(path: Path, name: str, entry: Entry, data: Array) -> Array:
     stored = data[entry.offset:entry.offset + entry.size]
     crc = mask(crc32c(stored))
     if crc != entry.crc:
@@ -154,7 +157,7 @@ def _tensor(path, name, entry, data):
     return widen_bfloat16(array) if entry.dtype == BFLOAT16 else array
 
 
-def _is_storable(name):
+def _is_storable(name: str) -> bool:
     try:
         return name[:1] not in ("", "\0") and len(name.encode()) <= LONGEST_KEY
     except UnicodeEncodeError:                      # half a surrogate pair
@@ -163,7 +166,7 @@ def _is_storable(name):
 
 # ---- the index: protocol buffers
 
-def _check_header(value):
+def _check_header(value: bytes) -> None:
     header = _fields(value, {1: VARINT, 2: VARINT, 3: BYTES})
     if (shards := _only(header, 1, 0)) != 1:
         raise Malformed("only a bundle with one data file can be read", "1 data file", shards)
@@ -176,7 +179,7 @@ def _check_header(value):
         raise Malformed("its header rules out readers of some versions, which no known writer does")
 
 
-def _decode_entry(key, value):
+def _decode_entry(key: bytes, value: bytes) -> tuple[str, Entry]:
     if key[0] == 0:
         raise Malformed(f"it holds a variable saved in slices, which is not supported (key {key!r})")
     try:
@@ -190,7 +193,7 @@ def _decode_entry(key, value):
         raise
 
 
-def _entry_fields(value):
+def _entry_fields(value: bytes) -> Entry:
     fields = _fields(value, {1: VARINT, 2: BYTES, 3: VARINT, 4: VARINT, 5: VARINT, 6: FIXED32, 7: BYTES})
     if 7 in fields:
         raise Malformed("it is saved in slices, which is not supported")
@@ -209,7 +212,7 @@ def _entry_fields(value):
     return Entry(dtype, shape, offset, size, _only(fields, 6, 0))
 
 
-def _decode_shape(message):
+def _decode_shape(message: bytes) -> tuple[int, ...]:
     fields = _fields(message, {2: BYTES, 3: VARINT})
     if _only(fields, 3, 0):
         raise Malformed("its shape has no known rank")
@@ -219,15 +222,17 @@ def _decode_shape(message):
     return tuple(dims)
 
 
-def _fields(message, wire_types):
+def _fields(message: bytes, wire_types: Mapping[int, int]) -> dict[int, list]:
     """The fields of a protocol buffer that are in `wire_types` (number -> wire type): number -> list of values.
 
     Other fields are skipped, as the format's rules ask, so that a later version may add some.
     """
-    fields, at = {}, 0
+    fields: dict[int, list] = {}
+    at = 0
     while at < len(message):
         tag, at = decode_varint(message, at)
         number, wire_type = tag >> 3, tag & 7
+        value: int | bytes
         if wire_type == VARINT:
             value, at = decode_varint(message, at)
         elif wire_type in (BYTES, FIXED32, FIXED64):
@@ -237,9 +242,8 @@ def _fields(message, wire_types):
                 size = 4 if wire_type == FIXED32 else 8
             if size > len(message) - at:
                 raise Malformed("a protocol buffer ends too early")
-            value, at = message[at:at + size], at + size
-            if wire_type != BYTES:
-                value = int.from_bytes(value, "little")
+            content, at = message[at:at + size], at + size
+            value = content if wire_type == BYTES else int.from_bytes(content, "little")
         else:
             raise Malformed("a protocol buffer is malformed", found=f"wire type {wire_type}")
         if number in wire_types:
@@ -249,7 +253,7 @@ def _fields(message, wire_types):
     return fields
 
 
-def _only(fields, number, default):
+def _only(fields: Mapping[int, list], number: int, default: Value) -> Value:
     """The one value of a field; a field with the value 0 is not written, so an absent one has its default."""
     values = fields.get(number, [default])
     if len(values) > 1:
@@ -257,20 +261,20 @@ def _only(fields, number, default):
     return values[0]
 
 
-def _signed(number):
+def _signed(number: int) -> int:
     """The int64 that a varint of ten bytes spells in two's complement."""
     return number - (1 << 64) if number >> 63 else number
 
 
-def _encode_entry(entry):
+def _encode_entry(entry: Entry) -> bytes:
     dims = b"".join(_message(2, _number(1, dim)) for dim in entry.shape)
     crc = b"\x35" + struct.pack("<I", entry.crc) if entry.crc else b""                # field 6, fixed32
     return _number(1, entry.dtype) + _message(2, dims) + _number(4, entry.offset) + _number(5, entry.size) + crc
 
 
-def _number(field, value):
+def _number(field: int, value: int) -> bytes:
     return encode_varint(field << 3 | VARINT) + encode_varint(value) if value else b""
 
 
-def _message(field, content):
+def _message(field: int, content: bytes) -> bytes:
     return encode_varint(field << 3 | BYTES) + encode_varint(len(content)) + content

@@ -15,11 +15,11 @@ Sennrich, Haddow, Birch 2016, arXiv:1508.07909, section 3.2 (BPE of words);
 Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2 (of bytes).
 """
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import regex
@@ -177,7 +177,7 @@ class Tokenizer:
         return cls(read_gpt2_merges())
 
     @classmethod
-    def load(cls, folder: str | os.PathLike) -> "Tokenizer":
+    def load(cls, folder: str | Path) -> "Tokenizer":
         """The vocabulary in the files encoder.json and vocab.bpe of `folder`, in OpenAI's layout.
 
         TokenizerError says which file and line is missing, damaged or in contradiction with the other.
@@ -187,7 +187,7 @@ class Tokenizer:
         except TokenizerError as error:
             raise TokenizerError(f"the vocabulary in {folder} cannot be used: {error}") from None
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write the vocabulary as encoder.json and vocab.bpe into `folder`, made if need be; OSError if that fails."""
         write_vocabulary(folder, self.merges, {token: i for i, token in self._token_of_id.items()})
 
@@ -278,9 +278,6 @@ class _RememberedPieces(dict):
 
 def _lone_surrogate(text: str) -> TokenizerError:
     """The error for a text that UTF-8 cannot hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return TokenizerError(f"the text holds a lone surrogate, U+{ord(text[error.start]):04X} at character "
-                              f"{error.start}, which UTF-8 cannot hold; text.encode('utf-8', 'replace').decode() "
-                              f"puts '?' in its place")
+    at = next(i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+    return TokenizerError(f"the text holds a lone surrogate, U+{ord(text[at]):04X} at character {at}, which UTF-8 "
+                          f"cannot hold; text.encode('utf-8', 'replace').decode() puts '?' in its place")

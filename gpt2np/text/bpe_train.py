@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -27,7 +28,7 @@ WALL = -1           # stands before, between and after the pieces, so that every
 GONE = -2           # stands where a symbol has become part of the one before it
 
 
-def learn_vocabulary(paths: Iterable[str | os.PathLike], n_vocab: int, progress: bool = False) -> Tokenizer:
+def learn_vocabulary(paths: Iterable[str | Path], n_vocab: int, progress: bool = False) -> Tokenizer:
     """Learn a vocabulary from text files.
 
     paths     files in UTF-8; `<|endoftext|>` in them stands between documents and is not learned as text
@@ -48,7 +49,7 @@ def learn_vocabulary(paths: Iterable[str | os.PathLike], n_vocab: int, progress:
 # ---- counting pieces -------------------------------------------------------------------------------------------------
 
 
-def count_pieces(paths: Iterable[str | os.PathLike], progress: bool = False) -> Counter[str]:
+def count_pieces(paths: Iterable[str | Path], progress: bool = False) -> Counter[str]:
     """How often each piece occurs in some text files. TokenizerError where they are no UTF-8."""
     paths = list(paths)
     counts: Counter[str] = Counter()
@@ -62,7 +63,7 @@ def count_pieces(paths: Iterable[str | os.PathLike], progress: bool = False) -> 
     return counts
 
 
-def _parts(path: str | os.PathLike, bar: tqdm) -> Iterator[str]:
+def _parts(path: str | Path, bar: tqdm) -> Iterator[str]:
     """The text of a file in parts of about BLOCK bytes, cut where a piece begins: so never inside `<|endoftext|>`."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     text, lines = "", 1
@@ -107,7 +108,8 @@ def learn_merges(piece_counts: Mapping[str, int], n_merges: int, progress: bool 
     heap = [(-count, pair) for pair, count in counts.items()]       # the smallest is the most frequent
     heapify(heap)
 
-    tokens, merges = list(BYTE_TOKENS), []
+    tokens = list(BYTE_TOKENS)
+    merges: list[tuple[bytes, bytes]] = []
     with tqdm(total=n_merges, desc="learning", unit=" merges", disable=None if progress else True) as bar:
         while heap and len(merges) < n_merges:
             promised, pair = heappop(heap)

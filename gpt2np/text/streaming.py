@@ -64,7 +64,7 @@ class StoppingDecoder:
         self._held = ""
         return text
 
-    def _certain(self, text):
+    def _certain(self, text: str) -> str:
         if self.stopped:
             return ""
         self._held += text
@@ -74,7 +74,7 @@ class StoppingDecoder:
         certain, self._held = self._held[:end], "" if found else self._held[end:]
         return certain
 
-    def _begun(self):
+    def _begun(self) -> int:
         """How many characters at the end may be the beginning of a stop string."""
         longest = max(map(len, self._stops), default=1) - 1
         return next((n for n in range(min(longest, len(self._held)), 0, -1)
@@ -89,7 +89,7 @@ def stops_at(tokenizer: Tokenizer, stops: Sequence[str]) -> Callable[[Sequence[i
     texts = [stop.encode("utf-8") for stop in stops]
     longest = max(map(len, texts), default=0)           # a token has at least one byte, so it needs no more tokens
 
-    def stop(written):
+    def stop(written: Sequence[int]) -> bool:
         tail = tokenizer.decode_bytes(written[max(0, len(written) - longest):])
         return any(text in tail for text in texts)
 

@@ -9,7 +9,6 @@ not encode (see bpe.py). The layout is that of openai/gpt-2, src/encoder.py and 
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -111,7 +110,7 @@ def check_ids(ids: Mapping[bytes, int], merges: Merges) -> None:
 # ---- the files -------------------------------------------------------------------------------------------------------
 
 
-def read_vocabulary(folder: str | os.PathLike) -> tuple[Merges, dict[bytes, int]]:
+def read_vocabulary(folder: str | Path) -> tuple[Merges, dict[bytes, int]]:
     """The merges and ids in the two files of a folder. TokenizerError says where a file is not sound in itself."""
     ids = _parse_ids(_decode(_read(Path(folder, "encoder.json")), "encoder.json"))
     merges = _parse_merges(_decode(_read(Path(folder, "vocab.bpe")), "vocab.bpe"))
@@ -123,7 +122,7 @@ def read_gpt2_merges() -> Merges:
     return _parse_merges(_decode(files(__package__).joinpath("gpt2", "vocab.bpe").read_bytes(), "vocab.bpe"))
 
 
-def write_vocabulary(folder: str | os.PathLike, merges: Merges, ids: Mapping[bytes, int]) -> None:
+def write_vocabulary(folder: str | Path, merges: Merges, ids: Mapping[bytes, int]) -> None:
     """Write encoder.json and vocab.bpe, byte for byte as OpenAI lays them out. OSError where that cannot be done."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     lines = [VERSION_LINE] + [f"{spell(left)} {spell(right)}" for left, right in merges]
@@ -156,9 +155,9 @@ def _decode(data: bytes, name: str) -> str:
 def _parse_merges(text: str) -> Merges:
     """The merges of vocab.bpe: a version line, then one merge a line, its two parts with one space between them."""
     if "\r" in text:
-        line = text.count("\n", 0, text.index("\r")) + 1
-        raise TokenizerError(f"vocab.bpe line {line}: a carriage return: a copy with the line ends of Windows (CRLF); "
-                             f"get the file anew, as binary")
+        number = text.count("\n", 0, text.index("\r")) + 1
+        raise TokenizerError(f"vocab.bpe line {number}: a carriage return: a copy with the line ends of Windows "
+                             f"(CRLF); get the file anew, as binary")
     version, *lines = text.split("\n")
     if not version.startswith("#version"):
         raise TokenizerError(f"vocab.bpe line 1: expected '{VERSION_LINE}', got {version[:40]!r}")

@@ -4,10 +4,13 @@ import math
 
 from numpy import divide, sqrt
 
+from ..hints import Array
+from ..layers.module import Module
 from .optimizer import Optimizer, check_not_negative, check_rate
 
 
-def adam_update(w, g, m, v, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+def adam_update(w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1: float = 0.9, beta2: float = 0.999,
+                eps: float = 1e-8, weight_decay: float = 0.0) -> None:
     """One step, in place.
 
         g = g + weight_decay w
@@ -48,13 +51,14 @@ class Adam(Optimizer):
 
     MOMENTS = ("m", "v")
 
-    def __init__(self, model, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
+    def __init__(self, model: Module, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8,
+                 weight_decay: float = 0.0):
         super().__init__(model, weight_decay)
         check_rate("beta1", beta1)
         check_rate("beta2", beta2)
         check_not_negative("eps", eps)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
-    def update(self, w, g, m, v, lr, weight_decay):
+    def update(self, w: Array, g: Array, m: Array, v: Array, lr: float, weight_decay: float) -> None:
         """One tile."""
         adam_update(w, g, m, v, self.t, lr, self.beta1, self.beta2, self.eps, weight_decay)

@@ -1,9 +1,12 @@
 """AdamW: Adam with weight decay of its own, beside the gradients instead of among them."""
 
+from ..hints import Array
+from ..layers.module import Module
 from .adam import Adam, adam_update
 
 
-def adamw_update(w, g, m, v, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1):
+def adamw_update(w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1: float = 0.9, beta2: float = 0.999,
+                 eps: float = 1e-8, weight_decay: float = 0.1) -> None:
     """One step, in place.
 
         w = w - lr weight_decay w
@@ -20,9 +23,10 @@ def adamw_update(w, g, m, v, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_dec
 class AdamW(Adam):
     """adamw_update for every parameter of a model."""
 
-    def __init__(self, model, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.1):
+    def __init__(self, model: Module, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8,
+                 weight_decay: float = 0.1):
         super().__init__(model, beta1, beta2, eps, weight_decay)
 
-    def update(self, w, g, m, v, lr, weight_decay):
+    def update(self, w: Array, g: Array, m: Array, v: Array, lr: float, weight_decay: float) -> None:
         """One tile."""
         adamw_update(w, g, m, v, self.t, lr, self.beta1, self.beta2, self.eps, weight_decay)

@@ -13,11 +13,12 @@ import functools
 import hashlib
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from ..hints import Array
 from ..text.bpe import Tokenizer
 from ..text.vocabulary import END_OF_TEXT
 from .errors import TrainingError
@@ -33,7 +34,7 @@ FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES = 1, 2, 3, 4
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def write_tokens(path: str | os.PathLike, texts: Iterable[str], tokenizer: Tokenizer) -> int:
+def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: Tokenizer) -> int:
     """Encode texts into a new token file, <|endoftext|> between two of them; returns how many tokens it holds.
 
     <|endoftext|> within a text ends a document, too.
@@ -54,7 +55,7 @@ def write_tokens(path: str | os.PathLike, texts: Iterable[str], tokenizer: Token
     return count
 
 
-def map_tokens(path: str | os.PathLike, tokenizer: Tokenizer) -> np.ndarray:
+def map_tokens(path: str | Path, tokenizer: Tokenizer) -> Array:
     """The ids of a token file (n,), read from the disk as they are used.
 
     TrainingError if it is no token file, is cut short, or was made with another vocabulary than this tokenizer's.
@@ -84,7 +85,7 @@ def fingerprint(tokenizer: Tokenizer) -> bytes:
     return digest.digest()
 
 
-def read_texts(paths: Iterable[str | os.PathLike]) -> Iterable[str]:
+def read_texts(paths: Iterable[str | Path]) -> Iterator[str]:
     """The text of each file; TrainingError, with the place, where one is not UTF-8."""
     for path in paths:
         data = Path(path).read_bytes()
@@ -110,7 +111,7 @@ class Batches:
     A batch follows from (seed, step) alone, so a run that is resumed needs no state to go on with the same batches.
     """
 
-    def __init__(self, tokens, B, T, seed, order=WINDOWS):
+    def __init__(self, tokens: Array, B: int, T: int, seed: int, order: str = WINDOWS):
         if len(tokens) < T + 1:
             raise TrainingError(f"text: expected at least {T + 1:,} tokens, one more than the context, got "
                                 f"{len(tokens):,}: give more text, or train with a shorter context")
@@ -120,7 +121,7 @@ class Batches:
             raise TrainingError(f"order: expected one of {', '.join(ORDERS)}, got {order!r}")
         self.tokens, self.B, self.T, self.seed, self.order = tokens, B, T, seed, order
 
-    def batch(self, step):
+    def batch(self, step: int) -> tuple[Array, Array]:
         """tokens (B, T) and targets (B, T) of a step, counted from 0: targets are the tokens one place on."""
         if self.order == WINDOWS:
             rng = np.random.default_rng([self.seed, FOR_WINDOWS, step])
@@ -130,7 +131,7 @@ class Batches:
         windows = self.tokens[starts[:, None] + np.arange(self.T + 1)].astype(np.int64)     # (B, T + 1)
         return windows[:, :-1], windows[:, 1:]
 
-    def _start(self, i):
+    def _start(self, i: int) -> int:
         """Where window number i begins, counted through all epochs.
 
         The cut is shifted in each epoch, so that no token always stands at the beginning, without context; what is
@@ -143,7 +144,7 @@ class Batches:
 
 
 @functools.lru_cache(maxsize=2)                         # a batch may reach from one epoch into the next
-def shuffled(seed, epoch, n, spare):
+def shuffled(seed: int, epoch: int, n: int, spare: int) -> tuple[Array, int]:
     """The order of the n windows of an epoch (n,), and how far their cut is shifted: from 0 to spare."""
     rng = np.random.default_rng([seed, FOR_EPOCHS, epoch])
     return rng.permutation(n), int(rng.integers(0, spare + 1))

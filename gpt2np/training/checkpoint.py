@@ -22,15 +22,20 @@ import numpy as np
 from ..checkpoints import loading, safetensors
 from ..checkpoints.errors import CheckpointError
 from ..checkpoints.files import read_json, replace_text, sync_folder, write_text
+from ..hints import Array
 from ..models.gpt2 import GPT2
+from ..text.bpe import Tokenizer
 from .errors import TrainingError
+from .optimizer import Optimizer
 
 LOG, RUN, BEST, STATE, MOMENTS = "log.jsonl", "run.json", "best", "state.json", "moments.safetensors"
 TRAIN, VAL = "train.tokens", "val.tokens"
 MOST_STATE_BYTES = 1 << 20
 
+Moments = dict[str, dict[str, Array]]               # of an optimizer: name -> path of a parameter -> array
 
-def save(out, model, tokenizer, optimizer, state):
+
+def save(out: str | Path, model: GPT2, tokenizer: Tokenizer, optimizer: Optimizer, state: dict) -> None:
     """Write the checkpoint of a step, state["step"], and remove the one before; nothing where it is there already."""
     folder = Path(out, step_name(state["step"]))
     if folder.exists():
@@ -44,7 +49,7 @@ def save(out, model, tokenizer, optimizer, state):
         write_text(new / STATE, json.dumps(state, indent=1) + "\n")
         sync_folder(new)
         new.rename(folder)
-        sync_folder(out)
+        sync_folder(folder.parent)
     except BaseException:
         remove_unfinished(out)                          # a full disk should not stay full of it
         raise
@@ -53,7 +58,7 @@ def save(out, model, tokenizer, optimizer, state):
     remove_unfinished(out)
 
 
-def load(out, dropout=0.0, recompute=False):
+def load(out: str | Path, dropout: float = 0.0, recompute: bool = False) -> tuple[GPT2, Tokenizer, Moments, dict]:
     """The last checkpoint of a run: model, tokenizer, moments by name and path, and state.
 
     All in memory of their own: the files are removed when the next checkpoint has been written.
@@ -68,14 +73,14 @@ def load(out, dropout=0.0, recompute=False):
     model, tokenizer = load_to_train(folders[-1], dropout, recompute)
     state = read_json(folders[-1] / STATE, MOST_STATE_BYTES)
     tensors, _ = safetensors.read(folders[-1] / MOMENTS)
-    moments = {}
+    moments: Moments = {}
     for key, array in tensors.items():
         name, path = key.split(".", 1)
         moments.setdefault(name, {})[path] = np.array(array, order="C")
     return model, tokenizer, moments, state
 
 
-def load_to_train(name_or_path, dropout=0.0, recompute=False):
+def load_to_train(name_or_path: str | Path, dropout: float = 0.0, recompute: bool = False) -> tuple[GPT2, Tokenizer]:
     """loading.load for training: with GPT2's options, and in memory of its own, so that the files may go."""
     loaded, tokenizer = loading.load(name_or_path)
     model = GPT2(loaded.config, dropout=dropout, recompute=recompute)
@@ -84,7 +89,7 @@ def load_to_train(name_or_path, dropout=0.0, recompute=False):
     return model, tokenizer
 
 
-def restore(optimizer, moments, step, out):
+def restore(optimizer: Optimizer, moments: Moments, step: int, out: str | Path) -> None:
     """Give an optimizer what it remembered; CheckpointError unless it is for the same parameters."""
     for name, arrays in optimizer.moments.items():
         stored = moments.get(name, {})
@@ -93,22 +98,22 @@ def restore(optimizer, moments, step, out):
     optimizer.moments, optimizer.t = moments, step
 
 
-def save_best(out, model, tokenizer):
+def save_best(out: str | Path, model: GPT2, tokenizer: Tokenizer) -> None:
     """Replace the best model."""
     loading.save(Path(out, BEST), model, tokenizer)
 
 
-def step_name(step):
+def step_name(step: int) -> str:
     """The name of a checkpoint's folder."""
     return f"step-{step:08d}"
 
 
-def checkpoints(out):
+def checkpoints(out: str | Path) -> list[Path]:
     """The folders of whole checkpoints, the newest last."""
     return sorted(Path(out).glob("step-*"))
 
 
-def remove_unfinished(out):
+def remove_unfinished(out: str | Path) -> None:
     """Remove what an interrupted save or removal has left."""
     for path in [*Path(out).glob(".step-*"), *Path(out).glob("..step-*"), *Path(out).glob(f".{BEST}.*.new")]:
         shutil.rmtree(path)
@@ -117,7 +122,7 @@ def remove_unfinished(out):
         shutil.rmtree(old) if best.exists() else old.rename(best)
 
 
-def write_run(out, run):
+def write_run(out: str | Path, run: dict) -> None:
     """Begin a run's folder; TrainingError if it holds anything but what a run leaves that was killed as it began."""
     out = Path(out)
     if out.is_dir() and only_begun(out):
@@ -129,7 +134,7 @@ def write_run(out, run):
     write_text(out / RUN, json.dumps(run, indent=1) + "\n")
 
 
-def only_begun(out):
+def only_begun(out: Path) -> bool:
     """Whether a folder holds what write_run made, and beside it nothing but what comes before a checkpoint."""
     unfinished = f"{step_name(0)}.new"
     if not (out / RUN).exists() or any(path.name not in (RUN, TRAIN, VAL) and not path.name.strip(".").startswith(
@@ -141,12 +146,12 @@ def only_begun(out):
         return False
 
 
-def rewrite_run(out, run):
+def rewrite_run(out: str | Path, run: dict) -> None:
     """Replace what write_run wrote, whole."""
     replace_text(Path(out, RUN), json.dumps(run, indent=1) + "\n")
 
 
-def read_run(out):
+def read_run(out: str | Path) -> dict:
     """What write_run wrote."""
     if not Path(out, RUN).exists():
         raise TrainingError(f"{out}: expected the folder of a run, with {RUN} in it, got one without: is it the right "
@@ -154,13 +159,13 @@ def read_run(out):
     return read_json(Path(out, RUN), MOST_STATE_BYTES)
 
 
-def append_log(out, record):
+def append_log(out: str | Path, record: dict) -> None:
     """Add a line to the log."""
     with open(Path(out, LOG), "a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
 
 
-def read_log(out):
+def read_log(out: str | Path) -> list[dict]:
     """The records of the log; a last line that was cut short is left out."""
     records = []
     for line in Path(out, LOG).read_text(encoding="utf-8", errors="replace").splitlines():
@@ -171,7 +176,7 @@ def read_log(out):
     return records
 
 
-def cut_log(out, step):
+def cut_log(out: str | Path, step: int) -> None:
     """Leave out of the log what the run does again: all after a step, and at step 0 all."""
     path = Path(out, LOG)
     if not path.exists():

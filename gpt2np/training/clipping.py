@@ -1,11 +1,14 @@
 """Clipping: a step is never longer than a gradient of a given norm would make it."""
 
 import math
+from collections.abc import Callable, Iterable, Sequence
 
+from ..hints import Array
+from ..layers.module import Module
 from ..layers.tiles import rows, tiles
 
 
-def gradient_norm(model, run=map):
+def gradient_norm(model: Module, run: Callable[..., Iterable[float]] = map) -> float:
     """sqrt of the sum of the squares of all gradients of a model: the length of the gradient as one vector.
 
     run      as in Optimizer.step
@@ -15,19 +18,19 @@ def gradient_norm(model, run=map):
     return math.sqrt(sum(run(square_sum_of_tile, gradients)))
 
 
-def square_sum_of_tile(tile):
+def square_sum_of_tile(tile: Sequence[Array]) -> float:
     """The sum of the squares of a tile's one array, (n, C) -> float."""
     g, = tile
     return square_sum(g)
 
 
-def square_sum(g):
+def square_sum(g: Array) -> float:
     """sum(g^2) of (n, C) as a float: a product of the array with itself, which makes no array of squares."""
     g = rows(g).reshape(-1)
     return float(g @ g)
 
 
-def clip_scale(norm, most):
+def clip_scale(norm: float, most: float) -> float:
     """What to multiply gradients of this norm by, so that their norm is at most `most`; 0 means no limit.
 
         scale = min(1, most / norm)

@@ -2,6 +2,7 @@
 
 import html
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from ..checkpoints.files import replace_text
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 480, 60, 20, 20, 45
 MOST_POINTS = 900               # of a line: one for each pixel
+
+Points = list[tuple[float, float]]      # (step, loss)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -29,7 +32,7 @@ text {{ font: 12px sans-serif; fill: #555 }}
 """
 
 
-def write_curve(path, title, records):
+def write_curve(path: str | Path, title: str, records: Sequence[dict]) -> None:
     """Draw the losses of a log, in nats by step, into an HTML file; one that is there is replaced, whole.
 
     records  the records of log.jsonl, at least one of them with a loss
@@ -57,7 +60,7 @@ def write_curve(path, title, records):
                                          height=HEIGHT, shapes="\n".join(shapes)))
 
 
-def summary(train, val):
+def summary(train: Points, val: Points) -> str:
     """The picture in one sentence."""
     parts = []
     if train:
@@ -68,14 +71,14 @@ def summary(train, val):
     return " ".join(parts)
 
 
-def averaged(points, most=MOST_POINTS):
+def averaged(points: Points, most: int = MOST_POINTS) -> Points:
     """At most so many points, each the mean of as many neighbours: what a line of so many pixels can show."""
     size = math.ceil(len(points) / most) or 1
     groups = [points[i:i + size] for i in range(0, len(points), size)]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
 
 
-def nice_ticks(low, high):
+def nice_ticks(low: float, high: float) -> list[float]:
     """A few round numbers from `low` or below to `high` or above, 1, 2 or 5 times a power of ten apart."""
     spread = max(high - low, 1e-9)
     step = 10 ** math.floor(math.log10(spread / 4))
@@ -84,6 +87,6 @@ def nice_ticks(low, high):
     return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
 
 
-def place(low, high, start, end, value):
+def place(low: float, high: float, start: float, end: float, value: float) -> float:
     """Where a number stands on an axis that goes from `low` at `start` to `high` at `end`."""
     return start + (value - low) / (high - low) * (end - start)

@@ -1,15 +1,19 @@
 """What a practitioner looks at first: the loss before training, and where a number first went wrong."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
+from ..hints import Array
 from ..layers.lm_head import lm_head_forward
+from ..layers.module import Module, Parameter
+from ..models.gpt2 import GPT2
 
 MOST_ABOVE = 1.0                # nats; OpenAI's initial weights give 0.0 to 0.4, the more the wider the model
 
 
-def initial_loss_warning(loss, n_vocab):
+def initial_loss_warning(loss: float, n_vocab: int) -> str | None:
     """A sentence where an untrained model does better or worse than guessing, which is log(V); otherwise None.
 
     Better means that it sees what it should predict; much worse, that its first weights are too large.
@@ -20,7 +24,7 @@ def initial_loss_warning(loss, n_vocab):
     return f"an untrained model should have a loss near log({n_vocab}) = {guessing:.3f}, but this one has {loss:.3f}"
 
 
-def first_not_finite(model, tokens):
+def first_not_finite(model: GPT2, tokens: Array) -> str:
     """The first thing that is not finite, in the order in which a step computes: a phrase.
 
     Parameters come first, then what each layer puts out for these tokens (without dropout), then the gradients that
@@ -39,7 +43,7 @@ def first_not_finite(model, tokens):
     return "in the sum of the squares of the gradients: each of them is finite"
 
 
-def outputs(model, tokens):
+def outputs(model: GPT2, tokens: Array) -> Iterator[tuple[str, Array]]:
     """What each layer of GPT-2 puts out, by its name, in the order of the forward pass."""
     x = model.wte.forward(tokens)[0] + model.wpe.forward(np.arange(tokens.shape[1]))[0]
     yield "wte + wpe", x
@@ -55,6 +59,6 @@ def outputs(model, tokens):
     yield "the head (wte)", lm_head_forward(x, model.wte.value)[0]
 
 
-def backward_order(model):
+def backward_order(model: Module) -> Iterator[tuple[str, Parameter]]:
     """The parameters in the order in which the backward pass reaches them: the embeddings, which come first, last."""
     return reversed(list(model.named_parameters()))

@@ -1,19 +1,23 @@
 """How well a model predicts a text: the mean loss of a token, each scored once, whatever the text's length."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..hints import Array
 from ..layers.cross_entropy import IGNORED
 from .errors import TrainingError
+from .mpi import MPIParallel
+from .parallel import DataParallel
 
 MOST_LOGITS = 1 << 27           # numbers in the logits of a batch, 512 MB of float32: more gain nothing
 
 
-def evaluate(parallel, tokens, window, stride):
+def evaluate(parallel: DataParallel | MPIParallel, tokens: Array, window: int, stride: int) -> float:
     """The mean loss, in nats, of every token but the first, which nothing comes before.
 
-    parallel  DataParallel
+    parallel  DataParallel, or the same over several processes
     tokens    (n,)  integers, n >= 2
     window    how many tokens the model sees at a time, at most its n_ctx
     stride    by how many tokens one window is ahead of the one before, from 1 to window: the smaller, the more context
@@ -32,7 +36,7 @@ def evaluate(parallel, tokens, window, stride):
     return float(total / (len(tokens) - 1))
 
 
-def windows(n, window, stride):
+def windows(n: int, window: int, stride: int) -> Iterator[tuple[int, int, int]]:
     """Where each window begins and ends, and the first place in it that is scored: no window before scored it.
 
     Places are those of the targets' predecessors, 0 to n - 2.  The last window ends where the text does, so that all
@@ -45,7 +49,7 @@ def windows(n, window, stride):
         scored = end
 
 
-def scored_windows(tokens, places):
+def scored_windows(tokens: Array, places: Sequence[tuple[int, int, int]]) -> tuple[Array, Array]:
     """tokens and targets (B, T) of some windows; targets that are there as context only are -100."""
     x = np.stack([tokens[begin:end] for begin, end, _ in places]).astype(np.int64)
     y = np.stack([tokens[begin + 1:end + 1] for begin, end, _ in places]).astype(np.int64)
@@ -54,12 +58,12 @@ def scored_windows(tokens, places):
     return x, y
 
 
-def perplexity(loss):
+def perplexity(loss: float) -> float:
     """exp(loss): between how many equally likely tokens the model hesitates, on average."""
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def bits_per_byte(loss, n_tokens, n_bytes):
+def bits_per_byte(loss: float, n_tokens: int, n_bytes: int) -> float:
     """The loss in bits, for each byte of the text: it compares models with different vocabularies.
 
         loss n_tokens / (n_bytes ln 2)

@@ -2,13 +2,18 @@
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ..decoding import generate
+from ..hints import Array
+from ..models.gpt2 import GPT2
 from ..sampling import Sampler
+from ..text.bpe import Tokenizer
 from . import checkpoint
 from .adamw import AdamW
 from .batches import FOR_DROPOUT, FOR_SAMPLES, ORDERS, Batches
@@ -64,7 +69,7 @@ class Plan:
     seed: int = 0
     threads: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("batch", 1), ("context", 1), ("accumulate", 1), ("every", 1),
                             ("threads", 1), ("warmup", 0), ("save_every", 0), ("sample", 0), ("patience", 0),
                             ("seed", 0)):
@@ -82,12 +87,12 @@ class Plan:
             if getattr(self, name) not in known:
                 raise TrainingError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
 
-    def lr_of(self, step):
+    def lr_of(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         return SCHEDULES[self.schedule](step, self.lr, self.warmup, self.steps, self.least)
 
 
-def _check(plan, name, expected, allowed):
+def _check(plan: Plan, name: str, expected: str, allowed: Callable[[float], bool]) -> None:
     value = getattr(plan, name)
     if type(value) not in (int, float) or not math.isfinite(value) or not allowed(value):
         raise TrainingError(f"{name}: expected {expected}, got {value!r}")
@@ -105,7 +110,8 @@ class Trainer:
     for record in trainer.run(): ... trains, and may be left at any record; save() then keeps what has been done.
     """
 
-    def __init__(self, model, tokenizer, train, val, plan, out, ranks=None):
+    def __init__(self, model: GPT2, tokenizer: Tokenizer, train: Array, val: Array, plan: Plan, out: str | Path,
+                 ranks: World | None = None):
         if plan.context > model.config.n_ctx:
             raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
                                 f"{plan.context}")
@@ -117,10 +123,11 @@ class Trainer:
         self.ranks = ranks or World()
         self.parallel = self.ranks.parallel(model, plan.threads)
         # What, beside weights and moments, the rest of the run depends on.  evaluations counts those since the best.
-        self.state = {"step": 0, "best_loss": None, "best_step": None, "evaluations": 0}
+        self.state: dict = {"step": 0, "best_loss": None, "best_step": None, "evaluations": 0}
 
     @classmethod
-    def resume(cls, loaded, train, val, plan, out, ranks=None):
+    def resume(cls, loaded: tuple[GPT2, Tokenizer, checkpoint.Moments, dict], train: Array, val: Array, plan: Plan,
+               out: str | Path, ranks: World | None = None) -> "Trainer":
         """The run as it was when its last checkpoint was written: loaded is what checkpoint.load returns."""
         model, tokenizer, moments, state = loaded
         trainer = cls(model, tokenizer, train, val, plan, out, ranks)
@@ -130,20 +137,20 @@ class Trainer:
         trainer.state = state
         return trainer
 
-    def __enter__(self):
+    def __enter__(self) -> "Trainer":
         self.parallel.__enter__()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.parallel.__exit__(*exception)
 
     @property
-    def finished(self):
+    def finished(self) -> bool:
         """Whether all steps are done, or patience is at its end."""
         stopped_early = 0 < self.plan.patience <= self.state["evaluations"]
         return stopped_early or self.state["step"] >= self.plan.steps
 
-    def run(self):
+    def run(self) -> Iterator[dict]:
         """Train to the end, and yield what goes into the log: a record of each step and of each evaluation."""
         if self.state["step"] == 0:
             if not checkpoint.checkpoints(self.out):
@@ -158,12 +165,12 @@ class Trainer:
                 self.save()
             yield from records
 
-    def save(self):
+    def save(self) -> None:
         """Write a checkpoint of the last step that has been done."""
         if self.ranks.rank == 0:
             checkpoint.save(self.out, self.model, self.tokenizer, self.optimizer, self.state)
 
-    def _step(self):
+    def _step(self) -> dict:
         """One update.  Weights, moments and state stay as they were where the loss or the gradient is not finite."""
         plan, step, began = self.plan, self.state["step"], time.perf_counter()
         tokens, targets = self.batches.batch(step)
@@ -180,7 +187,7 @@ class Trainer:
         return self._log({"step": step + 1, "loss": loss, "lr": lr, "norm": norm,
                           "tokens_per_second": round(tokens.size / seconds, 1)})
 
-    def _evaluation(self):
+    def _evaluation(self) -> dict:
         """Measure, keep the model if it is the best one so far, and let it write."""
         state = self.state
         loss = evaluate(self.parallel, self.val, self.plan.context, self.plan.context)
@@ -197,7 +204,7 @@ class Trainer:
         sample = {"sample": self._sample()} if self.plan.sample and self.ranks.rank == 0 else {}
         return self._log({"step": state["step"], "val_loss": loss, "best": best} | sample)
 
-    def _sample(self):
+    def _sample(self) -> str:
         """A text that the model writes.  Its random numbers are its own: the run is the same without it."""
         rng = np.random.default_rng([self.plan.seed, FOR_SAMPLES, self.state["step"]])
         end = self.tokenizer.end_of_text
@@ -208,7 +215,7 @@ class Trainer:
             return f"({error})"
         return self.tokenizer.decode([token for token in tokens if token != end])
 
-    def _log(self, record):
+    def _log(self, record: dict) -> dict:
         if self.ranks.rank == 0:
             checkpoint.append_log(self.out, record)
         return record

@@ -14,9 +14,13 @@ import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..hints import Array
+from ..models.gpt2 import GPT2
 from .clipping import gradient_norm
 from .command import KNOWN_ERRORS, cores, sentence
 from .errors import TrainingError
@@ -26,6 +30,9 @@ from .parallel import DataParallel, count
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 
+Comm: TypeAlias = Any               # a communicator of mpi4py, which need not be installed
+Thing = TypeVar("Thing")            # whatever the ranks have to share
+
 
 class World:
     """All the ranks of a run, seen from one of them; for use in a with statement.
@@ -34,19 +41,20 @@ class World:
     rank, size   which of the ranks this is, counted from 0, and how many there are
     """
 
-    def __init__(self, comm=None):
+    def __init__(self, comm: Comm | None = None):
         self.comm = comm
-        self.rank, self.size = (0, 1) if comm is None else (comm.rank, comm.size)
+        self.rank = 0 if comm is None else comm.rank
+        self.size = 1 if comm is None else comm.size
         self.silence = contextlib.ExitStack()
 
-    def __enter__(self):
+    def __enter__(self) -> "World":
         if self.rank > 0:
             nowhere = self.silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
             self.silence.enter_context(contextlib.redirect_stdout(nowhere))
             self.silence.enter_context(contextlib.redirect_stderr(nowhere))
         return self
 
-    def __exit__(self, kind, error, place):
+    def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
         self.silence.close()
         if error is None or self.comm is None:
             return
@@ -57,32 +65,32 @@ class World:
             if isinstance(error, (*KNOWN_ERRORS, KeyboardInterrupt)):
                 print(f"gpt2np.train: rank {self.rank}: {sentence(error)}", file=sys.stderr, flush=True)
             else:
-                traceback.print_exception(kind, error, place)
+                traceback.print_exception(error)
             self.comm.Abort(1)
             raise SystemExit(1) from None               # some MPI let it go on for a moment
 
-    def gather(self, value):
+    def gather(self, value: Thing) -> list[Thing]:
         """The values that the ranks call this with, in their order: every rank gets all."""
         return [value] if self.comm is None else self.comm.allgather(value)
 
-    def together(self, function, *arguments):
+    def together(self, function: Callable[..., Thing], *arguments: object) -> Thing:
         """function(*arguments) on rank 0, then on the others; what it returns here.  An error of one is all ranks'."""
         if self.comm is None:
             return function(*arguments)
-        result = None
+        results = []
         for turn in (self.rank == 0, self.rank > 0):
             message = None
             if turn:
                 try:
-                    result = function(*arguments)
+                    results.append(function(*arguments))
                 except KNOWN_ERRORS as error:
                     message = sentence(error)
             for rank, failed in enumerate(self.gather(message)):
                 if failed is not None:
                     raise TrainingError(f"rank {rank}: {failed}" if rank else failed)
-        return result
+        return results[0]
 
-    def cores(self):
+    def cores(self) -> int:
         """How many processor cores there are for each rank of this machine."""
         if self.comm is None:
             return cores()
@@ -90,12 +98,12 @@ class World:
         here = self.comm.Split_type(COMM_TYPE_SHARED)   # the ranks of this machine
         return max(1, max(here.allgather(cores())) // here.size)
 
-    def parallel(self, model, threads):
+    def parallel(self, model: GPT2, threads: int) -> "DataParallel | MPIParallel":
         """DataParallel, over the ranks where there are several."""
         return DataParallel(model, threads) if self.comm is None else MPIParallel(self.comm, model, threads)
 
 
-def world():
+def world() -> World:
     """The World that this process was started in: of many ranks by mpiexec, and otherwise of one.
 
     TrainingError where mpiexec is there and mpi4py is not, or is that of another MPI.
@@ -127,24 +135,25 @@ class MPIParallel:
     The same number of ranks and threads gives the same bits, with the same MPI on the same machines.
     """
 
-    def __init__(self, comm, model, threads):
+    def __init__(self, comm: Comm, model: GPT2, threads: int):
         self.comm, self.local = comm, DataParallel(model, threads)
         self.replicas, self.run = self.local.replicas, self.local.run
 
-    def __enter__(self):
+    def __enter__(self) -> "MPIParallel":
         self.local.__enter__()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.local.__exit__(*exception)
 
-    def loss_and_gradients(self, tokens, targets, pieces=1, seed=None):
+    def loss_and_gradients(self, tokens: Array, targets: Array, pieces: int = 1,
+                           seed: Sequence[int] | None = None) -> tuple[float, float]:
         """As DataParallel's, for a batch (B, T) that all ranks have, of a row for each rank at least."""
         rows, row_targets, weight = self._share(tokens, targets)
         loss, _ = self.local.loss_and_gradients(rows, row_targets, pieces, seed and [*seed, self.comm.rank])
         model = self.replicas[0]
         for _, p in model.named_parameters():
-            if p.trainable:
+            if p.grad is not None:
                 p.grad *= weight
                 g = np.ascontiguousarray(p.grad)        # in the order of all ranks
                 p.grad = np.empty_like(g)
@@ -154,12 +163,12 @@ class MPIParallel:
         # Processors of different kinds may round norms differently: all take rank 0's.
         return sum(self.comm.allgather(weight * loss)), self.comm.bcast(norm)
 
-    def loss(self, tokens, targets):
+    def loss(self, tokens: Array, targets: Array) -> float:
         """As DataParallel's; ranks may be without rows."""
         rows, row_targets, weight = self._share(tokens, targets)
         return sum(self.comm.allgather(weight * self.local.loss(rows, row_targets) if len(rows) else 0.0))
 
-    def _share(self, tokens, targets):
+    def _share(self, tokens: Array, targets: Array) -> tuple[Array, Array, float]:
         """This rank's rows of tokens and targets, and the part of all targets that count which is in them."""
         rows, row_targets = (np.array_split(a, self.comm.size)[self.comm.rank] for a in (tokens, targets))
         return rows, row_targets, count(row_targets) / max(1, count(targets))

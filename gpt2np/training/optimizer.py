@@ -1,10 +1,12 @@
 """What SGD, Adam and AdamW share: the walk over a model's parameters, and what they remember of each."""
 
 import math
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
 
+from ..layers.module import Module
 from ..layers.tiles import tiles
 
 
@@ -22,16 +24,17 @@ class Optimizer:
         update(w, g, *moments, lr, weight_decay)        in place; g is used up
     """
 
-    MOMENTS = ()
+    MOMENTS: tuple[str, ...] = ()
+    update: Callable[..., None]
 
-    def __init__(self, model, weight_decay):
+    def __init__(self, model: Module, weight_decay: float):
         check_not_negative("weight_decay", weight_decay)
         self.weight_decay, self.t = weight_decay, 0
         self.parameters = {path: p for path, p in model.named_parameters() if p.trainable}
         self.moments = {name: {path: np.zeros_like(p.value) for path, p in self.parameters.items()}
                         for name in self.MOMENTS}
 
-    def step(self, lr, scale=1.0, run=map):
+    def step(self, lr: float, scale: float = 1.0, run: Callable[..., Iterable] = map) -> None:
         """Change every parameter that has a gradient, and use the gradients up: they are None afterwards.
 
         lr     learning rate of this step
@@ -40,7 +43,7 @@ class Optimizer:
         """
         check_not_negative("lr", lr)
         self.t += 1
-        work = []
+        work: list[tuple] = []
         for path, p in self.parameters.items():
             if p.trainable and p.grad is not None:
                 decay = self.weight_decay if p.value.ndim > 1 else 0.0
@@ -50,19 +53,19 @@ class Optimizer:
         for p in self.parameters.values():
             p.grad = None
 
-    def _update_tile(self, lr, scale, tile):
+    def _update_tile(self, lr: float, scale: float, tile: tuple) -> None:
         weight_decay, w, g, *moments = tile
         scaled = g * scale                              # a tile that stays in the cache, where g would be written back
         self.update(w, scaled, *moments, lr=lr, weight_decay=weight_decay)
 
 
-def check_not_negative(name, value):
+def check_not_negative(name: str, value: float) -> None:
     """Raise ValueError unless value is a number from 0 on."""
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name}: expected a number of 0 or more, got {value}")
 
 
-def check_rate(name, value):
+def check_rate(name: str, value: float) -> None:
     """Raise ValueError unless 0 <= value < 1: the share of an average that stays."""
     if not 0 <= value < 1:
         raise ValueError(f"{name}: expected a number from 0 to less than 1, got {value}")

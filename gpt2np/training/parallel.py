@@ -6,16 +6,22 @@ other's way.  A batch of one row cannot be shared: then one worker has all of BL
 """
 
 import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from ..hints import Array
 from ..layers.cross_entropy import IGNORED
 from ..layers.lm_head import lm_head_loss_forward
 from ..layers.tiles import tiles
+from ..models.gpt2 import GPT2
 from .clipping import square_sum
+
+Share = tuple[Array, Array]         # some rows of a batch: tokens and targets
 
 
 class DataParallel:
@@ -28,7 +34,7 @@ class DataParallel:
     number gives the same bits.
     """
 
-    def __init__(self, model, threads):
+    def __init__(self, model: GPT2, threads: int):
         if threads < 1:
             raise ValueError(f"threads: expected a positive integer, got {threads}")
         self.threads = threads
@@ -36,13 +42,14 @@ class DataParallel:
         self.pool = ThreadPoolExecutor(threads)
         self.blas = ThreadpoolController()
 
-    def __enter__(self):
+    def __enter__(self) -> "DataParallel":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.pool.shutdown()
 
-    def loss_and_gradients(self, tokens, targets, pieces=1, seed=None):
+    def loss_and_gradients(self, tokens: Array, targets: Array, pieces: int = 1,
+                           seed: Sequence[int] | None = None) -> tuple[float, float]:
         """The mean loss of a batch and the norm of its gradient, which is in the model's parameters afterwards.
 
         tokens, targets  (B, T)  targets of -100 do not count
@@ -65,13 +72,13 @@ class DataParallel:
             norm = math.sqrt(sum(self.run(sum_replicas, self._gradient_tiles())))
         return loss, norm
 
-    def loss(self, tokens, targets):
+    def loss(self, tokens: Array, targets: Array) -> float:
         """The mean loss of a batch alone: no gradients, no dropout."""
         shares, counted = split(tokens, targets, self.threads), count(targets)
         with self._blas_threads(len(shares)):
             return sum(self.run(partial(share_loss, self.replicas[0], counted), shares))
 
-    def run(self, function, items):
+    def run(self, function: Callable, items: Iterable) -> list:
         """function(item) for each item, dealt out to the threads like cards; the results in the order of the items.
 
         The threads are handed a list each, once: one by one, small items would wait for each other.
@@ -83,11 +90,11 @@ class DataParallel:
             results[i::self.threads] = done
         return results
 
-    def _blas_threads(self, workers):
+    def _blas_threads(self, workers: int) -> AbstractContextManager:
         """A context in which BLAS has one thread for each of several workers, or all of them for a single one."""
         return self.blas.limit(limits=self.threads if workers == 1 else 1, user_api="blas")
 
-    def _gradient_tiles(self):
+    def _gradient_tiles(self) -> Iterator[list[Array]]:
         """For every tile of every parameter, the gradients that the replicas have of it; the model's own comes first.
 
         A replica without a share has none.
@@ -97,18 +104,18 @@ class DataParallel:
                 yield from tiles(*gradients)
 
 
-def split(tokens, targets, n):
+def split(tokens: Array, targets: Array, n: int) -> list[Share]:
     """The rows of a batch in n parts, as even as can be, of (tokens, targets) each; in fewer where rows are fewer."""
     n = min(n, len(tokens))
     return list(zip(np.array_split(tokens, n), np.array_split(targets, n)))
 
 
-def count(targets):
+def count(targets: Array) -> int:
     """How many targets count."""
     return int(np.count_nonzero(targets != IGNORED))
 
 
-def share_loss_and_gradients(counted, work):
+def share_loss_and_gradients(counted: int, work: tuple[GPT2, list[Share], np.random.Generator | None]) -> float:
     """What one worker adds to the batch's loss; its replica gets the gradients.
 
     The mean over the batch is the sum of its pieces' means, each weighted by its part of all that counts:
@@ -124,7 +131,7 @@ def share_loss_and_gradients(counted, work):
     return loss
 
 
-def share_loss(model, counted, share):
+def share_loss(model: GPT2, counted: int, share: Share) -> float:
     """What one worker adds to the loss where no gradients are wanted."""
     tokens, targets = share
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -133,7 +140,7 @@ def share_loss(model, counted, share):
     return count(targets) / max(1, counted) * float(loss)
 
 
-def sum_replicas(gradients):
+def sum_replicas(gradients: Sequence[Array]) -> float:
     """Add the other replicas' gradients to the first one's, (n, C) each; returns the sum of the squares of the result.
 
     One tile of a parameter: it is still in the cache when it is squared.

@@ -11,19 +11,20 @@ gradients, and steps of full length by them can spoil the initial weights for go
 """
 
 import math
+from collections.abc import Callable
 
 
-def constant(step, peak, warmup=0, steps=0, least=0.0):
+def constant(step: int, peak: float, warmup: int = 0, steps: int = 0, least: float = 0.0) -> float:
     """lr = peak"""
     return peak * warming(step, warmup)
 
 
-def linear(step, peak, warmup, steps, least=0.0):
+def linear(step: int, peak: float, warmup: int, steps: int, least: float = 0.0) -> float:
     """lr = peak + (least - peak) p         p from 0, after the warm-up, to 1 at the last step"""
     return warming(step, warmup) * (peak + (least - peak) * progress(step, warmup, steps))
 
 
-def cosine(step, peak, warmup, steps, least=0.0):
+def cosine(step: int, peak: float, warmup: int, steps: int, least: float = 0.0) -> float:
     """lr = least + (peak - least) (1 + cos(pi p)) / 2      p as in linear
 
     Loshchilov, Hutter 2017, arXiv:1608.03983, equation 5, without restarts.
@@ -32,7 +33,7 @@ def cosine(step, peak, warmup, steps, least=0.0):
     return warming(step, warmup) * (least + (peak - least) * falling)
 
 
-def inverse_sqrt(step, peak, warmup, steps=0, least=0.0):
+def inverse_sqrt(step: int, peak: float, warmup: int, steps: int = 0, least: float = 0.0) -> float:
     """lr = peak sqrt(warmup / (step + 1))      after the warm-up; it has no end
 
     Vaswani et al. 2017, arXiv:1706.03762, equation 3, with peak = d_model^-0.5 warmup^-0.5.
@@ -41,15 +42,16 @@ def inverse_sqrt(step, peak, warmup, steps=0, least=0.0):
     return peak * min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
 
 
-def warming(step, warmup):
+def warming(step: int, warmup: int) -> float:
     """The share of the rate in the warm-up: 1 from step warmup - 1 on."""
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
 
 
-def progress(step, warmup, steps):
+def progress(step: int, warmup: int, steps: int) -> float:
     """How far the steps after the warm-up have come: from 0 at the first at the peak to 1 at the last."""
     first = max(0, warmup - 1)
     return min(1.0, max(0, step - first) / max(1, steps - 1 - first))
 
 
-SCHEDULES = {"constant": constant, "linear": linear, "cosine": cosine, "inverse-sqrt": inverse_sqrt}
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "constant": constant, "linear": linear, "cosine": cosine, "inverse-sqrt": inverse_sqrt}

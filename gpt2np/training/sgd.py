@@ -1,9 +1,11 @@
 """Stochastic gradient descent, with momentum."""
 
+from ..hints import Array
+from ..layers.module import Module
 from .optimizer import Optimizer, check_rate
 
 
-def sgd_update(w, g, velocity, lr, momentum, weight_decay):
+def sgd_update(w: Array, g: Array, velocity: Array, lr: float, momentum: float, weight_decay: float) -> None:
     """One step downhill, in place.
 
         g        = g + weight_decay w
@@ -30,11 +32,11 @@ class SGD(Optimizer):
 
     MOMENTS = ("velocity",)
 
-    def __init__(self, model, momentum=0.9, weight_decay=0.0):
+    def __init__(self, model: Module, momentum: float = 0.9, weight_decay: float = 0.0):
         super().__init__(model, weight_decay)
         check_rate("momentum", momentum)
         self.momentum = momentum
 
-    def update(self, w, g, velocity, lr, weight_decay):
+    def update(self, w: Array, g: Array, velocity: Array, lr: float, weight_decay: float) -> None:
         """One tile."""
         sgd_update(w, g, velocity, lr, self.momentum, weight_decay)
