@@ -19,7 +19,7 @@ from .device import to_host
 from .layers.softmax import log_softmax_forward
 from .models.gpt2 import GPT2
 from .prefill import prefill
-from .sampling import Sampler, check_finite, draw
+from .sampling import GenerationError, Sampler, check_finite, draw
 from .text.streaming import stops_at, text_before
 
 SAMPLE, GREEDY = Sampler(), Sampler(temperature=0)
@@ -111,7 +111,7 @@ class Texts:
         self.model = model
         self.tokens = [check_prompt(prompt, model.config) for prompt in prompts]
         if not self.tokens:
-            raise ValueError("prompts: expected at least one, got none")
+            raise GenerationError("prompts: expected at least one, got none")
         self.room = min(model.config.n_ctx, max(map(len, self.tokens)) + most)
         self.past = model.new_past(len(self.tokens), self.room)
         self.starts, self.pads = None, None
@@ -184,7 +184,7 @@ def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_bea
     check_count("max_new_tokens", max_new_tokens)
     check_count("num_beams", num_beams)
     if not -10 <= length_penalty <= 10:                 # beyond, n^length_penalty would not stay a number
-        raise ValueError(f"length_penalty: expected a number from -10 to 10, got {length_penalty}")
+        raise GenerationError(f"length_penalty: expected a number from -10 to 10, got {length_penalty}")
     texts, sums, ended = Texts(model, [tokens], max_new_tokens), np.zeros(1), []
     for n in range(1, max_new_tokens + 1):
         logits = texts.last_logits()                                        # (beams, V)
@@ -240,7 +240,7 @@ def _speculate(texts, max_new_tokens, draft, sampler, rng, k, stop):
         room = window_start(known, n_ctx) + n_ctx - known           # a window that slid would not be the guess's own
         guesses = draft.guess(text, min(k, room, goal - known - 1), rng)
         if wrong := [len(q) for _, q in guesses if len(q) != texts.model.config.n_vocab]:
-            raise ValueError(f"draft: expected the model's {texts.model.config.n_vocab} tokens, got {wrong[0]}")
+            raise GenerationError(f"draft: expected the model's {texts.model.config.n_vocab} tokens, got {wrong[0]}")
         text += [guess for guess, _ in guesses]
         logits = texts.last_logits(1 + len(guesses)).reshape(1 + len(guesses), -1)
         del text[known:]
@@ -340,7 +340,7 @@ def generate_text(model: GPT2, tokenizer, prompt: str, num_return_sequences: int
     """
     tokens = tokenizer.encode(prompt)
     if tokens and max_length <= len(tokens):
-        raise ValueError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
+        raise GenerationError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
     sampler = Sampler(temperature, min(top_k, model.config.n_vocab), top_p, end_of_text=tokenizer.end_of_text)
     rows = generate_batch(model, [tokens], max_length - len(tokens), sampler, rng, num_return_sequences,
                           stops_at(tokenizer, stop))
@@ -354,19 +354,19 @@ def check_prompt(tokens: Sequence[int], config) -> list[int]:
     """The prompt as a list; ValueError where the model cannot take it."""
     tokens = np.asarray(to_host(tokens))
     if tokens.size == 0:
-        raise ValueError("prompt: expected at least one token, got none; <|endoftext|> is the one to start from")
+        raise GenerationError("prompt: expected at least one token, got none; <|endoftext|> is the one to start from")
     if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-        raise ValueError(f"prompt: expected token ids in a row, got shape {tokens.shape} of {tokens.dtype}")
+        raise GenerationError(f"prompt: expected token ids in a row, got shape {tokens.shape} of {tokens.dtype}")
     if len(tokens) > config.n_ctx:
-        raise ValueError(f"prompt: expected at most the {config.n_ctx} tokens that the model can see, "
-                         f"got {len(tokens)}; shorten it, or keep its end")
+        raise GenerationError(f"prompt: expected at most the {config.n_ctx} tokens that the model can see, "
+                              f"got {len(tokens)}; shorten it, or keep its end")
     if tokens.min() < 0 or tokens.max() >= config.n_vocab:
         wrong = tokens[(tokens < 0) | (tokens >= config.n_vocab)][0]
-        raise ValueError(f"prompt: expected token ids from 0 to {config.n_vocab - 1}, got {wrong}")
+        raise GenerationError(f"prompt: expected token ids from 0 to {config.n_vocab - 1}, got {wrong}")
     return tokens.tolist()
 
 
 def check_count(name: str, n: int) -> None:
     """Raise ValueError unless n is a positive integer."""
     if not isinstance(n, (int, np.integer)) or n < 1:
-        raise ValueError(f"{name}: expected an integer from 1, got {n}")
+        raise GenerationError(f"{name}: expected an integer from 1, got {n}")

@@ -13,7 +13,8 @@ class CheckpointError(ValueError):
     Its text has no control characters but newlines: much of it comes out of a file, and it goes to a terminal.
     """
 
-    def __init__(self, file, problem: str, tensor: str | None = None, expected=None, found=None):
+    def __init__(self, file: object, problem: str, tensor: str | None = None, expected: object = None,
+                 found: object = None):
         super().__init__(file, problem, tensor, expected, found)      # all of them in args: it can be pickled
         self.file, self.problem, self.tensor, self.expected, self.found = file, problem, tensor, expected, found
 
@@ -29,7 +30,7 @@ class CheckpointError(ValueError):
 class Malformed(Exception):
     """What a parser of bytes found wrong, before its caller adds the file's name and raises CheckpointError."""
 
-    def __init__(self, problem: str, expected=None, found=None):
+    def __init__(self, problem: str, expected: object = None, found: object = None):
         super().__init__(problem, expected, found)
         self.problem, self.tensor, self.expected, self.found = problem, None, expected, found
 
@@ -39,7 +40,7 @@ def some(names: list) -> str:
     return ", ".join(map(shortened, names[:3])) + (", ..." if len(names) > 3 else "")
 
 
-def shortened(value) -> str:
+def shortened(value: object) -> str:
     """A value that a file holds, fit for a message."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

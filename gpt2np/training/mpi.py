@@ -17,8 +17,8 @@ import traceback
 
 import numpy as np
 
+from ..command import cores, foreseen, sentence
 from .clipping import gradient_norm
-from .command import KNOWN_ERRORS, cores, sentence
 from .errors import TrainingError
 from .parallel import DataParallel, count
 
@@ -54,8 +54,9 @@ class World:
             if self.rank > 0:
                 raise SystemExit(getattr(error, "code", 1)) from None
         else:                                           # the others wait for this rank: they would for ever
-            if isinstance(error, (*KNOWN_ERRORS, KeyboardInterrupt)):
-                print(f"gpt2np.train: rank {self.rank}: {sentence(error)}", file=sys.stderr, flush=True)
+            if isinstance(error, KeyboardInterrupt) or foreseen(error):
+                said = "interrupted" if isinstance(error, KeyboardInterrupt) else sentence(error)
+                print(f"error: rank {self.rank}: {said}", file=sys.stderr, flush=True)
             else:
                 traceback.print_exception(kind, error, place)
             self.comm.Abort(1)
@@ -75,7 +76,9 @@ class World:
             if turn:
                 try:
                     result = function(*arguments)
-                except KNOWN_ERRORS as error:
+                except Exception as error:
+                    if not foreseen(error):
+                        raise
                     message = sentence(error)
             for rank, failed in enumerate(self.gather(message)):
                 if failed is not None:
