@@ -93,10 +93,11 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, line, status, message):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
-    option = {"generate": "--model", "train": "--out", "download": "--mirror", "text": "--vocab", "gradcheck": "--layer",
-              "convert": "", "evaluate": "", "train_tokenizer": "--out"}[name]
+    arguments = {"generate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
+                 "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
+                 "gradcheck": ["--layer"]}[name]
     with pytest.raises(SystemExit) as caught:
-        main(name)(["124M"] * (name == "download") + [option, ""][not option:])
+        main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err
 
 

@@ -158,7 +158,7 @@ def test_an_existing_vocabulary_is_not_replaced(tmp_path, capsys):
     (train_tokenizer, ["missing.txt", "--n-vocab", "300", "--out", "out"], "error: missing.txt: No such file"),
     (train_tokenizer, [".", "--n-vocab", "300", "--out", "out"], "error: .: Is a directory"),
     (train_tokenizer, ["little.txt", "--n-vocab", "300", "--out", "out"], "error: the text has too few pairs"),
-    (train_tokenizer, ["latin.txt", "--n-vocab", "300", "--out", "out"], "error: latin.txt: expected text in UTF-8, got the byte 0xe9 at byte"),
+    (train_tokenizer, ["latin.txt", "--n-vocab", "300", "--out", "out"], "error: latin.txt: expected text in UTF"),
     (train_tokenizer, ["little.txt", "--n-vocab", "257", "--out", "latin.txt"], "error: latin.txt: "),
 ])
 def test_an_error_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, command, arguments, message):
