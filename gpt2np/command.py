@@ -4,6 +4,7 @@ Exit status 0; 2 for wrong usage; 1 for what else goes wrong, and where the read
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -51,7 +52,8 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:                  # closed by the shell: `... >&-`
             setattr(sys, name, open(os.devnull, "w"))
-        getattr(sys, name).reconfigure(errors="backslashreplace")   # an ASCII terminal shows \u4e16 instead of failing
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):      # a notebook has another kind
+            stream.reconfigure(errors="backslashreplace")       # an ASCII terminal shows \u4e16 instead of failing
 
 
 def foreseen(error: BaseException) -> bool:

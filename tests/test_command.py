@@ -1,8 +1,10 @@
 """All commands alike: how they end, what they say of wrong input, and what --help shows."""
 
 import argparse
+import contextlib
 import errno
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -171,3 +173,11 @@ def test_lines_are_wrapped_where_they_can_be_read(monkeypatch):
     assert terminal.wrapped(line) == line
     monkeypatch.setattr(terminal, "width", lambda: 24)
     assert terminal.wrapped(line) == ("1,024 tokens written to\n    runs/2026-11-22/vocab.bpe\n    and beside")
+
+
+def test_streams_that_are_not_files():
+    """Those of a notebook or of redirect_stdout: a command can be called from there."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main("text")(["he"]) == 0
+    assert out.getvalue().endswith("1 token\n258\n")
