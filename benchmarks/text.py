@@ -12,15 +12,15 @@ import argparse
 import gc
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from gpt2np.command import run_command
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.bpe_train import learn_vocabulary
-from gpt2np.text.terminal import run_command
 from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, spell
 from tests.text import reference
 
@@ -130,11 +130,11 @@ def compare_learning(path: Path, learners: dict[str, Callable]) -> None:
     report(f"learn {N_VOCAB:,} tokens from {path.stat().st_size / 1e6:.2f} MB", times, path.stat().st_size / 1e6)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.text", description="Time the tokenizer beside others.")
     parser.add_argument("file", nargs="?", type=Path, default=SHAKESPEARE, help="a text (default: Shakespeare's works)")
-    path = parser.parse_args().file
+    path = parser.parse_args(arguments).file
     if not path.is_file():
         parser.error(f"there is no file {path}; name a text of some megabytes")
 
@@ -158,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, None))

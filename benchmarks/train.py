@@ -26,12 +26,12 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from gpt2np.command import cores
 from gpt2np.memory import keep_freed_memory
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.training.adamw import AdamW
 from gpt2np.training.clipping import clip_scale
-from gpt2np.training.command import cores
 from gpt2np.training.parallel import DataParallel
 
 torch = None

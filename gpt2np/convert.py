@@ -1,38 +1,40 @@
 """Write a model in another layout:  python -m gpt2np.convert SOURCE DEST --to openai|safetensors"""
 
-import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from .checkpoints.errors import CheckpointError
 from .checkpoints.loading import LAYOUTS, NAMES, read_model, write_model
+from .command import Parser, not_empty, run_command
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 1 with one message on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m gpt2np.convert", description="Write a model in another layout.")
-    parser.add_argument("source", help=f"one of {', '.join(NAMES)}; a model's folder; or a .safetensors file")
-    parser.add_argument("dest", help="the folder to make")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: returns its exit status. Wrong usage ends in SystemExit with status 2."""
+    return run_command(convert, arguments, "interrupted: nothing was written")
+
+
+def convert(arguments: Sequence[str] | None) -> None:
+    """Write what the arguments ask for."""
+    parser = Parser("convert", usage="%(prog)s SOURCE DEST --to LAYOUT [OPTIONS]",
+                    description="Write a model in another layout. In brackets: what holds where nothing is said.",
+                    examples=("python -m gpt2np.convert demo hf --to safetensors",
+                              "python -m gpt2np.convert hf small --to openai --dtype float16"))
+    parser.add_argument("source", type=not_empty, metavar="SOURCE",
+                        help=f"one of {', '.join(NAMES)}; a model's folder; or a .safetensors file")
+    parser.add_argument("dest", type=not_empty, metavar="DEST", help="the folder to make")
     parser.add_argument("--to", required=True, choices=LAYOUTS,
                         help="OpenAI's files, which TensorFlow reads; or safetensors with Hugging Face's names")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32",
                         help="of the numbers in the files; float16 halves them, and rounds (%(default)s)")
     options = parser.parse_args(arguments)
     if os.path.lexists(options.dest):               # save() replaces a model; a slip of the hand here should not
-        print(f"gpt2np.convert: {options.dest}: it is there already", file=sys.stderr)
-        return 1
+        raise CheckpointError(options.dest, "it is there already: name a new folder")
     try:
         write_model(options.dest, options.to, *read_model(options.source), options.dtype)
-    except CheckpointError as error:
-        print(f"gpt2np.convert: {error}", file=sys.stderr)
-        return 1
     except OSError as error:
-        print(f"gpt2np.convert: {error.filename or options.dest}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ngpt2np.convert: stopped; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+        error.filename = error.filename or options.dest     # a full disk is said without a name
+        raise
 
 
 if __name__ == "__main__":

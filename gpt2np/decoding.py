@@ -21,7 +21,7 @@ from .layers.softmax import log_softmax_forward
 from .models.config import GPT2Config
 from .models.gpt2 import GPT2
 from .prefill import prefill
-from .sampling import Sampler, check_finite, draw
+from .sampling import GenerationError, Sampler, check_finite, draw
 from .text.bpe import Tokenizer
 from .text.streaming import stops_at, text_before
 
@@ -117,7 +117,7 @@ class Texts:
         self.model = model
         self.tokens = [check_prompt(prompt, model.config) for prompt in prompts]
         if not self.tokens:
-            raise ValueError("prompts: expected at least one, got none")
+            raise GenerationError("prompts: expected at least one, got none")
         self.room = min(model.config.n_ctx, max(map(len, self.tokens)) + most)
         self.past = model.new_past(len(self.tokens), self.room)
         self.starts: list[int] = []                     # of the windows; none before the first call
@@ -191,7 +191,7 @@ def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_bea
     check_count("max_new_tokens", max_new_tokens)
     check_count("num_beams", num_beams)
     if not -10 <= length_penalty <= 10:                 # beyond, n^length_penalty would not stay a number
-        raise ValueError(f"length_penalty: expected a number from -10 to 10, got {length_penalty}")
+        raise GenerationError(f"length_penalty: expected a number from -10 to 10, got {length_penalty}")
     texts, sums = Texts(model, [tokens], max_new_tokens), np.zeros(1)
     ended: list[tuple[float, list[int]]] = []
     for n in range(1, max_new_tokens + 1):
@@ -249,7 +249,7 @@ def _speculate(texts: Texts, max_new_tokens: int, draft: "NgramDraft | ModelDraf
         room = window_start(known, n_ctx) + n_ctx - known           # a window that slid would not be the guess's own
         guesses = draft.guess(text, min(k, room, goal - known - 1), rng)
         if wrong := [len(q) for _, q in guesses if len(q) != texts.model.config.n_vocab]:
-            raise ValueError(f"draft: expected the model's {texts.model.config.n_vocab} tokens, got {wrong[0]}")
+            raise GenerationError(f"draft: expected the model's {texts.model.config.n_vocab} tokens, got {wrong[0]}")
         text += [guess for guess, _ in guesses]
         logits = texts.last_logits(1 + len(guesses)).reshape(1 + len(guesses), -1)
         del text[known:]
@@ -352,7 +352,7 @@ def generate_text(model: GPT2, tokenizer: Tokenizer, prompt: str, num_return_seq
     """
     tokens = tokenizer.encode(prompt)
     if tokens and max_length <= len(tokens):
-        raise ValueError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
+        raise GenerationError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
     sampler = Sampler(temperature, min(top_k, model.config.n_vocab), top_p, end_of_text=tokenizer.end_of_text)
     rows = generate_batch(model, [tokens], max_length - len(tokens), sampler, rng, num_return_sequences,
                           stops_at(tokenizer, stop))
@@ -366,19 +366,19 @@ def check_prompt(tokens: Sequence[int], config: GPT2Config) -> list[int]:
     """The prompt as a list; ValueError where the model cannot take it."""
     ids = np.asarray(to_host(tokens))
     if ids.size == 0:
-        raise ValueError("prompt: expected at least one token, got none; <|endoftext|> is the one to start from")
+        raise GenerationError("prompt: expected at least one token, got none; <|endoftext|> is the one to start from")
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
-        raise ValueError(f"prompt: expected token ids in a row, got shape {ids.shape} of {ids.dtype}")
+        raise GenerationError(f"prompt: expected token ids in a row, got shape {ids.shape} of {ids.dtype}")
     if len(ids) > config.n_ctx:
-        raise ValueError(f"prompt: expected at most the {config.n_ctx} tokens that the model can see, "
-                         f"got {len(ids)}; shorten it, or keep its end")
+        raise GenerationError(f"prompt: expected at most the {config.n_ctx} tokens that the model can see, "
+                              f"got {len(ids)}; shorten it, or keep its end")
     if ids.min() < 0 or ids.max() >= config.n_vocab:
         wrong = ids[(ids < 0) | (ids >= config.n_vocab)][0]
-        raise ValueError(f"prompt: expected token ids from 0 to {config.n_vocab - 1}, got {wrong}")
+        raise GenerationError(f"prompt: expected token ids from 0 to {config.n_vocab - 1}, got {wrong}")
     return ids.tolist()
 
 
 def check_count(name: str, n: int) -> None:
     """Raise ValueError unless n is a positive integer."""
     if not isinstance(n, (int, np.integer)) or n < 1:
-        raise ValueError(f"{name}: expected an integer from 1, got {n}")
+        raise GenerationError(f"{name}: expected an integer from 1, got {n}")

@@ -3,21 +3,25 @@
 import argparse
 import json
 import sys
-import textwrap
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from .checkpoints.loading import NAMES, load
+from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import NgramDraft, beam_search, columns, generate_batch, lay_out_for_decoding, speculate
+from .hints import Array
 from .layers.softmax import softmax_forward
-from .memory import keep_freed_memory
-from .sampling import LARGEST, Sampler
+from .memory import expect_room, keep_freed_memory
+from .models.gpt2 import GPT2
+from .sampling import LARGEST, GenerationError, Sampler
+from .terminal import printable, read_text, wants_colour, width, wrapped
+from .text.bpe import Tokenizer
 from .text.streaming import StoppingDecoder, stops_at, text_before
-from .text.terminal import decode, printable, read_text, run_command, wants_colour, width
-from .text.vocabulary import END_OF_TEXT
+from .text.utf8 import decode
+from .text.vocabulary import END_OF_TEXT, TokenizerError
 from .tracing import HEADER, trace
 
 RUNNERS_UP = 4
@@ -36,57 +40,60 @@ LIKELY, POSSIBLE, UNLIKELY = "32", "33", "31"           # green from 1/2, yellow
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: returns its exit status. Wrong usage ends in SystemExit with status 2."""
-    return run_command(run, *parse(arguments))
+    return run_command(run, arguments)
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]:
     """The options by their names, and the sampler that they ask for, without what needs the tokenizer."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gpt2np.generate", usage="%(prog)s [PROMPT] [OPTIONS]",
+    parser = Parser(
+        "generate", usage="%(prog)s [PROMPT] [OPTIONS]",
         description="Continue a text with GPT-2. Without a prompt, on the command line or from a pipe, a new text is "
-                    "begun, as after <|endoftext|>.",
+                    "begun, as after <|endoftext|>. In brackets: what holds where nothing is said.",
         epilog="A text may grow longer than the model can see: its window then slides on a quarter at a time. "
-               "The same seed gives the same text on the same machine. In brackets: what holds where nothing is said.")
+               "The same seed gives the same text on the same machine.",
+        examples=('python -m gpt2np.generate "ROMEO." --seed 1',
+                  'echo Once | python -m gpt2np.generate --num-beams 4',
+                  'python -m gpt2np.generate "To be" --show-probabilities'))
     parser.add_argument("prompt", nargs="*", help="the text to continue")
     what = parser.add_argument_group("what is written, and where it ends")
-    what.add_argument("--model", default="demo",
+    what.add_argument("--model", type=not_empty, default="demo",
                       help=f"one of {', '.join(NAMES)}; or the path of a model's folder (%(default)s)")
-    what.add_argument("--max-new-tokens", type=int, default=100, metavar="N",
+    what.add_argument("--max-new-tokens", type=whole(1), default=100, metavar="N",
                       help="it ends after so many (%(default)s)")
-    what.add_argument("--num-return-sequences", type=int, default=1, metavar="N",
+    what.add_argument("--num-return-sequences", type=whole(1), default=1, metavar="N",
                       help="so many continuations (%(default)s)")
     what.add_argument("--stop", type=text_option, action="append", default=[], metavar="TEXT",
                       help=r"it ends before this text; \n is a new line; may be given several times")
-    how = parser.add_argument_group("how each token is chosen, in the order in which the rules are applied")
+    how = parser.add_argument_group("how each token is chosen", "The rules are applied in this order.")
     how.add_argument("--logit-bias", type=bias_option, action="append", default=[], metavar="TOKEN=X",
                      help="X is added to the logit of a token, named by its text or number; several times")
-    how.add_argument("--repetition-penalty", type=float, default=1.0, metavar="X",
+    how.add_argument("--repetition-penalty", type=real, default=1.0, metavar="X",
                      help="above 1: fewer repetitions (%(default)s)")
-    how.add_argument("--frequency-penalty", type=float, default=0.0, metavar="X",
+    how.add_argument("--frequency-penalty", type=real, default=0.0, metavar="X",
                      help="taken off a token for each time it was written (%(default)s)")
-    how.add_argument("--presence-penalty", type=float, default=0.0, metavar="X",
+    how.add_argument("--presence-penalty", type=real, default=0.0, metavar="X",
                      help="taken off a token that was written at all (%(default)s)")
     how.add_argument("--forbid", type=text_option, action="append", default=[], metavar="TEXT",
                      help="never this text, as the tokenizer splits it, with a space before it or not; several times")
-    how.add_argument("--min-new-tokens", type=int, default=0, metavar="N",
+    how.add_argument("--min-new-tokens", type=whole(0), default=0, metavar="N",
                      help="it does not end before so many (%(default)s)")
-    how.add_argument("--temperature", type=float, default=0.8, metavar="T",
+    how.add_argument("--temperature", type=real, default=0.8, metavar="T",
                      help="0: always the likeliest token (%(default)s)")
-    how.add_argument("--top-k", type=int, metavar="K", help="only the K likeliest (all)")
-    how.add_argument("--top-p", type=float, default=0.95, metavar="P",
+    how.add_argument("--top-k", type=whole(1), metavar="K", help="only the K likeliest (all)")
+    how.add_argument("--top-p", type=real, default=0.95, metavar="P",
                      help="only the likeliest, up to the mass P (%(default)s)")
     how.add_argument("--openai-top-p", action="store_true", help="OpenAI's rule for it, which keeps one token fewer")
-    how.add_argument("--min-p", type=float, default=0.0, metavar="P",
+    how.add_argument("--min-p", type=real, default=0.0, metavar="P",
                      help="only those P times as likely as the best (%(default)s)")
-    how.add_argument("--typical-p", type=float, default=1.0, metavar="P",
+    how.add_argument("--typical-p", type=real, default=1.0, metavar="P",
                      help="only the least surprising, to mass P (%(default)s)")
-    how.add_argument("--seed", type=int, metavar="N", help="a number from 0 (another one each time)")
+    how.add_argument("--seed", type=whole(0), metavar="N", help="of the random numbers (another one each time)")
     how.add_argument("--speculate", action="store_true",
                      help="faster where the text repeats itself: guess what came before, and check several at once")
-    beams = parser.add_argument_group("in the place of these rules: the likeliest text as a whole")
-    beams.add_argument("--num-beams", type=int, default=1, metavar="N",
+    beams = parser.add_argument_group("in the place of these rules", "The likeliest text as a whole is looked for.")
+    beams.add_argument("--num-beams", type=whole(1), default=1, metavar="N",
                        help="so many texts are followed side by side (%(default)s: the rules above hold)")
-    beams.add_argument("--length-penalty", type=float, default=1.0, metavar="X",
+    beams.add_argument("--length-penalty", type=real, default=1.0, metavar="X",
                        help="the largest log p / length^X wins: the larger X, the longer (%(default)s)")
     shown = parser.add_argument_group("how it is shown")
     one = shown.add_mutually_exclusive_group()
@@ -101,15 +108,15 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     check(parser, options, given)
     try:
         return options, Sampler(**{name: getattr(options, name) for name in SAMPLER_OPTIONS})
-    except ValueError as error:
-        return parser.error(f"--{str(error).replace('_', '-')}")
+    except GenerationError as error:
+        parser.error(option(str(error)))
 
 
 def text_option(argument: str) -> str:
     """An option that is a text."""
     try:
-        argument = read_text([argument])
-    except ValueError as error:
+        argument = read_text([argument], "text")
+    except TokenizerError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if not argument:
         raise argparse.ArgumentTypeError("expected a text, got an empty one")
@@ -131,20 +138,13 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace, given: s
     """End with status 2 where options are out of range, or make no sense beside others that were given too."""
     if options.prompt == [""]:
         parser.error("prompt: expected a text, got an empty one; leave it out to begin a new text")
-    if not options.model:
-        parser.error("--model: expected a name or a path, got nothing")
-    for name in ("max_new_tokens", "num_return_sequences", "num_beams"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')}: expected an integer from 1, got {getattr(options, name)}")
-    if options.seed is not None and options.seed < 0:
-        parser.error(f"--seed: expected an integer from 0, got {options.seed}")
     if not -10 <= options.length_penalty <= 10:
         parser.error(f"--length-penalty: expected a number from -10 to 10, got {options.length_penalty}")
     given = given - {name for name in ("num_beams", "num_return_sequences") if getattr(options, name) == 1}
     for one, others, why in EXCLUSIVE:
         for other in others:
             if {one, other} <= given:
-                parser.error(f"--{one} and --{other} exclude each other: {why}".replace("_", "-"))
+                parser.error(f"{option(one)} and {option(other)} exclude each other: {why}")
     if "length_penalty" in given and "num_beams" not in given:
         parser.error("--length-penalty: expected only with --num-beams of 2 or more")
     if 1 < options.num_beams < options.num_return_sequences:
@@ -154,8 +154,9 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace, given: s
         parser.error("--num-return-sequences: expected 1 at --temperature 0, where all would be the same")
 
 
-def run(options: argparse.Namespace, sampler: Sampler) -> None:
-    """Load the model, and write what the options ask for."""
+def run(arguments: Sequence[str] | None) -> None:
+    """Load the model, and write what the arguments ask for."""
+    options, sampler = parse(arguments)
     model, tokenizer = load(options.model)
     lay_out_for_decoding(model)
     keep_freed_memory()
@@ -163,18 +164,19 @@ def run(options: argparse.Namespace, sampler: Sampler) -> None:
         for prompt in prompts(options):
             tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
             for line in (HEADER, *map(str, trace(model, [tokens]))):
-                print(textwrap.fill(line, width(), subsequent_indent="    "))
+                print(wrapped(line))
         return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
                       forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
     sampler.filter(np.zeros(model.config.n_vocab), [], [])                  # what it cannot do is said before all else
     write = write_probabilities if options.show_probabilities else \
         write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
-    seed = np.random.SeedSequence().entropy % 2**32 if options.seed is None else options.seed
+    seed = int(np.random.default_rng().integers(2**32)) if options.seed is None else options.seed
     rng, n, seconds = np.random.default_rng(seed), 0, 0.0
     try:
         for prompt in prompts(options):
             tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+            expect_room_for_texts(model, len(tokens), options)
             start = time.perf_counter()
             for written in write(model, tokenizer, prompt, tokens, options, sampler, rng):
                 n, seconds, start = n + written, seconds + time.perf_counter() - start, time.perf_counter()
@@ -184,14 +186,25 @@ def run(options: argparse.Namespace, sampler: Sampler) -> None:
             print(f"{n} tokens in {seconds:.2f} s, {n / seconds:.1f} tokens/s{drawn}", file=sys.stderr)
 
 
-def biases(tokenizer, given: Sequence[tuple[str, float]]) -> dict[int, float]:
+def expect_room_for_texts(model: GPT2, n_prompt: int, options: argparse.Namespace) -> None:
+    """MemoryError where so many texts side by side cannot be had: a slip of the hand, 10000000 for 10.
+
+    Each needs its keys and values, twice while rows of them are chosen, and its logits.
+    """
+    config, texts = model.config, max(options.num_beams, options.num_return_sequences)
+    seen = min(config.n_ctx, n_prompt + options.max_new_tokens)
+    expect_room(4 * texts * (4 * config.n_layer * seen * config.n_embd + config.n_vocab),
+                f"{option('num_beams' if options.num_beams > 1 else 'num_return_sequences')} {texts:,}")
+
+
+def biases(tokenizer: Tokenizer, given: Sequence[tuple[str, float]]) -> dict[int, float]:
     """--logit-bias by the numbers of the tokens."""
-    logit_bias = {}
+    logit_bias: dict[int, float] = {}
     for token, x in given:
         ids = [int(token)] if token.isdecimal() else tokenizer.encode(token, [END_OF_TEXT])
         if len(ids) != 1:
             parts = ", ".join(printable(tokenizer.decode_bytes([i])) for i in ids)
-            raise ValueError(f"--logit-bias: expected one token, got {token!r}, which is {len(ids)}: {parts}")
+            raise GenerationError(f"--logit-bias: expected one token, got {token!r}, which is {len(ids)}: {parts}")
         logit_bias[ids[0]] = logit_bias.get(ids[0], 0) + x
     return logit_bias
 
@@ -199,13 +212,13 @@ def biases(tokenizer, given: Sequence[tuple[str, float]]) -> dict[int, float]:
 def prompts(options: argparse.Namespace) -> Iterator[str]:
     """The prompt of the command line, or of the pipe, or none, ""; with --interactive, one line after another."""
     if options.prompt:
-        yield read_text(options.prompt)
+        yield read_text(options.prompt, "prompt")
     if options.interactive:
         while line := read_line():
             yield line
     elif not options.prompt:
         no_pipe = sys.stdin is None or sys.stdin.isatty()
-        yield "" if no_pipe else read_text([]).removesuffix("\n")       # what `echo` adds is no part of a prompt
+        yield "" if no_pipe else read_text([], "").removesuffix("\n")       # what `echo` adds is no part of a prompt
 
 
 def read_line() -> str:
@@ -216,11 +229,12 @@ def read_line() -> str:
         if not line:
             print(file=sys.stderr)
             return ""
-        if text := decode(line).rstrip("\r\n"):
+        if text := decode(line, "prompt").rstrip("\r\n"):
             return text
 
 
-def steps(model, tokenizer, tokens, options, sampler, rng) -> Iterator[list[int | None]]:
+def steps(model: GPT2, tokenizer: Tokenizer, tokens: Sequence[int], options: argparse.Namespace, sampler: Sampler,
+          rng: np.random.Generator) -> Iterator[list[int | None]]:
     """What each step writes: a token of each continuation, None of those that have ended."""
     n, stop = options.max_new_tokens, stops_at(tokenizer, options.stop)
     if options.speculate:
@@ -229,12 +243,14 @@ def steps(model, tokenizer, tokens, options, sampler, rng) -> Iterator[list[int 
     return generate_batch(model, [tokens], n, sampler, rng, options.num_return_sequences, stop)
 
 
-def write_stream(model, tokenizer, prompt, tokens, options, sampler, rng) -> Iterator[int]:
+def write_stream(model: GPT2, tokenizer: Tokenizer, prompt: str, tokens: Sequence[int],
+                 options: argparse.Namespace, sampler: Sampler, rng: np.random.Generator) -> Iterator[int]:
     """Print a continuation as it comes. Yields 1 for each token."""
     decoder, rows = StoppingDecoder(tokenizer, options.stop), steps(model, tokenizer, tokens, options, sampler, rng)
     print(prompt, end="", flush=True)
     try:
         for token, in rows:
+            assert token is not None                    # a text that is alone ends with its rows
             yield 1
             print(decoder.feed(token), end="", flush=True)
         print(decoder.finish(), end="")
@@ -242,7 +258,8 @@ def write_stream(model, tokenizer, prompt, tokens, options, sampler, rng) -> Ite
         print(flush=True)
 
 
-def write_whole(model, tokenizer, prompt, tokens, options, sampler, rng) -> Iterator[int]:
+def write_whole(model: GPT2, tokenizer: Tokenizer, prompt: str, tokens: Sequence[int],
+                options: argparse.Namespace, sampler: Sampler, rng: np.random.Generator) -> Iterator[int]:
     """Print whole continuations when all of them have ended. Yields how many tokens each step has made."""
     rows, n, stop = [], options.num_return_sequences, stops_at(tokenizer, options.stop)
     if options.num_beams > 1:
@@ -265,14 +282,16 @@ def write_whole(model, tokenizer, prompt, tokens, options, sampler, rng) -> Iter
             print((f"--- {i + 1} of {n} ---\n" if n > 1 else "") + prompt + text)
 
 
-def write_probabilities(model, tokenizer, prompt, tokens, options, sampler, rng) -> Iterator[int]:
+def write_probabilities(model: GPT2, tokenizer: Tokenizer, prompt: str, tokens: Sequence[int],
+                        options: argparse.Namespace, sampler: Sampler, rng: np.random.Generator) -> Iterator[int]:
     """Print a continuation one token a line, with its probability and the runners-up. Yields 1 for each token."""
-    colour, room, noting = wants_colour(), max(0, width() - 26), Noting(sampler)
+    colour, room, noting = wants_colour(), max(0, width() - 26), Noting(**vars(sampler))
     rows = steps(model, tokenizer, tokens, options, noting, rng)
     print(prompt)
     for token, in rows:
+        assert token is not None                        # as in write_stream
         yield 1
-        p = noting.probability
+        p, = noting.noted
         code = LIKELY if p[token] >= 0.5 else POSSIBLE if p[token] >= 0.1 else UNLIKELY
         name = printable(tokenizer.decode_bytes([token])).ljust(16)
         best = [i for i in np.argsort(-p, kind="stable")[:RUNNERS_UP + 1].tolist() if i != token][:RUNNERS_UP]
@@ -282,17 +301,16 @@ def write_probabilities(model, tokenizer, prompt, tokens, options, sampler, rng)
         print(f"{p[token]:6.1%}  " + (f"\x1b[{code}m{name}\x1b[0m" if colour else name) + f"  {others}", flush=True)
 
 
-class Noting:
-    """A sampler that notes the probabilities that the model gave, before the rules of the sampler."""
+@dataclass(frozen=True)
+class Noting(Sampler):
+    """A sampler that notes the probabilities that the model gave last, before the rules of the sampler."""
 
-    def __init__(self, sampler: Sampler):
-        self.sampler, self.end_of_text, self.probability = sampler, sampler.end_of_text, None
+    noted: list[Array] = field(default_factory=list)
 
-    def sample(self, logits: np.ndarray, tokens: Sequence[int], written: Sequence[int],
-               rng: np.random.Generator) -> int:
+    def sample(self, logits: Array, tokens: Sequence[int], written: Sequence[int], rng: np.random.Generator) -> int:
         """The token that the sampler chooses."""
-        self.probability, _ = softmax_forward(logits)
-        return self.sampler.sample(logits, tokens, written, rng)
+        self.noted[:] = [softmax_forward(logits)[0]]
+        return super().sample(logits, tokens, written, rng)
 
 
 if __name__ == "__main__":

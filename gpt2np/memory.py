@@ -1,6 +1,7 @@
 """What the commands ask of the memory that NumPy's arrays come from."""
 
 import ctypes
+import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8     # the numbers of glibc's malloc.h
@@ -18,3 +19,11 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_MAX, 0)
         mallopt(M_ARENA_MAX, 1)
         mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def expect_room(n_bytes: float, what: str) -> None:
+    """MemoryError where `what` needs more bytes than this machine has: otherwise it would give them one by one, and end
+    the process without a word when they are spent.
+    """
+    if hasattr(os, "sysconf") and n_bytes > (there := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+        raise MemoryError(f"{what} needs at least {n_bytes / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f}")

@@ -24,6 +24,10 @@ from .layers.softmax import log_softmax_forward, softmax_forward
 NEVER, LARGEST = -math.inf, 1e9             # with options up to the latter, no logit becomes infinite in float32
 
 
+class GenerationError(ValueError):
+    """A prompt, an option or logits from which nothing can be written; the message says what was expected."""
+
+
 # ---- what changes single logits
 
 
@@ -170,8 +174,8 @@ def draw(probability: Array, rng: np.random.Generator) -> np.integer:
 def check_finite(logits: Array) -> None:
     """Raise ValueError for logits that are no numbers."""
     if not np.isfinite(logits).all():
-        raise ValueError("logits: expected finite numbers, got NaN or infinity: the model's weights are damaged, "
-                         "or too large for their dtype")
+        raise GenerationError("logits: expected finite numbers, got NaN or infinity: the model's weights are damaged, "
+                              "or too large for their dtype")
 
 
 @dataclass(frozen=True)
@@ -221,16 +225,18 @@ class Sampler:
             ("min_new_tokens", self.min_new_tokens >= 0, "an integer from 0"),
         ):
             if not good:
-                raise ValueError(f"{name}: expected {range_}, got {getattr(self, name)}")
+                raise GenerationError(f"{name}: expected {range_}, got {getattr(self, name)}")
 
     def filter(self, logits: Array, tokens: Sequence[int], written: Sequence[int]) -> Array:
         """The logits (V,) after all rules but the temperature 0.  raises ValueError for logits that are no numbers."""
         check_finite(logits)
         if self.top_k is not None and self.top_k > len(logits):
-            raise ValueError(f"top_k: expected at most the {len(logits)} tokens of the vocabulary, got {self.top_k}")
+            raise GenerationError(f"top_k: expected at most the {len(logits)} tokens of the vocabulary, "
+                                  f"got {self.top_k}")
         named = (*self.logit_bias, *chain.from_iterable(self.forbidden))
         if unknown := [token for token in named if not 0 <= token < len(logits)]:
-            raise ValueError(f"logit_bias, forbidden: expected tokens from 0 to {len(logits) - 1}, got {unknown[0]}")
+            raise GenerationError(f"logit_bias, forbidden: expected tokens from 0 to {len(logits) - 1}, "
+                                  f"got {unknown[0]}")
         if self.logit_bias: logits = bias_logits(logits, self.logit_bias)
         if self.repetition_penalty != 1: logits = penalise_repetition(logits, tokens, self.repetition_penalty)
         if self.frequency_penalty or self.presence_penalty:
@@ -239,7 +245,7 @@ class Sampler:
         if self.end_of_text is not None and len(written) < self.min_new_tokens:
             logits = forbid_words(logits, tokens, [[self.end_of_text]])
         if logits.max() == NEVER:
-            raise ValueError("forbidden: expected to leave at least one token that can be drawn, got all of them")
+            raise GenerationError("forbidden: expected to leave at least one token that can be drawn, got all of them")
         if self.temperature == 0: return logits
         if self.temperature != 1: logits = heat(logits, self.temperature)
         if self.top_k is not None: logits = keep_top_k(logits, self.top_k)

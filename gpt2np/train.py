@@ -15,19 +15,22 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from .checkpoints import loading
-from .memory import keep_freed_memory
+from .command import MOST_THREADS, Parser, not_empty, option, real, run_command, whole
+from .hints import Array
+from .memory import expect_room, keep_freed_memory
 from .models.config import GPT2Config
 from .models.gpt2 import GPT2
+from .terminal import wrapped
 from .text.bpe import Tokenizer
 from .text.bpe_train import learn_vocabulary
 from .training import checkpoint
 from .training.batches import ORDERS, map_tokens, read_texts, write_tokens
-from .training.command import run_command
 from .training.curve import write_curve
 from .training.diagnosis import initial_loss_warning
 from .training.errors import TrainingError
@@ -45,6 +48,7 @@ TRYING = {"steps": 300, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 102
 FINE_TUNING = {"steps": 500, "lr": 5e-5, "warmup": 20, "every": 50}
 SIZES = ("n_layer", "n_head", "n_embd")
 
+# Every option that is a field of Plan; what has to be a number above 0, Plan refuses.
 HELP = {
     "steps": "updates of the weights", "batch": "windows of text in a step", "context": "tokens in a window",
     "accumulate": "pieces that each thread makes of its share of a batch, to need less memory",
@@ -57,13 +61,13 @@ HELP = {
     "save_every": "steps from one checkpoint to the next, 0 for one with each evaluation",
     "sample": "tokens of the text that the model writes at each evaluation, 0 for none",
     "patience": "end after so many evaluations without a better loss, 0 for never",
-    "seed": "of all random numbers", "threads": "how many share each batch, in each process (all cores)",
+    "seed": "of all random numbers", "threads": "how many share each batch, in each process",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: returns its exit status. Wrong usage ends in SystemExit with status 2."""
-    return run_command("gpt2np.train", train, arguments)
+    return run_command(train, arguments)
 
 
 def train(arguments: Sequence[str] | None) -> int:
@@ -79,7 +83,7 @@ def prepare(options: argparse.Namespace, ranks: World) -> Trainer:
     out = options.resume or options.out
     batch = options.plan.batch if options.resume is None else plan_of(out).batch
     if batch < ranks.size:
-        raise TrainingError(f"batch: expected a window for each of the {ranks.size} processes at least, got {batch}")
+        raise TrainingError(f"--batch: expected a window for each of the {ranks.size} processes at least, got {batch}")
     if options.resume is None and ranks.rank == 0:
         begin(options, ranks)
     before = plan = plan_of(out)
@@ -94,30 +98,40 @@ def prepare(options: argparse.Namespace, ranks: World) -> Trainer:
 
 def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     """The arguments by their names, checked as far as they can be without reading a file; see settle for the rest."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gpt2np.train", description="Train a GPT-2 on text files.",
+    parser = Parser(
+        "train", usage="%(prog)s [FILE ...] --out DIR [OPTIONS]\n       %(prog)s --resume DIR [--steps N]",
+        description="Train a GPT-2 on text files. In brackets: what holds where nothing is said.",
         epilog="Without FILE, a small model learns from this package's own source for a few minutes. "
-               "With mpiexec -n N before it, N processes share each batch; that needs pip install 'gpt2np[mpi]'.")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="text in UTF-8; <|endoftext|> in it ends a document")
-    parser.add_argument("--out", metavar="DIR", help="a new folder for the run: checkpoints, the best model, the log")
-    parser.add_argument("--resume", metavar="DIR",
+               "With mpiexec -n N before it, N processes share each batch; that needs pip install 'gpt2np[mpi]'.",
+        examples=("python -m gpt2np.train --out run", "python -m gpt2np.train --resume run --steps 600",
+                  "python -m gpt2np.train plays.txt --out run --init-from demo"))
+    parser.add_argument("files", nargs="*", type=not_empty, metavar="FILE",
+                        help="text in UTF-8; <|endoftext|> in it ends a document")
+    parser.add_argument("--out", type=not_empty, metavar="DIR",
+                        help="a new folder for the run: checkpoints, the best model, the log")
+    parser.add_argument("--resume", type=not_empty, metavar="DIR",
                         help="go on with the run in this folder; of the other options, only more --steps and --threads")
-    parser.add_argument("--val", metavar="FILE", help="text to measure by (the last tenth of the text)")
-    parser.add_argument("--init-from", metavar="MODEL", help="fine-tune: demo, 124M, ..., or the path of a model")
-    parser.add_argument("--vocabulary", metavar="NAME", help="gpt2, demo or a folder with encoder.json and vocab.bpe")
-    parser.add_argument("--n-vocab", type=int, metavar="N",
+    parser.add_argument("--val", type=not_empty, metavar="FILE", help="text to measure by (the last tenth of the text)")
+    parser.add_argument("--init-from", type=not_empty, metavar="MODEL",
+                        help=f"fine-tune one of {', '.join(loading.NAMES)}, or the model in a folder")
+    parser.add_argument("--vocabulary", type=not_empty, metavar="NAME",
+                        help="gpt2, demo, or a folder with encoder.json and vocab.bpe (learned from the text)")
+    parser.add_argument("--n-vocab", type=whole(257), metavar="N",
                         help=f"learn a vocabulary of so many tokens from the text ({USUAL['n_vocab']})")
     for name in SIZES:
-        parser.add_argument(option(name), type=int, metavar="N", help=f"of a new model ({USUAL[name]})")
+        parser.add_argument(option(name), type=whole(1), metavar="N", help=f"of a new model ({USUAL[name]})")
+    at_least = {"steps": whole(1), "threads": whole(1, MOST_THREADS)}
     for field in fields(Plan):
-        default = USUAL["steps"] if field.name == "steps" else field.default
-        note = "" if field.name == "threads" else f" ({default})"
+        default = {"steps": USUAL["steps"], "threads": "all cores"}.get(field.name, field.default)
         choices = {"order": ORDERS, "schedule": SCHEDULES}.get(field.name)
         if field.type is bool:
             parser.add_argument(option(field.name), action="store_true", default=None, help=HELP[field.name])
+        elif choices:
+            parser.add_argument(option(field.name), choices=choices, help=f"{HELP[field.name]} ({default})")
         else:
-            parser.add_argument(option(field.name), type=field.type, choices=choices, help=HELP[field.name] + note,
-                                metavar=None if choices else "N" if field.type is int else "X")
+            kind = at_least.get(field.name, whole(0)) if field.type is int else real
+            parser.add_argument(option(field.name), type=kind, metavar="N" if field.type is int else "X",
+                                help=f"{HELP[field.name]} ({default})")
     options = parser.parse_args(arguments)
     given = {name: value for name, value in vars(options).items() if value not in (None, [])}
     if options.resume is not None:
@@ -128,16 +142,15 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         return options
     if options.out is None:
         parser.error("expected --out DIR, a new folder for the run (or --resume DIR)")
-    for first, others in (("init_from", ("vocabulary", "n_vocab", *SIZES)), ("vocabulary", ("n_vocab",))):
+    for first, others in ("init_from", ["vocabulary", "n_vocab", *SIZES]), ("vocabulary", ["n_vocab"]):
         for other in others:
             if first in given and other in given:
                 parser.error(f"expected either {option(first)} or {option(other)}, got both")
-    if options.n_vocab is not None and options.n_vocab < 257:
-        parser.error(f"argument --n-vocab: expected 257 or more, got {options.n_vocab}")
     try:
         settle(options, {"threads": threads} | given)
     except ValueError as error:
-        parser.error(str(error))
+        name, _, problem = str(error).partition(":")
+        parser.error(f"{option(name)}:{problem}")
     return options
 
 
@@ -162,11 +175,14 @@ def begin(options: argparse.Namespace, ranks: World) -> None:
         if (size := size_of(paths)) is not None and size < least:
             raise TrainingError(f"{name}: expected at least {least:,} bytes, one or more for a token, got {size:,}: "
                                 "give more text" + ", or train with a shorter context" * (name == "text"))
+    if not options.init_from:
+        expect_room_to_train(options.config, plan)
     checkpoint.write_run(options.out, {"plan": asdict(plan), "processes": ranks.size, "files": options.files,
                                        "val": options.val, "init_from": options.init_from})
     try:
         if options.init_from:
             model, tokenizer = checkpoint.load_to_train(options.init_from, plan.dropout, plan.recompute)
+            expect_room_to_train(model.config, plan)
         else:
             tokenizer = vocabulary(options, files)
             config = GPT2Config(**asdict(options.config) | {"n_vocab": tokenizer.n_vocab})
@@ -180,6 +196,18 @@ def begin(options: argparse.Namespace, ranks: World) -> None:
         raise
 
 
+def expect_room_to_train(config: GPT2Config, plan: Plan) -> None:
+    """MemoryError where weights, gradients and activations cannot all be there, whatever is done to save memory.
+
+    Two moments beside each weight, and a gradient for each thread; and of the tokens that are worked on at once, logits
+    and what the blocks keep, 16 C each (docs/memory.md), or C where they are run again.
+    """
+    tokens = -(-plan.batch // plan.accumulate) * plan.context
+    kept = config.n_vocab + (1 if plan.recompute else 16) * config.n_layer * config.n_embd
+    expect_room(4 * ((3 + min(plan.threads, plan.batch)) * config.n_parameters + tokens * kept),
+                f"training {config.n_parameters:,} parameters on {tokens:,} tokens at once")
+
+
 def size_of(paths: Iterable[str]) -> int | None:
     """How many bytes are in files; None where that is not known before they are read, as of a pipe, or for no files.
 
@@ -189,7 +217,8 @@ def size_of(paths: Iterable[str]) -> int | None:
     for path in paths:
         with open(path, "rb"):
             sizes.append(os.path.getsize(path) if os.path.isfile(path) else None)
-    return sum(sizes) if sizes and None not in sizes else None
+    known = [size for size in sizes if size is not None]
+    return sum(known) if sizes and len(known) == len(sizes) else None
 
 
 def vocabulary(options: argparse.Namespace, files: Sequence[str]) -> Tokenizer:
@@ -216,9 +245,9 @@ def changed(plan: Plan, options: argparse.Namespace, state: dict) -> Plan:
     new = replace(plan, **{name: value for name, value in given.items() if value is not None})
     if options.steps is not None:
         if new.steps <= plan.steps:
-            raise TrainingError(f"steps: expected more than the {plan.steps:,} that the run has, got {new.steps:,}")
+            raise TrainingError(f"--steps: expected more than the {plan.steps:,} that the run has, got {new.steps:,}")
         if 0 < plan.patience <= state["evaluations"]:
-            raise TrainingError(f"steps: the run ended at step {state['step']:,} because {plan.patience} evaluations "
+            raise TrainingError(f"--steps: the run ended at step {state['step']:,} because {plan.patience} evaluations "
                                 "in a row brought no better loss; more steps do not change that")
     return new
 
@@ -230,13 +259,13 @@ def note_changes(out: str, plan: Plan, new: Plan, processes: int, step: int) -> 
     after = {"steps": new.steps, "threads": new.threads, "processes": processes}
     entry = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
     if "steps" in entry:
-        print(f"{new.steps:,} steps instead of {plan.steps:,}: the learning rate ({plan.schedule}) is from here on "
-              f"that of a run of {new.steps:,}: {new.lr_of(step):.2e} in the next step"
-              + (f", after {plan.lr_of(step - 1):.2e} in the last one" if step else ""))
+        last = f", after {plan.lr_of(step - 1):.2e} in the last one" if step else ""
+        print(wrapped(f"{new.steps:,} steps instead of {plan.steps:,}: the learning rate ({plan.schedule}) is from "
+                      f"here on that of a run of {new.steps:,}: {new.lr_of(step):.2e} in the next step{last}"))
     if "threads" in entry or "processes" in entry:
-        print(f"{workers(processes, new.threads)}, instead of {workers(before['processes'], plan.threads)}: sums are "
-              "taken in another order, and dropout draws other numbers, so from here on the run is no longer, bit for "
-              "bit, what it would have been")
+        print(wrapped(f"{workers(processes, new.threads)} instead of {workers(before['processes'], plan.threads)}: "
+                      "sums are taken in another order, and dropout draws other numbers, so from here on the run is no "
+                      "longer, bit for bit, what it would have been"))
     if entry:
         changes = [*run.get("changes", []), {"after_step": step} | entry]
         checkpoint.rewrite_run(out, run | {"plan": asdict(new), "processes": processes, "changes": changes})
@@ -244,11 +273,11 @@ def note_changes(out: str, plan: Plan, new: Plan, processes: int, step: int) -> 
 
 def workers(processes: int, threads: int) -> str:
     """Who shares a batch, in words."""
-    each = " each" * (processes > 1)
-    return f"{processes} process{'es' * (processes > 1)} with {threads} thread{'s' * (threads > 1)}{each}"
+    each = f"{threads} thread{'s' * (threads > 1)}"
+    return each if processes == 1 else f"{processes} processes with {each} each"
 
 
-def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
+def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[Array, Array]:
     """The token ids of a run: to learn from, and to measure by."""
     train = map_tokens(Path(out, checkpoint.TRAIN), tokenizer)
     if Path(out, checkpoint.VAL).exists():
@@ -260,9 +289,9 @@ def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
 def follow(trainer: Trainer) -> int:
     """Train, and show how it goes; returns 0, or 130 where Ctrl-C ended it."""
     plan, state, config, ranks = trainer.plan, trainer.state, trainer.model.config, trainer.ranks
-    print(f"{config.n_parameters:,} parameters, {len(trainer.batches.tokens):,} tokens to learn from, "
-          f"{len(trainer.val):,} to measure by; a step sees {plan.batch * plan.context:,} of them on "
-          f"{workers(ranks.size, plan.threads)}", flush=True)
+    print(wrapped(f"{config.n_parameters:,} parameters, {len(trainer.batches.tokens):,} tokens to learn from, "
+                  f"{len(trainer.val):,} to measure by; a step sees {plan.batch * plan.context:,} of them, "
+                  f"{'on' if ranks.size > 1 else 'with'} {workers(ranks.size, plan.threads)}"), flush=True)
     with (trainer, Interrupt() as interrupt,
           tqdm(total=plan.steps, initial=state["step"], unit="step", disable=None) as bar):
         for record in trainer.run():
@@ -271,18 +300,18 @@ def follow(trainer: Trainer) -> int:
                 write_curve(Path(trainer.out, CURVE), f"Loss of {trainer.out}", checkpoint.read_log(trainer.out))
             if record["step"] == 0 and is_new(trainer.out) and (
                     warning := initial_loss_warning(record["val_loss"], config.n_vocab)):
-                bar.write(f"warning: {warning}")
+                bar.write(wrapped(f"warning: {warning}"))
             if any(ranks.gather(interrupt.asked)):      # all stop at the same record
                 break
         trainer.save()
     if not trainer.finished:
         launch = f"mpiexec -n {ranks.size} " * (ranks.size > 1)
-        print(f"stopped after step {state['step']:,}, and saved. To go on: {launch}python -m gpt2np.train "
-              f"--resume {trainer.out}")
+        print(f"stopped after step {state['step']:,}, and saved. To go on:\n"
+              f"    {launch}python -m gpt2np.train --resume {trainer.out}")
         return 130
     early = f", after {plan.patience} evaluations without a better one" if state["step"] < plan.steps else ""
-    print(f"done after step {state['step']:,}{early}: the lowest validation loss, {state['best_loss']:.4f}, came after "
-          f"step {state['best_step']:,}; that model is in {Path(trainer.out, checkpoint.BEST)}")
+    print(wrapped(f"done after step {state['step']:,}{early}: the lowest validation loss, {state['best_loss']:.4f}, "
+                  f"came after step {state['best_step']:,}; that model is in {Path(trainer.out, checkpoint.BEST)}"))
     return 0
 
 
@@ -306,29 +335,26 @@ def indented(text: str) -> str:
     return "\n".join(textwrap.fill(line, width, initial_indent="    ", subsequent_indent="    ") for line in lines)
 
 
-def is_new(out: str | os.PathLike) -> bool:
+def is_new(out: str | Path) -> bool:
     """Whether a run began with random weights."""
     return checkpoint.read_run(out).get("init_from") is None
-
-
-def option(name: str) -> str:
-    """The option of a name: n_layer is --n-layer."""
-    return "--" + name.replace("_", "-")
 
 
 class Interrupt:
     """In its context, Ctrl-C (and SIGTERM) sets `asked`, for the step to be finished; a second one acts as always."""
 
-    def __enter__(self):
+    def __enter__(self) -> "Interrupt":
         self.asked = False
-        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.before: dict[int, Any] = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, self._ask)
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def _ask(self, number, frame):
+    def _ask(self, number: int, frame: object) -> None:
         self.asked = True
         signal.signal(number, self.before[number])
 

@@ -1,12 +1,13 @@
-"""Learn a vocabulary from text files: `python -m gpt2np.train_tokenizer FILE... --n-vocab 4096 --out DIR`."""
+"""Learn a vocabulary from text files:  python -m gpt2np.train_tokenizer FILE... --n-vocab 4096 --out DIR"""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .command import Parser, not_empty, run_command, whole
+from .terminal import wrapped
 from .text.bpe_train import learn_vocabulary
-from .text.terminal import run_command
 from .text.vocabulary import TokenizerError
 
 
@@ -24,23 +25,23 @@ def train(arguments: Sequence[str] | None) -> None:
             raise TokenizerError(f"{out / name} exists, and a model may need it: name another folder, or remove it")
     out.mkdir(parents=True, exist_ok=True)      # before the work, not after: the folder may not be writable
     learn_vocabulary(options.files, options.n_vocab, progress=True).save(out)
-    print(f"{options.n_vocab:,} tokens written to {out / 'encoder.json'} and {out / 'vocab.bpe'}")
+    print(wrapped(f"{options.n_vocab:,} tokens written to {out / 'encoder.json'} and {out / 'vocab.bpe'}"))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments by their names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gpt2np.train_tokenizer",
+    parser = Parser(
+        "train_tokenizer", usage="%(prog)s FILE... --n-vocab N --out DIR",
         description="Learn a vocabulary from text files and write it as encoder.json and vocab.bpe, as OpenAI does.",
-        epilog="<|endoftext|> in a file stands between two documents and is not learned as text.")
-    parser.add_argument("files", nargs="+", metavar="FILE", help="text in UTF-8")
-    parser.add_argument("--n-vocab", type=int, required=True, metavar="N",
+        epilog="<|endoftext|> in a file stands between two documents and is not learned as text.",
+        examples=("python -m gpt2np.train_tokenizer plays.txt --n-vocab 4096 --out plays",
+                  'python -m gpt2np.text --vocab plays "To be, or not to be"'))
+    parser.add_argument("files", nargs="+", type=not_empty, metavar="FILE", help="text in UTF-8")
+    parser.add_argument("--n-vocab", type=whole(257), required=True, metavar="N",
                         help="how many tokens: 256 bytes, <|endoftext|>, and N - 257 merges")
-    parser.add_argument("--out", required=True, metavar="DIR", help="the folder to write to, made if need be")
-    options = parser.parse_args(arguments)
-    if options.n_vocab < 257:
-        parser.error(f"argument --n-vocab: expected 257 or more, got {options.n_vocab}")
-    return options
+    parser.add_argument("--out", type=not_empty, required=True, metavar="DIR",
+                        help="the folder to write to, made if need be")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

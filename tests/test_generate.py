@@ -13,6 +13,7 @@ import pytest
 
 import gpt2np
 from gpt2np import generate as command
+from gpt2np import terminal
 from gpt2np.decoding import GREEDY, beam_search, generate, lay_out_for_decoding
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
@@ -159,7 +160,8 @@ def test_colours_say_how_likely_a_token_was(capsys, folder, monkeypatch):
 
 
 def test_lines_fit_the_terminal(capsys, folder, monkeypatch):
-    monkeypatch.setattr(command, "width", lambda: 40)
+    for module in (command, terminal):
+        monkeypatch.setattr(module, "width", lambda: 40)
     lines = written(capsys, folder, "the", "--show-probabilities", "--seed", "1").out.split("\n")
     assert all(len(line) <= 40 and line.count("%") in (1, 2, 3) for line in lines[1:-1])
     lines = written(capsys, folder, "the cat", "--trace").out.splitlines()
@@ -198,7 +200,8 @@ def test_a_prompt_from_a_pipe(folder):
     assert piped.stdout == given.stdout and piped.stdout.startswith("the 世".encode())
     broken = process(folder, input=b"the \xff")
     assert broken.returncode == 1 and broken.stdout == b""
-    assert b"error: expected text in UTF-8, and the byte 0xff at 4 is none there" in broken.stderr
+    assert broken.stderr == (b"error: standard input: expected text in UTF-8, got the byte 0xff at byte 4: "
+                             b"convert it to UTF-8\n")
 
 
 def test_a_hostile_locale(folder):
@@ -257,11 +260,14 @@ def test_interactive_on_a_terminal(folder):
     (["--temperature", "nan"], "--temperature: expected a number from 0 to 1e9, got nan"),
     (["--top-p", "0"], "--top-p: expected a number above 0 and up to 1, got 0.0"),
     (["--top-p", "1.5"], "--top-p: expected a number above 0 and up to 1, got 1.5"),
-    (["--top-k", "0"], "--top-k: expected an integer from 1, got 0"),
-    (["--top-k", "x"], "argument --top-k: invalid int value: 'x'"),
-    (["--max-new-tokens", "0"], "--max-new-tokens: expected an integer from 1, got 0"),
-    (["--num-return-sequences", "0"], "--num-return-sequences: expected an integer from 1, got 0"),
-    (["--num-beams", "0"], "--num-beams: expected an integer from 1, got 0"),
+    (["--temperature", "inf"], "--temperature: expected a number from 0 to 1e9, got inf"),
+    (["--temperature", "hot"], "--temperature: expected a number, got hot"),
+    (["--top-k", "0"], "--top-k: expected a whole number of 1 or more, got 0"),
+    (["--top-k", "x"], "--top-k: expected a whole number of 1 or more, got x"),
+    (["--top-k", "1e12"], "--top-k: expected a whole number of 1 or more, got 1e12"),
+    (["--max-new-tokens", ""], "--max-new-tokens: expected a whole number of 1 or more, got nothing"),
+    (["--num-return-sequences", "0"], "--num-return-sequences: expected a whole number of 1 or more, got 0"),
+    (["--num-beams", "9" * 5000], f"--num-beams: expected a whole number of 1 or more, got {'9' * 37}..."),
     (["--length-penalty", "nan"], "--length-penalty: expected a number from -10 to 10, got nan"),
     (["--length-penalty", "2"], "--length-penalty: expected only with --num-beams of 2 or more"),
     (["--num-beams", "2", "--num-return-sequences", "3"],
@@ -274,31 +280,32 @@ def test_interactive_on_a_terminal(folder):
     (["--num-beams", "2", "--forbid", "a"], "--num-beams and --forbid exclude each other"),
     (["--speculate", "--show-probabilities"], "--speculate and --show-probabilities exclude each other: one step"),
     (["--trace", "--top-k", "3"], "--trace and --top-k exclude each other: it chooses no token"),
-    (["--json", "--interactive"], "argument --interactive: not allowed with argument --json"),
-    (["--logit-bias", "a"], "argument --logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
-    (["--logit-bias", "a=nan"], "argument --logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
-    (["--logit-bias", "=2"], "argument --logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
+    (["--json", "--interactive"], "--interactive: not allowed with argument --json"),
+    (["--logit-bias", "a"], "--logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
+    (["--logit-bias", "a=nan"], "--logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
+    (["--logit-bias", "=2"], "--logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
     (["--forbid", ""], "--forbid: expected a text, got an empty one"),
-    (["--stop", "a\udcff"], "argument --stop: expected text in UTF-8, and the byte 0xff at 1 is none there"),
+    (["--stop", "a\udcff"], "--stop: text: expected text in UTF-8, got the byte 0xff at byte 1: convert"),
     (["--bogus"], "unrecognized arguments: --bogus"),
     (["--num-return-sequences", "2", "--show-probabilities"],
      "--num-return-sequences and --show-probabilities exclude each other"),
-    (["--top-k", "-3"], "--top-k: expected an integer from 1, got -3"),
+    (["--top-k", "-3"], "--top-k: expected a whole number of 1 or more, got -3"),
     (["--top-p", "nan"], "--top-p: expected a number above 0 and up to 1, got nan"),
-    (["--seed", "-1"], "--seed: expected an integer from 0, got -1"),
+    (["--seed", "-1"], "--seed: expected a whole number of 0 or more, got -1"),
     (["--stop", ""], "--stop: expected a text, got an empty one"), ([""], "prompt: expected a text, got an empty one"),
 ])
-def test_wrong_usage_is_one_line_and_status_2(capsys, folder, arguments, message):
+def test_wrong_usage_is_one_sentence_and_status_2(capsys, folder, arguments, message):
     with pytest.raises(SystemExit) as exit_:
         command.main([*arguments, "--model", folder])
     out, err = capsys.readouterr()
-    assert exit_.value.code == 2 and message in err.splitlines()[-1] and err.count("\n") == 2 and not out
+    assert exit_.value.code == 2 and err.startswith(f"error: {message}") and not out
+    assert err.endswith("\nSee python -m gpt2np.generate --help.\n") and err.count("\n") == 2
 
 
 def test_a_model_without_a_name(capsys):
     with pytest.raises(SystemExit) as exit_:
         command.main(["--model", ""])
-    assert exit_.value.code == 2 and "--model: expected a name or a path, got nothing" in capsys.readouterr().err
+    assert exit_.value.code == 2 and "--model: expected a name, got nothing" in capsys.readouterr().err
 
 
 def test_options_that_go_together(capsys, folder):
@@ -310,8 +317,10 @@ def test_options_that_go_together(capsys, folder):
     (["--top-k", "300"], "error: top_k: expected at most the 259 tokens of the vocabulary, got 300"),
     (["--logit-bias", "259=1"], "error: logit_bias, forbidden: expected tokens from 0 to 258, got 259"),
     (["--logit-bias", "the cat=1"], "error: --logit-bias: expected one token, got 'the cat', which is 5: the, ␣, c"),
-    (["a\udcff"], "error: expected text in UTF-8, and the byte 0xff at 1 is none there"),
+    (["a\udcff"], "error: prompt: expected text in UTF-8, got the byte 0xff at byte 1: convert it to UTF-8"),
     (["x" * 40], "error: prompt: expected at most the 32 tokens that the model can see, got 40"),
+    (["--num-beams", "10000000"], "error: not enough memory (--num-beams 10,000,000 needs at least "),
+    (["--num-return-sequences", "10000000"], "error: not enough memory (--num-return-sequences 10,000,000 needs "),
     (["--model", "125M"], "error: '125M': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one"),
 ])
 def test_what_the_model_cannot_do_is_one_line_and_status_1(capsys, folder, arguments, message):
@@ -321,7 +330,8 @@ def test_what_the_model_cannot_do_is_one_line_and_status_1(capsys, folder, argum
 
 
 @pytest.mark.parametrize("typed, status, message", [
-    (b"the\xff\n", 1, "> error: expected text in UTF-8, and the byte 0xff at 3 is none there\n"), (b"\n", 0, "> > \n")])
+    (b"the\xff\n", 1, "> error: prompt: expected text in UTF-8, got the byte 0xff at byte 3: convert it to UTF-8\n"),
+    (b"\n", 0, "> > \n")])
 def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, status, message):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
     assert command.main(["--interactive", "--model", folder]) == status

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from ..command import Parser, not_empty, run_command, whole
 from . import checks
 from .cases import CASES
 from .checks import Case, Outcome
@@ -17,40 +18,38 @@ adjoint     |<Jv, dy> - <v, J'dy>|, relative, with Jv by the complex step;
 order       central differences come nearer to the gradient like h^order; 2, or
             "exact" where y is linear in the argument: no error is left to fall
 laws        kept / all: equal to scalar loops, linear in dy, and what holds for
-            this layer alone: rows that sum to 1, causality, invariances, limits,
-            bad input refused
-contract    kept / all: nothing written into, same again same bits, fresh memory,
-            float32 stays float32, any memory layout, shapes refused rather than
-            broadcast, empty batch
+            this layer alone: rows that sum to 1, causality, invariances,
+            limits, bad input refused
+contract    kept / all: nothing written into, same again same bits, fresh
+            memory, float32 stays float32, any memory layout, shapes refused
+            rather than broadcast, empty batch
 """
 MANY = 6                        # parameters of a module that get a line each; more are summed up in one
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the checks that argv asks for.  Returns the exit code: 0 if all pass, 1 if one fails, 2 for wrong usage."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gpt2np.gradcheck", description="Check every gradient against the forward pass it belongs to.",
-        epilog=WHAT_THE_COLUMNS_SAY, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layer", metavar="NAME", action="append",
-                        help="only the layers whose name has NAME in it, with a line for every parameter")
-    parser.add_argument("--seed", type=int, default=0, help="draw other numbers (default 0)")
-    options = parser.parse_args(argv)
-    if options.seed < 0:
-        parser.error(f"--seed: expected a number from 0 on, got {options.seed}")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command: returns its exit status, 1 if a check fails.  Wrong usage ends in SystemExit with status 2."""
+    return run_command(check, arguments, "interrupted before the end")
+
+
+def check(arguments: Sequence[str] | None) -> int:
+    """Run the checks that the arguments ask for, and return 0 if all pass, 1 if one fails."""
+    parser = Parser(
+        "gradcheck", usage="%(prog)s [--layer NAME] [--seed N]",
+        description="Check every gradient against the forward pass it belongs to.", epilog=WHAT_THE_COLUMNS_SAY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=("python -m gpt2np.gradcheck", "python -m gpt2np.gradcheck --layer attention"))
+    parser.add_argument("--layer", type=not_empty, metavar="NAME", action="append",
+                        help="only layers whose name has NAME in it, with a line for every parameter; several times")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the random numbers (%(default)s)")
+    options = parser.parse_args(arguments)
     cases: Sequence[Case] = CASES
     if options.layer:
         cases = [c for c in CASES if any(name.lower() in c.name.lower() for name in options.layer)]
         if not cases:
             parser.error(f"--layer: expected part of a layer's name, got {' '.join(options.layer)}; "
                          f"the layers are: {'; '.join(c.name for c in CASES)}")
-    try:
-        return report(cases, options.seed, each=bool(options.layer))
-    except KeyboardInterrupt:
-        print("\nstopped before the end", file=sys.stderr)
-        return 130
-    except BrokenPipeError:                             # `| head` has seen enough
-        sys.stderr.close()
-        return 1
+    return report(cases, options.seed, each=bool(options.layer))
 
 
 def report(cases: Sequence[Case], seed: int, each: bool) -> int:

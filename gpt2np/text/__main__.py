@@ -1,12 +1,13 @@
-"""Show how a text becomes tokens: `python -m gpt2np.text "Hello, 世界"`. See bpe.py for what it shows."""
+"""Show how a text becomes tokens:  python -m gpt2np.text "Hello, 世界".  See bpe.py for what it shows."""
 
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 
+from ..command import Parser, not_empty, run_command
+from ..terminal import printable, read_text, wants_colour, wrapped
 from .bpe import Piece, Tokenizer
-from .terminal import printable, read_text, run_command, wants_colour
 from .vocabulary import END_OF_TEXT
 
 MOST_MERGES = 40                    # of a piece that are shown step by step: more would fill screens
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def show(arguments: Sequence[str] | None) -> None:
     """Print what the arguments ask for."""
     options = parse(arguments)
-    text = read_text(options.text)
+    text = read_text(options.text, "text")
     tokenizer = Tokenizer.load(options.vocab) if options.vocab else Tokenizer.gpt2()
     pieces = tokenizer.explain(text, (END_OF_TEXT,) if options.special else ())
     colour = wants_colour()
@@ -30,20 +31,22 @@ def show(arguments: Sequence[str] | None) -> None:
         for line in explanation(piece, tokenizer, colour):
             print(line)
     ids = [i for piece in pieces for i in piece.ids]
-    print(f"{count(len(text), 'character')}, {count(len(text.encode()), 'byte')}, {count(len(pieces), 'piece')}, "
-          f"{count(len(ids), 'token')}")
-    print(*ids)
+    print(wrapped(f"{count(len(text), 'character')}, {count(len(text.encode()), 'byte')}, "
+                  f"{count(len(pieces), 'piece')}, {count(len(ids), 'token')}"))
+    print(wrapped(" ".join(map(str, ids)), indent=""))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments by their names."""
-    parser = argparse.ArgumentParser(
-        prog="python -m gpt2np.text",
+    parser = Parser(
+        "text", usage="%(prog)s [TEXT] [OPTIONS]",
         description="Show how a text becomes tokens: its pieces, their bytes, and the merges in the order they happen.",
         epilog="␣ is a space; <e4> is a byte, in hexadecimal, that is no character by itself. Merges are numbered in "
-               "the order in which they were learned, and the lowest number is always applied first.")
-    parser.add_argument("text", nargs="*", help="the text; without it, standard input is read")
-    parser.add_argument("--vocab", metavar="DIR", help="a folder with encoder.json and vocab.bpe (default: GPT-2's)")
+               "the order in which they were learned, and the lowest number is always applied first.",
+        examples=('python -m gpt2np.text "Attention is all you need"', 'echo "Hello, world" | python -m gpt2np.text'))
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="the text; without it, standard input is read")
+    parser.add_argument("--vocab", type=not_empty, metavar="DIR",
+                        help="a folder with encoder.json and vocab.bpe (GPT-2's)")
     parser.add_argument("--special", action="store_true", help=f"take {END_OF_TEXT} as the token that ends a document")
     options = parser.parse_args(arguments)
     if not options.text and sys.stdin.isatty():

@@ -21,6 +21,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .bpe import LAST_BREAK, Tokenizer, cut
+from .utf8 import not_utf8
 from .vocabulary import BYTE_TOKENS, END_OF_TEXT, Merges, TokenizerError
 
 BLOCK = 2**20       # bytes read at a time
@@ -66,22 +67,20 @@ def count_pieces(paths: Iterable[str | Path], progress: bool = False) -> Counter
 def _parts(path: str | Path, bar: tqdm) -> Iterator[str]:
     """The text of a file in parts of about BLOCK bytes, cut where a piece begins: so never inside `<|endoftext|>`."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    text, lines = "", 1
+    text, read = "", 0
     with open(path, "rb") as file:
         while True:
             data = file.read(BLOCK)
+            read += len(data)
             known = len(text)           # searched already, and without a place to cut
             try:
                 text += decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
-                line = lines + error.object.count(b"\n", 0, error.start)
-                raise TokenizerError(f"{path} line {line}: expected text in UTF-8, and the byte "
-                                     f"0x{error.object[error.start]:02x} is none here") from None
+                raise not_utf8(path, error, read - len(error.object)) from None     # the object ends where we are
             if not data: break
             if found := LAST_BREAK.search(text, known):
                 yield text[: found.start()]
                 text = text[found.start() :]
-            lines += data.count(b"\n")
             bar.update(len(data))
     yield text
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..hints import Array
 from ..text.bpe import Tokenizer
+from ..text.utf8 import decode
 from ..text.vocabulary import END_OF_TEXT
 from .errors import TrainingError
 
@@ -86,14 +87,9 @@ def fingerprint(tokenizer: Tokenizer) -> bytes:
 
 
 def read_texts(paths: Iterable[str | Path]) -> Iterator[str]:
-    """The text of each file; TrainingError, with the place, where one is not UTF-8."""
+    """The text of each file; TokenizerError, with the place, where one is not UTF-8."""
     for path in paths:
-        data = Path(path).read_bytes()
-        try:
-            yield data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise TrainingError(f"{path}: expected text in UTF-8, got the byte 0x{data[error.start]:02x} at byte "
-                                f"{error.start}: save it as UTF-8") from None
+        yield decode(Path(path).read_bytes(), path).removeprefix("\ufeff")       # the mark of UTF-8 is no text
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..command import cores, foreseen, sentence
 from ..hints import Array
 from ..models.gpt2 import GPT2
 from .clipping import gradient_norm
-from .command import KNOWN_ERRORS, cores, sentence
 from .errors import TrainingError
 from .parallel import DataParallel, count
 
@@ -62,8 +62,9 @@ class World:
             if self.rank > 0:
                 raise SystemExit(getattr(error, "code", 1)) from None
         else:                                           # the others wait for this rank: they would for ever
-            if isinstance(error, (*KNOWN_ERRORS, KeyboardInterrupt)):
-                print(f"gpt2np.train: rank {self.rank}: {sentence(error)}", file=sys.stderr, flush=True)
+            if isinstance(error, KeyboardInterrupt) or foreseen(error):
+                said = "interrupted" if isinstance(error, KeyboardInterrupt) else sentence(error)
+                print(f"error: rank {self.rank}: {said}", file=sys.stderr, flush=True)
             else:
                 traceback.print_exception(error)
             self.comm.Abort(1)
@@ -83,7 +84,9 @@ class World:
             if turn:
                 try:
                     results.append(function(*arguments))
-                except KNOWN_ERRORS as error:
+                except Exception as error:
+                    if not foreseen(error):
+                        raise
                     message = sentence(error)
             for rank, failed in enumerate(self.gather(message)):
                 if failed is not None:

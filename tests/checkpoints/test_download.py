@@ -545,7 +545,7 @@ def test_the_command_says_what_is_wrong(server, capsys):
     capsys.readouterr()
     assert gpt2np.download.main(["124M", "--mirror", "http://example.com"]) == 1
     assert capsys.readouterr() == ("",
-                                   "gpt2np.download: http://example.com: only https is used: expected https://...\n")
+                                   "error: http://example.com: only https is used: expected https://...\n")
     with pytest.raises(CheckpointError, match="no released model has this name"):
         download("../124M")
 

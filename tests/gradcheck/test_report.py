@@ -51,8 +51,8 @@ def test_a_layer_that_raises_is_a_failure_not_a_crash(capsys, monkeypatch):
 
 @pytest.mark.parametrize("argv, message", [
     (["--layer", "nonsense"], "--layer: expected part of a layer's name, got nonsense; the layers are: linear; "),
-    (["--seed", "-1"], "--seed: expected a number from 0 on, got -1"),
-    (["--seed", "x"], "invalid int value: 'x'"),
+    (["--seed", "-1"], "--seed: expected a whole number of 0 or more, got -1"),
+    (["--seed", "x"], "--seed: expected a whole number of 0 or more, got x"),
 ])
 def test_wrong_usage(argv, message, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -148,12 +148,12 @@ def test_too_little_text_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("block", [1, 5, 2**20])
-@pytest.mark.parametrize("data, line, byte", [
-    (b"caf\xe9", 1, "e9"), (b"one\ntwo\nthree \xff four\n", 3, "ff"), (b"one\n\n\xe4\xb8", 3, "e4"),
-    ("é\nè\n".encode() + b"\xc3\n", 3, "c3"),
+@pytest.mark.parametrize("data, place, byte", [
+    (b"caf\xe9", 3, "e9"), (b"one\ntwo\nthree \xff four\n", 14, "ff"), (b"one\n\n\xe4\xb8", 5, "e4"),
+    ("é\nè\n".encode() + b"\xc3\n", 6, "c3"), (b"a" * 1000 + b"\xe4\xb8a", "1,000", "e4"),
 ])
-def test_text_that_is_no_utf8_is_refused_by_file_and_line(tmp_path, monkeypatch, data, line, byte, block):
+def test_text_that_is_no_utf8_is_refused_by_file_and_place(tmp_path, monkeypatch, data, place, byte, block):
     monkeypatch.setattr(bpe_train, "BLOCK", block)
     paths = write(tmp_path, "good\n", data)
-    with pytest.raises(TokenizerError, match=f"1.txt line {line}: expected text in UTF-8, and the byte 0x{byte}"):
+    with pytest.raises(TokenizerError, match=f"1.txt: expected text in UTF-8, got the byte 0x{byte} at byte {place}: "):
         count_pieces(paths)

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from gpt2np import train_tokenizer
+from gpt2np.terminal import printable
 from gpt2np.text import __main__ as explain
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.text.terminal import printable
 from gpt2np.text.vocabulary import END_OF_TEXT
 
 SENTENCE = """\
@@ -154,11 +154,11 @@ def test_an_existing_vocabulary_is_not_replaced(tmp_path, capsys):
 
 @pytest.mark.parametrize("command, arguments, message", [
     (explain, ["--vocab", "missing", "text"], "error: the vocabulary in missing cannot be used: encoder.json cannot"),
-    (explain, ["a\udcffb"], "error: expected text in UTF-8, and the byte 0xff at 1 is none there"),
+    (explain, ["a\udcffb"], "error: text: expected text in UTF-8, got the byte 0xff at byte 1: convert it"),
     (train_tokenizer, ["missing.txt", "--n-vocab", "300", "--out", "out"], "error: missing.txt: No such file"),
     (train_tokenizer, [".", "--n-vocab", "300", "--out", "out"], "error: .: Is a directory"),
     (train_tokenizer, ["little.txt", "--n-vocab", "300", "--out", "out"], "error: the text has too few pairs"),
-    (train_tokenizer, ["latin.txt", "--n-vocab", "300", "--out", "out"], "error: latin.txt line 2: expected text in"),
+    (train_tokenizer, ["latin.txt", "--n-vocab", "300", "--out", "out"], "error: latin.txt: expected text in UTF"),
     (train_tokenizer, ["little.txt", "--n-vocab", "257", "--out", "latin.txt"], "error: latin.txt: "),
 ])
 def test_an_error_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, command, arguments, message):
@@ -175,8 +175,8 @@ def test_an_error_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, co
 @pytest.mark.parametrize("command, arguments, message", [
     (explain, ["--colour"], "unrecognized arguments: --colour"),
     (train_tokenizer, [], "the following arguments are required: FILE, --n-vocab, --out"),
-    (train_tokenizer, ["a.txt", "--n-vocab", "many", "--out", "x"], "invalid int value: 'many'"),
-    (train_tokenizer, ["a.txt", "--n-vocab", "256", "--out", "x"], "argument --n-vocab: expected 257 or more, got 256"),
+    (train_tokenizer, ["a.txt", "--n-vocab", "many", "--out", "x"], "a whole number of 257 or more, got many\n"),
+    (train_tokenizer, ["a.txt", "--n-vocab", "256", "--out", "x"], "a whole number of 257 or more, got 256\n"),
 ])
 def test_wrong_usage_is_status_2(capsys, monkeypatch, command, arguments, message):
     piped(monkeypatch, b"")
@@ -197,7 +197,8 @@ def test_no_text_at_a_terminal_is_wrong_usage(capsys, monkeypatch):
 def test_standard_input_that_is_no_utf8(capsys, monkeypatch):
     piped(monkeypatch, b"caf\xe9")
     assert explain.main([]) == 1
-    assert capsys.readouterr().err == "error: expected text in UTF-8, and the byte 0xe9 at 3 is none there\n"
+    assert capsys.readouterr().err == (
+        "error: standard input: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it to UTF-8\n")
 
 
 def test_an_interrupt_is_no_traceback(capsys, monkeypatch):
@@ -213,7 +214,8 @@ def test_too_little_memory_is_no_traceback(capsys, monkeypatch):
         raise MemoryError("Unable to allocate 9 TiB")
     monkeypatch.setattr(explain, "show", run_out)
     assert explain.main(["text"]) == 1
-    assert capsys.readouterr().err == "error: not enough memory (Unable to allocate 9 TiB): ask for less at once\n"
+    assert capsys.readouterr().err == (
+        "error: not enough memory (Unable to allocate 9 TiB): ask for less at once, or take a smaller model\n")
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
@@ -231,5 +233,5 @@ def test_importing_text_loads_no_vocabulary():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     loaded, tokenizers = done.stdout.splitlines()
     assert loaded.split() == ["gpt2np", "gpt2np.text"] + [
-        f"gpt2np.text.{name}" for name in ("bpe", "bpe_train", "streaming", "vocabulary")]
+        f"gpt2np.text.{name}" for name in ("bpe", "bpe_train", "streaming", "utf8", "vocabulary")]
     assert tokenizers == "0"

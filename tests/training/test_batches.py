@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.vocabulary import TokenizerError
 from gpt2np.training.batches import HEADER, Batches, fingerprint, map_tokens, read_texts, write_tokens
 from gpt2np.training.errors import TrainingError
 from tests.checkpoints.tiny import MERGES
@@ -57,7 +58,7 @@ def test_a_file_that_was_not_finished_is_refused(path, tokenizer):
     with pytest.raises(FileExistsError):
         write_tokens(path, ["again"], tokenizer)
     path.unlink()
-    with pytest.raises(TrainingError):
+    with pytest.raises(TokenizerError):
         write_tokens(path, read_texts([__file__, latin_1(path.parent)]), tokenizer)
     with pytest.raises(TrainingError, match="expected a token file"):
         map_tokens(path, tokenizer)
@@ -69,7 +70,7 @@ def latin_1(folder):
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path):
-    with pytest.raises(TrainingError, match=r"latin-1.txt: expected text in UTF-8, got the byte 0xe9 at byte 2"):
+    with pytest.raises(TokenizerError, match=r"latin-1.txt: expected text in UTF-8, got the byte 0xe9 at byte 2"):
         list(read_texts([latin_1(tmp_path)]))
 
 

@@ -142,8 +142,8 @@ def test_an_error_of_one_rank_ends_the_others(capsys):
             raise Aborted(status)
 
     comm = Comm(1, 2, None, None)
-    for error, said in ((OSError(28, "No space left"), "gpt2np.train: rank 1: [Errno 28] No space left\n"),
-                        (KeyboardInterrupt(), "gpt2np.train: rank 1: interrupted\n"), (KeyError("x"), "KeyError: 'x'")):
+    for error, said in ((OSError(28, "No space left"), "error: rank 1: No space left\n"),
+                        (KeyboardInterrupt(), "error: rank 1: interrupted\n"), (KeyError("x"), "KeyError: 'x'")):
         with pytest.raises(Aborted), World(comm):
             print("not seen")
             raise error
@@ -201,7 +201,7 @@ def test_two_processes_are_one_run_and_survive_what_happens_to_one(text, tmp_pat
     os.kill(process_of_rank(1, cut), signal.SIGTERM)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors == ""
-    step, = re.findall(r"stopped after step (\d+), and saved. To go on: mpiexec -n 2 python -m gpt2np.train", output)
+    step, = re.findall(r"stopped after step (\d+), and saved. To go on:\s+mpiexec -n 2 python -m gpt2np.train", output)
     assert checkpoints(cut)[-1].name == f"step-{int(step):08d}"
 
     process = launch("--resume", cut)
@@ -222,4 +222,4 @@ def test_bad_input_is_said_once(text, tmp_path):
     process = launch(*arguments(text, tmp_path / "run", 1), "--batch", "1")
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and not (tmp_path / "run").exists()
-    assert errors == "gpt2np.train: batch: expected a window for each of the 2 processes at least, got 1\n"
+    assert errors == "error: --batch: expected a window for each of the 2 processes at least, got 1\n"

@@ -1,0 +1,183 @@
+"""All commands alike: how they end, what they say of wrong input, and what --help shows."""
+
+import argparse
+import contextlib
+import errno
+import importlib
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gpt2np import command, terminal
+from gpt2np.text.utf8 import decode
+from gpt2np.text.vocabulary import TokenizerError
+
+COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": "gpt2np.evaluate",
+            "convert": "gpt2np.convert", "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
+            "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__"}
+
+# Wrong input: the command line, the status, and how the sentence begins.  %d is a folder, %e an empty file, %b bytes
+# that are no text, %x what is not there.
+WRONG = [
+    ("generate --bogus", 2, "unrecognized arguments: --bogus"),
+    ("generate --num-beams 1e12", 2, "--num-beams: expected a whole number of 1 or more, got 1e12"),
+    ("generate --num-beams 1000000000000", 1, "not enough memory (--num-beams 1,000,000,000,000 needs at least "),
+    ("generate --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("generate --model %e", 1, "%e: not a .safetensors file"),
+    ("generate --model %x", 1, "'%x': neither a model's name ("),
+    ("train %e", 2, "expected --out DIR, a new folder for the run (or --resume DIR)"),
+    ("train %e --out %x --beta1 nan", 2, "--beta1: expected a number from 0 to less than 1, got nan"),
+    ("train %e --out %x --dropout 1e12", 2, "--dropout: expected a number from 0 to less than 1, got 1000000000000.0"),
+    ("train %e --out %x --n-head 0", 2, "--n-head: expected a whole number of 1 or more, got 0"),
+    ("train %e --out %x --order sideways", 2, "--order: invalid choice: 'sideways' (choose from "),
+    ("train %e --out %x", 1, "text: expected at least 257 bytes, one or more for a token, got 0: give more text"),
+    ("train %d --out %x", 1, "%d: Is a directory"),
+    ("train %x --out %x", 1, "%x: No such file or directory"),
+    ("train --out %x --n-layer 1000000000000", 1, "not enough memory (training 198,"),
+    ("train --out %x --batch 1000000000000", 1, "not enough memory (training "),
+    ("train --resume %x", 1, "%x: expected the folder of a run, with run.json in it, got one without"),
+    ("evaluate %e", 2, "the following arguments are required: --model"),
+    ("evaluate %e --model demo --threads 0", 2, "--threads: expected a whole number from 1 to 1,024, got 0"),
+    ("evaluate %e --model demo --window 1000000000000", 1, "--window: expected at most the model's n_ctx, 256, got 10"),
+    ("evaluate %e --model demo", 1, "text: expected at least 2 tokens, of which the second is predicted, got 0"),
+    ("evaluate %d --model demo", 1, "%d: Is a directory"),
+    ("evaluate %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it to UTF-8"),
+    ("convert demo %x --to gguf", 2, "--to: invalid choice: 'gguf' (choose from "),
+    ("convert demo %d --to openai", 1, "%d: it is there already: name a new folder"),
+    ("convert %x %x --to openai", 1, "'%x': neither a model's name ("),
+    ("download 125M", 2, "MODEL: invalid choice: '125M' (choose from "),
+    ("download 124M --mirror nowhere", 1, "nowhere: only https is used: expected https://..."),
+    ("train_tokenizer %e --n-vocab -1 --out %x", 2, "--n-vocab: expected a whole number of 257 or more, got -1"),
+    ("train_tokenizer %b --n-vocab 300 --out %d", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: conv"),
+    ("train_tokenizer %e --n-vocab 300 --out %d", 1, "the text has too few pairs that occur twice for 300 tokens"),
+    ("text --vocab %d a", 1, "the vocabulary in %d cannot be used: encoder.json cannot be read: No such file"),
+    ("text --vocab", 2, "--vocab: expected one argument"),
+    ("gradcheck --seed 1.5", 2, "--seed: expected a whole number of 0 or more, got 1.5"),
+    ("gradcheck --layer nonsense", 2, "--layer: expected part of a layer's name, got nonsense; the layers are: "),
+]
+
+
+def main(name):
+    return importlib.import_module(COMMANDS[name]).main
+
+
+@pytest.fixture(autouse=True)
+def no_lasting_settings(monkeypatch, tmp_path):
+    for name in ("generate", "train", "evaluate"):
+        monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
+
+
+@pytest.mark.parametrize("line, status, message", WRONG, ids=[line for line, _, _ in WRONG])
+def test_wrong_input_is_one_sentence(tmp_path, capsys, line, status, message):
+    files = {"%d": tmp_path / "folder", "%e": tmp_path / "empty", "%b": tmp_path / "bytes", "%x": tmp_path / "nothing"}
+    files["%d"].mkdir()
+    files["%e"].touch()
+    files["%b"].write_bytes(b"caf\xe9")
+    name, *arguments = line.split()
+    arguments = [str(files.get(argument, argument)) for argument in arguments]
+    for mark, path in files.items():
+        message = message.replace(mark, str(path))
+    try:
+        got = main(name)(arguments)
+    except SystemExit as exit_:
+        got = exit_.code
+    out, err = capsys.readouterr()
+    assert got == status and not out and err.startswith(f"error: {message}")
+    assert err.endswith(f"\nSee python -m gpt2np.{name} --help.\n") if status == 2 else err.count("\n") == 1
+    assert not files["%x"].exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_name_is_no_name(name, capsys):
+    """Of a file, a folder, a model: "" would be the folder that one is in."""
+    arguments = {"generate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
+                 "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
+                 "gradcheck": ["--layer"]}[name]
+    with pytest.raises(SystemExit) as caught:
+        main(name)([*arguments, ""])
+    assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_the_terminal_and_ends_with_examples(name, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit) as caught:
+        main(name)(["--help"])
+    assert caught.value.code == 0
+    said, _, examples = capsys.readouterr().out.partition("\nexamples:\n")
+    assert said.startswith(f"usage: python -m gpt2np.{name} ")
+    assert all(f"python -m gpt2np.{name}" in line or name == "train_tokenizer" for line in examples.splitlines())
+    assert examples and max(map(len, examples.splitlines())) <= 80
+    assert columns == 40 or max(map(len, said.splitlines())) <= 80
+    assert "None" not in said and "default" not in said
+
+
+def ends(capsys, error, status, message):
+    def raises(arguments):
+        raise error
+    assert command.run_command(raises, [], "interrupted: nothing was lost") == status
+    assert capsys.readouterr() == ("", message)
+
+
+def test_how_a_command_ends(capsys):
+    ends(capsys, TokenizerError("a: expected b"), 1, "error: a: expected b\n")
+    ends(capsys, OSError(errno.ENOSPC, "No space left on device"), 1, "error: No space left on device\n")
+    ends(capsys, FileNotFoundError(errno.ENOENT, "No such file", "a"), 1, "error: a: No such file\n")
+    ends(capsys, PermissionError(errno.EACCES, "Permission denied", "a"), 1, "error: a: Permission denied\n")
+    ends(capsys, KeyboardInterrupt(), 130, "interrupted: nothing was lost\n")
+    assert command.run_command(lambda arguments: None, []) == 0
+    assert command.run_command(lambda arguments: 3, []) == 3
+
+
+@pytest.mark.parametrize("error", [ValueError("operands could not be broadcast together"), TypeError("a bug")])
+def test_a_mistake_in_a_layer_keeps_its_traceback(error):
+    def raises(arguments):
+        raise error
+    with pytest.raises(type(error)):
+        command.run_command(raises, [])
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["text", "he"], ["text", "--help"]])
+def test_a_disk_without_room_for_the_output(arguments):
+    name, *rest = arguments
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", f"gpt2np.{name}", *rest], stdout=full, stderr=subprocess.PIPE,
+                              text=True, timeout=60, env=os.environ | {"PYTHONUNBUFFERED": ""})
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+def test_whole_numbers():
+    assert [command.whole(0)("0"), command.whole(1, 5)("5"), command.whole(0)("1" + "0" * 30)] == [0, 5, 10**30]
+    for argument, got in (("", "nothing"), ("x" * 99, "x" * 37 + "..."), ("6", "6"), ("0", "0"), ("2.5", "2.5"),
+                          ("inf", "inf")):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^expected a whole number from 1 to 5, got {got}$"):
+            command.whole(1, 5)(argument)
+
+
+def test_bytes_that_are_no_text_are_named_with_their_place():
+    assert decode("thé".encode(), "a.txt") == "thé"
+    with pytest.raises(TokenizerError, match=r"^a.txt: expected text in UTF-8, got the byte 0xe9 at byte 1,000: conv"):
+        decode(b" " * 1000 + b"\xe9", "a.txt")
+
+
+def test_lines_are_wrapped_where_they_can_be_read(monkeypatch):
+    """Never inside a path or a command's option; and not at all where there is no terminal."""
+    line = "1,024 tokens written to runs/2026-11-22/vocab.bpe and beside"
+    assert terminal.wrapped(line) == line
+    monkeypatch.setattr(terminal, "width", lambda: 24)
+    assert terminal.wrapped(line) == ("1,024 tokens written to\n    runs/2026-11-22/vocab.bpe\n    and beside")
+
+
+def test_streams_that_are_not_files():
+    """Those of a notebook or of redirect_stdout: a command can be called from there."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main("text")(["he"]) == 0
+    assert out.getvalue().endswith("1 token\n258\n")
