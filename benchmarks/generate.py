@@ -32,6 +32,7 @@ except ImportError:
 
 PROMPT = 16
 CONTEXTS, STEPS = (16, 256, 512, 1000), 16
+MATRIX, SQUARE = 1 << 13, 2048                              # rows of the products that give bandwidth and rate
 ONE_TOKEN = Sampler(temperature=0, logit_bias={0: 1e4})     # all others are forbidden: a text that repeats itself
 SAMPLED = Sampler()                                         # of random weights: any token, so hardly ever three again
 
@@ -144,12 +145,12 @@ def main():
                     peer and (lambda context=context: peer.decode(1, STEPS, context))) for context in CONTEXTS}
     rows = against_torch | against_plain | at
     speeds, bandwidths, rates = {name: ([], []) for name in rows}, [], []
-    matrix, square = np.ones((1 << 13, 1 << 13), np.float32), np.ones((2048, 2048), np.float32)
+    matrix, square = np.ones((MATRIX, MATRIX), np.float32), np.ones((SQUARE, SQUARE), np.float32)
     ours(model, 1, 8), peer and peer.decode(1, 8)           # what is first would have to warm up
     for _ in range(options.rounds):
         for name, runs in rows.items():
             bandwidths.append(matrix.nbytes / seconds(lambda: matrix @ matrix[0]))
-            rates.append(2 * 2048**3 / seconds(lambda: square @ square))
+            rates.append(2 * SQUARE**3 / seconds(lambda: square @ square))
             for measured, run in zip(speeds[name], runs):
                 if run: measured.append(run())
 

@@ -48,20 +48,6 @@ def test_links_lead_somewhere(page):
 
 
 @every_page
-def test_commands_can_be_run(page):
-    """make TARGET and python -m MODULE, in code: the target is in the Makefile, the module in the repository."""
-    text = page.read_text(encoding="utf-8")
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    code = re.findall(r"`[^`]+`|^    .*|^```\w*\n.*?^```", text, re.M | re.S)
-    for target in re.findall(r"\bmake ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)(?=`|  |$|\n)", "\n".join(code)):
-        for name in target.split():
-            assert re.search(rf"^{name}: ", makefile, re.M), f"{page.name}: no target {name}"
-    for module in re.findall(r"python -m ((?:gpt2np|tests)[\w.]*)", text):
-        path = ROOT.joinpath(*module.rstrip(".").split("."))
-        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{page.name}: no {module}"
-
-
-@every_page
 def test_tables_have_as_many_cells_in_every_row(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     for table in re.findall(r"^(?:\|.*\n)+", text, re.M):

@@ -1,4 +1,7 @@
-"""docs/new_layer.md is followed to the letter, in a copy of the repository: the layer passes, the mistakes do not."""
+"""docs/new_layer.md is followed to the letter, in a copy of the repository: its mistakes are found.
+
+That the layer passes, tests/test_pages.py shows, which runs the page's commands in the same copy.
+"""
 
 import os
 import re
@@ -25,14 +28,12 @@ for title, file, changes, cases in PLANTED:             # first: each child impo
             source = source.replace(old, new)
         print(title, *in_child(lambda: find(file, source, cases, False)), sep="; ")
 
-from gpt2np.gradcheck.__main__ import main
 from tests import test_memory
 
 test_memory.test_every_pair_is_on_the_page()
 for row, formula in test_memory.TABLE:
     if row == "`rmsnorm`":
         test_memory.test_each_pair(row, formula)
-assert main(["--layer", "rmsnorm"]) == 0
 """
 
 
@@ -56,16 +57,10 @@ def copy(tmp_path_factory):
     return folder
 
 
-def test_the_layer_passes_and_the_mistakes_do_not(copy):
+def test_the_mistakes_are_found_and_the_memory_is_the_pages(copy):
     assert len(STEP.findall(PAGE)) == PAGE.count("```python") + PAGE.count("```markdown") == 8
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=copy, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(copy), "OPENBLAS_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
-    *mistakes, end, worst, order = done.stdout.splitlines()
-    mistakes, table = mistakes[:3], mistakes[3:-1]
-    assert mistakes == ["rmsnorm: r taken for a constant; adjoint", "rmsnorm: the mean subtracted; adjoint",
-                        "rmsnorm: eps 1e-6; reference"]
-    shown = re.search(r"^\$ python -m gpt2np.gradcheck --layer rmsnorm\n(.*?)^```", PAGE, re.M | re.S)[1].splitlines()
-    figures = r"\de[+-]\d\d|\d\.\d{3}"
-    assert [re.sub(figures, "#", line) for line in table] == [re.sub(figures, "#", line) for line in shown]
-    assert end.startswith("layers: 2, gradients: 4, ") and end.endswith("all PASS")
+    assert done.stdout.splitlines()[:3] == ["rmsnorm: r taken for a constant; adjoint",
+                                            "rmsnorm: the mean subtracted; adjoint", "rmsnorm: eps 1e-6; reference"]

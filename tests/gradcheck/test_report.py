@@ -8,6 +8,7 @@ import pytest
 
 from gpt2np.gradcheck import __main__ as report
 from gpt2np.gradcheck.cases import CASES
+from tests.test_pages import outputs_of, same_lines
 
 
 def test_all_pass(capsys):
@@ -17,6 +18,9 @@ def test_all_pass(capsys):
     assert "all PASS" in lines[-3]
     assert max(map(len, lines)) <= 80
     assert [c.name for c in CASES if not any(line.startswith(c.name + " ") for line in lines)] == []
+    shown, *others = outputs_of("make gradcheck")           # on the pages
+    for table in (shown, *others):
+        same_lines(table, lines)
 
 
 def test_one_layer_with_all_its_parameters(capsys):

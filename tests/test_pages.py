@@ -1,0 +1,617 @@
+"""Every command and every Python example on the pages is run here, as it stands on the page, with sizes cut.
+
+What is taken for a command: in a sentence, `code` that begins with one of PROGRAMS and says more than its name; and all
+of a block of code that names no language, or a shell. Blanks that are two or more begin an explanation. A block right
+after a command that begins with no program is what the command prints. ```python is run, block after block in one
+namespace; ```text and the other languages are left alone. `--option` alone must be an option of some command.
+
+A command that no rule here covers fails, and the message says where to add one. Nothing reaches the network.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from configparser import ConfigParser
+from itertools import accumulate, count, pairwise, takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import gpt2np
+from gpt2np.checkpoints import download, loading
+from gpt2np.gradcheck.cases import CASES
+from gpt2np.layers.layernorm import layernorm_backward, layernorm_forward
+from gpt2np.models.config import SIZES, GPT2Config
+from gpt2np.models.gpt2 import GPT2
+from gpt2np.text.bpe import Tokenizer
+from tests.checkpoints.fuzz import Fuzz
+from tests.checkpoints.test_download import Server
+from tests.test_new_layer import STEP, copy  # noqa: F401    a fixture, for the page whose code goes into a copy
+from tests.training.conftest import TEXT
+from tests.training.test_mpi import mpiexec, needs_mpi
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
+         ROOT / "weights" / "README.md", ROOT / "weights" / "demo" / "README.md"]
+TINY = GPT2Config(n_embd=8, n_head=2, n_layer=1)        # goes by the names of OpenAI's models, with their vocabulary
+
+# ---- the tables: what the rules below do not know by themselves
+
+PROGRAMS = ("make", "python", "python3", ".venv/bin/python", "pip", "mpiexec", "sed", "git", "cd", "export", "source")
+
+# What a page leaves to the reader, and what stands for it. FILE and DIR are names like others here.
+PLACEHOLDERS = {r"(\w+)\.\.\.(?= |$)": r"\1 \1",        # FILE..., several of them
+                r"\bstep-\d{8}\b": "step-00000002"}     # a checkpoint of a run of 2 steps, where there were thousands
+FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
+
+# Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
+# is on the page runs as it is.
+CUT = {
+    "gpt2np.generate": {"--max-new-tokens": "3"},
+    "gpt2np.train_tokenizer": {"--n-vocab": "260"},
+    "gpt2np.train": {"--steps": "2", "--n-vocab": "260", "--context": "8", "--n-layer": "1", "--n-head": "2",
+                     "--n-embd": "8", "--warmup": "1", "--every": "1", "--sample": "3"},
+    "benchmarks.layers": {"--quick": None, "--only": "embedding"},      # None: it takes no value
+    "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
+}
+# Where a value of the page rules others out.
+NOT_BESIDE = {"--resume": CUT["gpt2np.train"], "--init-from": ("--n-vocab", "--n-layer", "--n-head", "--n-embd")}
+
+class FewMutations(Fuzz):
+    """Ends as if somebody had pressed Ctrl-C."""
+
+    def step(self, seed):
+        if self.count == 5:
+            raise KeyboardInterrupt
+        super().step(seed)
+
+
+# Names of a module that stand for other things while it runs, for the same reason.
+PATCHES = {
+    "gpt2np.gradcheck": {"CASES": [case for case in CASES if case.name.islower()]},    # pairs, not modules
+    "benchmarks.train": {"CASES": {"tiny": (TINY, 2, 8)}, "peak_memory": lambda case, side: 0},     # of whole processes
+    "tests.checkpoints.fuzz": {"Fuzz": FewMutations},
+    "benchmarks.generate": {"CONTEXTS": (16,), "STEPS": 2, "MATRIX": 64, "SQUARE": 64},
+}
+# tests.mutants forks before it imports anything, so its cut is in a process of its own: one mistake, three changes.
+MUTANTS = """
+import sys
+from itertools import islice
+from tests.mutants import __main__ as command
+
+def few_cases(whole=command.cases_by_function):
+    from gpt2np.gradcheck import cases
+    cases.CASES = [case for case in cases.CASES if case.name in ("layernorm", "rmsnorm")]
+    return whole()
+
+def few_changes(source, whole=command.mechanical.mutants):
+    return islice(whole(source), 3)
+
+command.PLANTED, command.EQUIVALENT = command.PLANTED[:1], []
+command.cases_by_function, command.mechanical.mutants = few_cases, few_changes
+sys.exit(command.main())
+"""
+
+# Targets that .ci/run leaves out, and why. What they run is run here, cut.
+NOT_IN_CI = {
+    "bench": "it takes minutes, and fails for no reason but a crash",
+    "fuzz": "it never ends",
+    "test-faults": "make test runs the same with fewer moments",
+    "test-peers": "it installs gigabytes",
+}
+
+# Examples that show a thing and leave names open: their first line, and what the names are.
+C, RNG = 6, np.random.default_rng(0)
+SKETCHES = {
+    "def layernorm_forward(x, g, b, eps=1e-5):": {
+        "mean": lambda x: x.mean(axis=-1, keepdims=True), "var": lambda x: x.var(axis=-1, keepdims=True),
+        "sqrt": np.sqrt, "sum": lambda x: x.reshape(-1, C).sum(axis=0)},
+    "y, cache = layernorm_forward(x, g, b)": {
+        "layernorm_forward": layernorm_forward, "layernorm_backward": layernorm_backward,
+        **dict(zip(("x", "g", "b", "dy"), map(RNG.standard_normal, ((2, C), C, C, (2, C)))))},
+}
+
+
+# ---- what is on a page
+
+
+class Command(NamedTuple):
+    line: int
+    text: str
+    output: list[str] | None = None             # what the page shows of what it prints
+
+
+class Example(NamedTuple):
+    line: int
+    text: str
+    is_step: bool                               # goes into a file, as the sentence before it says
+
+
+class Options(NamedTuple):
+    line: int
+    text: str
+
+
+class PageError(AssertionError):
+    """Something on a page is not so."""
+
+
+BEGINS = re.compile(rf"(?:\w+=\S+ )*(?:{'|'.join(map(re.escape, PROGRAMS))})(?= |$)")
+SHELLS = ("", "sh", "bash", "shell", "console")
+
+
+def on_page(text):
+    """The commands, examples and options of a page, in their order."""
+    found, lines, start = [], text.splitlines(), 0
+    while start < len(lines):
+        end = start + 1
+        if fence := re.match(r"```(\w*)", lines[start]):
+            while not lines[end].startswith("```"):
+                end += 1
+            if fence[1] in SHELLS:
+                add_block(found, start + 2, lines[start + 1:end])
+            elif fence[1] == "python":
+                before = "\n".join(lines[max(0, start - 2):end + 1]) + "\n"
+                found.append(Example(start + 2, "\n".join(lines[start + 1:end]), bool(STEP.match(before))))
+            end += 1
+        elif lines[start].startswith("    ") and not "".join(lines[max(0, start - 1):start]).strip():
+            while end < len(lines) and (lines[end].startswith("    ") or not lines[end]):
+                end += 1
+            add_block(found, start + 1, [line[4:] for line in lines[start:end]])
+        elif lines[start]:
+            while end < len(lines) and lines[end] and not lines[end].startswith("```"):
+                end += 1
+            paragraph = "\n".join(lines[start:end])
+            for code in re.finditer(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", paragraph, re.S):
+                line, code = start + 1 + paragraph[:code.start()].count("\n"), code[2].replace("\n", " ")
+                if BEGINS.match(code) and re.search(r" (?!-)", code):
+                    found.append(Command(line, code))
+                elif re.match(r"--[a-z]", code):
+                    found.append(Options(line, code))
+        start = end
+    return found
+
+
+def add_block(found, start, block):
+    """The commands of a block of code; its other lines are what the last command on the page until there prints."""
+    block = re.sub(r"\\\n\s*", "\0", "\n".join(block))            # a line that goes on is one line
+    for line, text in zip(accumulate([start] + [1 + t.count("\0") for t in block.split("\n")]), block.split("\n")):
+        if text.startswith("$ ") or BEGINS.match(text):
+            found.append(Command(line, without_explanation(text.removeprefix("$ ").replace("\0", ""))))
+            continue
+        last = next((i for i in reversed(range(len(found))) if isinstance(found[i], Command)), None)
+        if last is None:
+            raise PageError(f"{line}: expected a command that begins with one of {', '.join(PROGRAMS)}, or what one "
+                            f"before it prints; got {text!r}; a block of something else begins with ```text")
+        if text or found[last].output:
+            found[last] = found[last]._replace(output=[*(found[last].output or []), text])
+
+
+def without_explanation(text):
+    """A command without what follows it after two blanks or a #, outside of quotes."""
+    return re.match(r"""((?:'[^']*'|"[^"]*"|(?!\s\s|\s#)[^'"])*)""", text)[1].rstrip()
+
+
+# ---- how each is run
+
+
+class Reader:
+    """Does what a page says, in an empty folder, and raises PageError where that does not work.
+
+    root    the repository; for the page on a new layer, a copy of it
+    """
+
+    def __init__(self, root, folder, monkeypatch):
+        self.root, self.folder, self.monkeypatch, self.names = root, folder, monkeypatch, {"__name__": "__main__"}
+
+    def read(self, name, text):
+        """All that a page says."""
+        try:
+            for item in on_page(text):
+                do = {Command: self.command, Example: self.example, Options: self.options}[type(item)]
+                try:
+                    do(item)
+                except PageError as error:
+                    raise PageError(f"{item.line}: `{item.text.splitlines()[0]}`: {error}") from None
+        except PageError as error:
+            pytest.fail(f"{name}:{error}", pytrace=False)
+
+    def command(self, shown):
+        words = self.words(shown.text)
+        printed = self.run(words, whole=shown.output is not None)
+        if shown.output is not None:
+            compare(words, shown.output, printed)
+
+    def words(self, command):
+        """The words of a command, with what stands for the placeholders."""
+        for placeholder, stand_in in PLACEHOLDERS.items():
+            command = re.sub(placeholder, stand_in, command)
+        return shlex.split(command)
+
+    def run(self, words, whole=False):
+        """Run a command, cut unless `whole` is asked for; what it prints, or "" where there is nothing to run."""
+        settings = dict(word.split("=", 1) for word in takewhile(re.compile(r"\w+=").match, words))
+        program, *words = words[len(settings):]
+        for name in settings:
+            if not any(name in path.read_text(encoding="utf-8") for path in source_files()):
+                raise PageError(f"nothing in the repository knows {name}")
+        with self.monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            if program == "make":
+                return self.make(words)
+            if program == "pip":
+                return self.pip(words)
+            if program == "mpiexec":
+                return self.run(words[2:])              # under mpiexec itself: test_commands_under_mpiexec
+            if program == "sed":
+                return self.process("sh", "-c", shlex.join(["sed", *words]).replace("'>'", ">"))
+            if re.fullmatch(r"(\.venv/bin/)?python3?", program) and words:
+                module, arguments = (words[1], words[2:]) if words[0] == "-m" else (module_of(words[0]), words[1:])
+                return self.python(module, arguments, whole, patch)
+        raise PageError(f"no rule says how {program} is run: add one to Reader.run in tests/test_pages.py, or begin a "
+                        "block that is no command with ```text")
+
+    def make(self, words):
+        """Each target is there, and .ci/run runs it, or what it runs is run here, cut."""
+        if not shutil.which("make"):
+            pytest.skip("make is not installed")
+        printed = []
+        for target in words:
+            recipe = self.process("make", "-n", f"VENV={self.installed()}", target, cwd=ROOT)
+            commands = re.findall(rf"^(.*){re.escape(str(self.installed()))}/bin/(python .*)", recipe, re.M)
+            if not commands or not (target in ci_targets() or target in NOT_IN_CI):
+                raise PageError(f"nothing runs make {target}: add it to .ci/run, or to NOT_IN_CI in "
+                                "tests/test_pages.py with the reason why not")
+            at_first = self.process("make", "-n", f"VENV={self.folder}/new", target, cwd=ROOT)
+            printed += re.findall(r'echo "(.*)"', at_first.replace(f"{self.folder}/new", ".venv"))
+            for environment, command in commands:
+                if target in NOT_IN_CI or target == "generate":
+                    printed += self.run(shlex.split(environment + command)).splitlines()
+                else:
+                    exists(command.split()[2])
+        return "\n".join(printed)
+
+    def installed(self):
+        """A folder that the Makefile takes for an environment with everything in it."""
+        folder = self.folder.with_name("installed")
+        (folder / "bin").mkdir(parents=True, exist_ok=True)
+        for name in ("bin/python", "installed-run", "installed-test", "installed-peers"):
+            (folder / name).touch()
+        return folder
+
+    def pip(self, words):
+        """What is installed is this package with an extra of setup.cfg, or something that setup.cfg names."""
+        setup = ConfigParser()
+        setup.read(ROOT / "setup.cfg")
+        extras, known = setup["options.extras_require"], re.findall(r"^[\w-]+", "\n".join(
+            [*setup["options.extras_require"].values(), setup["options"]["install_requires"]]), re.M)
+        if words[:1] != ["install"]:
+            raise PageError("expected pip install")
+        for word in words[1:]:
+            package, named = re.fullmatch(r"([^\[]+)(?:\[(.*)\])?", word).groups()
+            if package in (".", "gpt2np"):
+                if unknown := set(filter(None, (named or "").split(","))) - set(extras):
+                    raise PageError(f"setup.cfg has no extra {', '.join(unknown)}")
+            elif package not in ("-e", "--editable", *known):
+                raise PageError(f"setup.cfg does not name {package}")
+        return ""
+
+    def python(self, module, arguments, whole, patch):
+        """python -m module arguments, in this process where it can be."""
+        if module == "pytest":                          # this run of the tests runs what it would
+            return self.process(sys.executable, "-m", module, "--collect-only", "-q", *arguments, cwd=self.root)
+        if module == "threadpoolctl":
+            return self.process(sys.executable, "-m", module, *arguments)
+        exists(module)
+        if module == "tests.mutants":
+            return self.process(sys.executable, "-c", MUTANTS, *arguments, cwd=self.root)
+        if self.root != ROOT:
+            return self.process(sys.executable, "-m", module, *arguments, cwd=self.root)
+        arguments = arguments if whole else cut(module, arguments)
+        self.make_room(module, arguments)
+        return in_process(module, arguments, patch, {} if whole else PATCHES.get(module, {}))
+
+    def make_room(self, module, arguments):
+        """Take away what the command makes, for DIR stands for another folder in each command that makes one."""
+        made = [new for option, new in pairwise(arguments) if option == "--out"]
+        made += arguments[1:2] if module == "gpt2np.convert" else []
+        for path in [(self.folder / new).resolve() for new in made]:
+            if not path.is_relative_to(self.folder) or path == self.folder:
+                raise PageError(f"expected a command that writes below the folder where it is run, got {path}")
+            shutil.rmtree(path, ignore_errors=True)
+        if module == "gpt2np.download":
+            for path in [loading.places()[0] / name for name in arguments if name in SIZES]:
+                path.unlink() if path.is_symlink() else shutil.rmtree(path)
+
+    def process(self, *command, cwd=None):
+        """What a process prints; PageError unless it ends with 0."""
+        done = subprocess.run(command, cwd=cwd or self.folder, capture_output=True, text=True, timeout=120,
+                              stdin=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(self.root)})
+        if done.returncode:
+            raise PageError(f"it ends with {done.returncode}: {done.stdout[-500:]}{done.stderr[-2000:]}")
+        return done.stdout
+
+    def example(self, shown):
+        """Run it; and if it is a sketch of a pair of the package, see that it computes the same."""
+        if shown.is_step:                               # tests/test_new_layer.py follows it
+            return
+        sketch = SKETCHES.get(shown.text.splitlines()[0])
+        names = self.names if sketch is None else dict(sketch)
+        pairs = re.findall(r"^def (\w+)_forward\(", shown.text, re.M) if sketch else []
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile("\n" * (shown.line - 1) + shown.text, "page", "exec"), names)
+        except Exception as error:
+            raise PageError(f"{type(error).__name__}: {error}; names that it leaves open, add to SKETCHES in "
+                            "tests/test_pages.py") from error
+        for name in pairs:
+            subject, = (case.make(np.random.default_rng(0)) for case in CASES if case.name == name)
+            mine, theirs = ((names[f"{name}_forward"], names[f"{name}_backward"]),
+                            (subject.forward_pass, subject.backward_pass))
+            (y, *dx), (expected, *by) = (with_gradients(*pair, subject.arguments) for pair in (mine, theirs))
+            for got, right in zip((y, *dx), (expected, *by), strict=True):
+                if not np.allclose(got, right, rtol=1e-10, atol=1e-12):
+                    raise PageError(f"{name} on the page is not the package's")
+
+    def options(self, shown):
+        """An option that is named alone is one of some command of the package."""
+        for option in re.findall(r"(?<!\S)--[\w-]+", shown.text):
+            if option not in options_of_all_commands():
+                raise PageError(f"no command of the package has {option}")
+
+
+def with_gradients(forward, backward, arguments):
+    """y and the gradients of a pair."""
+    y, cache = forward(**arguments)
+    return y, *backward(np.cos(np.arange(y.size)).reshape(y.shape), cache)
+
+
+def cut(module, arguments):
+    """The arguments with short runs for long ones; all that are on the page are still there."""
+    arguments = list(arguments)
+    ruled_out = {name for option, names in NOT_BESIDE.items() if option in arguments for name in names}
+    for option, value in CUT.get(module, {}).items():
+        if option in arguments and value is not None:
+            arguments[arguments.index(option) + 1] = value
+        elif option not in {*arguments, *ruled_out} and "--help" not in arguments:
+            arguments += [option] if value is None else [option, value]
+    return arguments
+
+
+def in_process(module, arguments, patch, names=()):
+    """What python -m module arguments prints. PageError unless it ends with 0."""
+    command = importlib.import_module(exists(module))
+    for name, value in ({"keep_freed_memory": lambda: None} | dict(names)).items():
+        patch.setattr(command, name, value, raising=name != "keep_freed_memory")    # that would last
+    patch.setattr(sys, "argv", [module, *arguments])
+    patch.setattr(sys, "stdin", None)
+    with contextlib.redirect_stdout(Stream()) as out, contextlib.redirect_stderr(Stream()) as err:
+        try:
+            status = command.main()
+        except SystemExit as end:
+            status = end.code
+    if status:
+        raise PageError(f"it ends with {status}: {err.getvalue()}")
+    return out.getvalue() + err.getvalue()
+
+
+class Stream(io.StringIO):
+    """Standard output, as the commands set it up."""
+
+    def reconfigure(self, **settings):
+        pass
+
+
+def exists(module):
+    """The module that python -m runs. PageError if there is none, or if it does not run main."""
+    with contextlib.suppress(ModuleNotFoundError):
+        if spec := importlib.util.find_spec(module):
+            name = module + ".__main__" if spec.submodule_search_locations else module
+            if module.split(".")[0] not in ("gpt2np", "benchmarks", "tests"):
+                return name
+            spec = importlib.util.find_spec(name)
+            if spec and re.search('\nif __name__ == "__main__":\n    .*main', Path(spec.origin).read_text("utf-8")):
+                return name
+    raise PageError(f"there is no command {module}")
+
+
+def module_of(path):
+    """The module of a script of this repository; PageError if it is not there."""
+    if not (ROOT / path).is_file():
+        raise PageError(f"there is no {path}")
+    return path.removesuffix(".py").replace("/", ".")
+
+
+@functools.cache
+def options_of_all_commands():
+    """What --help of every command of the package lists."""
+    found = set()
+    for path in sorted((ROOT / "gpt2np").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if "\nif __name__ ==" in path.read_text(encoding="utf-8"):
+            with pytest.MonkeyPatch.context() as patch:
+                text = in_process(module.removesuffix(".__main__"), ["--help"], patch)
+            found |= set(re.findall(r"--[\w-]+", text))
+    return found
+
+
+@functools.cache
+def ci_targets():
+    """The targets of make that .ci/run runs."""
+    text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    return {target for line in re.findall(r"^make (.*)", text, re.M) for target in line.split()}
+
+
+@functools.cache
+def source_files():
+    """What may read a variable of the environment, or of make."""
+    return [ROOT / "Makefile", *(ROOT / "gpt2np").rglob("*.py"),
+            *(path for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__))]
+
+
+def compare(words, shown, printed):
+    """PageError unless the page shows what the command prints, but for what is another thing on another machine."""
+    if words[:2] == ["make", "test"]:                   # it is running
+        if not re.fullmatch(r"\d+ passed, \d+ skipped in [\d.]+s( \(\d:\d\d:\d\d\))?", "\n".join(shown)):
+            raise PageError(f"expected what pytest says in the end, got {shown}")
+    elif words[:2] == ["make", "gradcheck"]:
+        pass                                            # tests/gradcheck/test_report.py has the table, and compares it
+    elif words == ["make", "generate"]:                 # a text that is another one each time
+        *lines, last = shown
+        for line in takewhile(bool, lines):
+            if line not in printed.splitlines():
+                raise PageError(f"it does not say {line!r}")
+        same_lines([re.sub(r"\d+", "1", last)], re.sub(r"\d+", "1", printed).splitlines()[-1:])
+    elif "gpt2np.generate" in words:
+        # What is drawn hangs on the last bits of the logits, which are another processor's own; the longer a text, the
+        # likelier it is that one draw falls between two of them. Not in the first line, which has a few tokens.
+        same_lines([shown[0], "..."], printed.strip().splitlines())
+    else:
+        same_lines(shown, printed.splitlines())
+
+
+FIGURES = r"\d(\.\d+)?e[+-]\d\d|\d+\.\d+"
+
+
+def same_lines(shown, printed):
+    """PageError unless these lines were printed; a line ... stands for any, and figures with a point may differ."""
+    text, expected = (re.sub(FIGURES, "#", "\n".join(lines).rstrip()) + "\n" for lines in (printed, shown))
+    pattern = "".join(".*" if line == "...\n" else re.escape(line) for line in expected.splitlines(keepends=True))
+    if not re.fullmatch(pattern, text, re.S):
+        raise PageError("it does not print what the page shows; a block of something else begins with ```text. It "
+                        f"prints\n{text}")
+
+
+def outputs_of(command):
+    """What each page that shows it shows of what a command prints."""
+    return [c.output for page in PAGES for c in on_page(page.read_text(encoding="utf-8"))
+            if isinstance(c, Command) and c.text == command and c.output]
+
+
+# ---- the tests
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory):
+    """A model that takes the place of OpenAI's."""
+    folder = tmp_path_factory.mktemp("release") / "model"
+    gpt2np.save(folder, GPT2(TINY, np.random.default_rng(0)), Tokenizer.gpt2())
+    return folder
+
+
+@pytest.fixture
+def reader(release, tmp_path, monkeypatch):
+    """A reader in an empty folder but for FILES; OpenAI's models are small, and come from this machine's loopback."""
+    work, weights = tmp_path / "work", tmp_path / "weights"
+    work.mkdir()
+    weights.mkdir()
+    for name in FILES:
+        (work / name).write_text(TEXT, encoding="utf-8")
+    files = {path.name: path.read_bytes() for path in release.iterdir()}
+    known = {name: download.Release(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
+    (weights / "demo").symlink_to(ROOT / "weights" / "demo")
+    for name in SIZES:
+        (weights / name).symlink_to(release)
+        monkeypatch.setitem(SIZES, name, TINY)
+        monkeypatch.setitem(download.FILES, name, known)
+    monkeypatch.setattr(loading, "places", lambda: [weights])
+    monkeypatch.setattr(download, "places", loading.places)
+    monkeypatch.setattr(download, "SPARE_BYTES", 0)
+    monkeypatch.setattr(socket, "getaddrinfo", functools.partial(loopback_only, socket.getaddrinfo))
+    monkeypatch.chdir(work)
+    server = Server(files)
+    monkeypatch.setenv("GPT2NP_WEIGHTS", str(weights))
+    monkeypatch.setenv("GPT2NP_MIRROR", server.url)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield Reader(ROOT, work, monkeypatch)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def loopback_only(getaddrinfo, host, *arguments, **options):
+    assert host in download.LOOPBACK, f"a page reaches for {host}"
+    return getaddrinfo(host, *arguments, **options)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_what_a_page_shows_works(page, reader, request):
+    text = page.read_text(encoding="utf-8")
+    if STEP.search(text):                               # the page on a new layer: with the layer
+        reader.root = request.getfixturevalue("copy")
+    reader.read(page.relative_to(ROOT), text)
+
+
+@needs_mpi
+def test_commands_under_mpiexec(reader):
+    commands = [reader.words(c.text) for page in PAGES for c in on_page(page.read_text(encoding="utf-8"))
+                if isinstance(c, Command) and c.text.startswith("mpiexec ")]
+    assert commands
+    for _, n, processes, python, m, module, *arguments in commands:
+        assert (n, processes.isdecimal(), python, m) == ("-n", True, "python", "-m")
+        reader.make_room(module, arguments)
+        reader.process(mpiexec(), "-n", "2", sys.executable, "-m", module, *cut(module, arguments))
+
+
+@pytest.mark.parametrize("page, message", [
+    ("    make tset", r"1: `make tset`: it ends with 2: .*tset"),
+    ("    make clean", r"nothing runs make clean: add it to \.ci/run, or to NOT_IN_CI"),
+    ("    make test        all tests\n    git clone x", "2: `git clone x`: no rule says how git is run: add one to "),
+    ("Then `export A=b`.", "no rule says how export is run"),
+    ("```sh\nfrobnicate x\n```", "expected a command that begins with one of make, .*```text"),
+    ("    make gradcheck\n\n    python -m gpt2np.text Hi\n    frobnicate", "it does not print what the page shows"),
+    ('    python -m gpt2np.text "a  b" c      what follows is no part of it', None),
+    ("    python -m gpt2np.text Hi what follows is not told from it by two blanks\n    2 tokens", "it does not print"),
+    ("    python -m gpt2np.text \\\n        --vocabulary x Hi", "1: `python .*text --vocabulary x Hi`: it ends with 2"),
+    ("    $ python -m gpt2np.text Hi\n    ...\n    2 characters, 2 bytes, 1 piece, 1 token\n    17250", None),
+    ("    $ python -m gpt2np.text Hi\n    ...\n    2 characters, 2 bytes, 1 piece, 1 token\n    17251", "not print"),
+    ("    python -m gpt2np.no_such x", "there is no command gpt2np.no_such"),
+    ("    python -m gpt2np.sampling", "there is no command gpt2np.sampling"),
+    ("    python benchmarks/no_such.py", "there is no benchmarks/no_such.py"),
+    ("    python -m gpt2np.train FILE... --out DIR --stpes 4", "unrecognized arguments: --stpes 4"),
+    ("    python -m gpt2np.convert demo ../x --to openai", "expected a command that writes below the folder"),
+    ("    python -m gpt2np.evaluate --model DIR/best FILE loss per token", "unrecognized arguments: loss per token"),
+    ("`NO_SUCH_NAME=1 make test`", "nothing in the repository knows NO_SUCH_NAME"),
+    ("It takes `pip install '.[no]'`.", "setup.cfg has no extra no"),
+    ("It takes `pip\ninstall numpi`.", "setup.cfg does not name numpi"),
+    ("There is `--no-such-option X`.", "1: .*no command of the package has --no-such-option"),
+    ("`--model`, `--resume DIR --steps N`, `make`, `python -m`, `x`, `-log x`", None),
+    ("\n```python\nx = 1\n```\n```python\nassert x == 1\n```\n```python\ny = np.ones(3)\n```",
+     "9: `y = .*NameError: name 'np'"),
+], ids=count())
+def test_what_does_not_work_is_found(reader, page, message):
+    if message is None:
+        return reader.read("page", page)
+    with pytest.raises(pytest.fail.Exception, match=re.compile(message, re.S)):
+        reader.read("page", page)
+
+
+def test_a_sketch_that_computes_something_else_is_found(reader):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    sketch, *_ = (item for item in on_page(text) if isinstance(item, Example) and "def layernorm_forward" in item.text)
+    reader.example(sketch)
+    with pytest.raises(PageError, match="layernorm on the page is not the package's"):
+        reader.example(sketch._replace(text=sketch.text.replace("- xhat * mean(dxhat * xhat)", "")))
+
+
+def test_no_row_of_the_tables_is_left_over():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for line in SKETCHES:
+        assert f"```python\n{line}\n" in text, f"no page begins an example with {line}"
+    targets = set(re.findall(r"^([a-z-]+): .*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert set(NOT_IN_CI) <= targets - ci_targets()
