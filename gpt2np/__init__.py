@@ -5,6 +5,11 @@
     gpt2np.trace(model, [tokenizer.encode("Hello")])        its forward pass, step by step
 """
 
+import sys
+
+if sys.version_info < (3, 10):      # noqa: UP036    said before an older Python meets what it cannot read
+    raise SystemExit("gpt2np needs Python 3.10 or newer, and this is {}.{}".format(*sys.version_info))
+
 
 def __getattr__(name):
     if name in ("load", "save"):                    # only now: `import gpt2np` reads no other file
