@@ -6,7 +6,7 @@ VENV   ?= .venv
 RUN     = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.NOTPARALLEL:                # two targets must not install at once
+.NOTPARALLEL:                            # two targets must not install at once
 unexport PYTHONPATH PYTHONHOME          # .venv has all that is needed
 .PHONY: ask help generate gradcheck test lint mutants bench fuzz test-faults test-peers clean
 
