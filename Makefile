@@ -6,7 +6,9 @@ VENV   ?= .venv
 RUN     = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help generate gradcheck test lint mutants bench fuzz test-faults test-peers clean
+.NOTPARALLEL:                            # two targets must not install at once
+unexport PYTHONPATH PYTHONHOME          # .venv has all that is needed
+.PHONY: ask help generate gradcheck test lint mutants bench fuzz test-faults test-peers clean
 
 help:           ## print this list
 	@echo "gpt2np: GPT-2 in NumPy alone, with proof that its gradients are right."
@@ -45,25 +47,28 @@ clean:          ## remove .venv and what tools left behind
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A file in .venv says what has been installed.  It is made again when setup.cfg changes.
-$(VENV)/installed-run: setup.cfg pyproject.toml | $(RUN)
-	@echo "Installing gpt2np and what it needs into $(VENV) (this happens once) ..."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
-	@touch $@
-
-$(VENV)/installed-test: setup.cfg pyproject.toml | $(RUN)
-	@echo "Installing gpt2np and what its tests need into $(VENV) (this happens once) ..."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+# .venv/installed-run says that gpt2np is there with what it needs; -test and -peers, with what those targets need too.
+$(VENV)/installed-test:  EXTRAS = [test]
+$(VENV)/installed-peers: EXTRAS = [test,peers]
+$(VENV)/installed-%: setup.cfg pyproject.toml $(VENV)/created
+	@echo "Installing gpt2np$(EXTRAS) and what it needs into $(VENV) (this happens once) ..."
+	@PIP_USER=0 $(RUN) -m pip install --disable-pip-version-check --editable '.$(EXTRAS)' >$(VENV)/pip.log 2>&1 || { \
+	  grep -i '^ *error: ' $(VENV)/pip.log | cut -c1-200; \
+	  echo "gpt2np could not be installed: it needs a network, room on the disk, and a folder that it can write to."; \
+	  echo "All that pip said is in $(VENV)/pip.log.  The same command goes on from here, make clean begins anew."; exit 1; }
 	@touch $@ $(VENV)/installed-run
 
-$(VENV)/installed-peers: setup.cfg pyproject.toml | $(RUN)
-	@echo "Installing TensorFlow, PyTorch, safetensors and transformers into $(VENV) (this happens once, some gigabytes) ..."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,peers]'
-	@touch $@ $(VENV)/installed-test $(VENV)/installed-run
-
-$(RUN):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	  echo "gpt2np needs Python 3.10 or newer; '$(PYTHON)' is missing or older.  Name another: make PYTHON=python3.12"; exit 1; }
-	@echo "Creating a virtual environment in $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV) || { rm -f $(VENV)/bin/python*; \
-	  echo "No virtual environment could be made: install Python's venv module (on Debian: apt install python3-venv)."; exit 1; }
+# A virtual environment is made where there is none, or only a part of one, or one whose Python has gone or changed.
+$(VENV)/created: ask
+	@test -e $@ && $(RUN) -c 'import pip' 2>/dev/null && exit; \
+	$(RUN) -m pip --version >/dev/null 2>&1 || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	    echo "gpt2np needs Python 3.10 or newer; '$(PYTHON)' is missing or older.  Name another: make PYTHON=python3.12"; \
+	    exit 1; }; \
+	  echo "Creating a virtual environment in $(VENV) ..."; \
+	  test -e $(RUN) || ! test -e $(VENV)/pyvenv.cfg || clear=--clear; \
+	  $(PYTHON) -m venv $$clear $(VENV) || { \
+	    echo "No virtual environment could be made: install Python's venv module (on Debian: apt install python3-venv),"; \
+	    echo "or, if this folder cannot be written to, copy it to where you can write, and run make there."; \
+	    exit 1; }; }; \
+	touch $@
