@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 if sys.version_info < (3, 10):      # noqa: UP036    said before an older Python meets what it cannot read
     raise SystemExit("gpt2np needs Python 3.10 or newer, and this is {}.{}".format(*sys.version_info))
 
-
 if TYPE_CHECKING:                                   # for editors and mypy, which do not run __getattr__
     from .checkpoints.loading import load, save
     from .tracing import trace
