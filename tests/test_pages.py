@@ -272,7 +272,8 @@ class Reader:
         printed = []
         for target in words:
             recipe = self.process("make", "-n", f"VENV={self.installed()}", target, cwd=ROOT)
-            commands = re.findall(rf"^(.*){re.escape(str(self.installed()))}/bin/(python .*)", recipe, re.M)
+            venv = re.escape(str(self.installed()))         # what installs, -m pip and -c, is test_install.py's
+            commands = re.findall(rf"^((?:\w+=\S+ )*){venv}/bin/(python (?!-m pip|-c).*)", recipe, re.M)
             if not commands or not (target in ci_targets() or target in NOT_IN_CI):
                 raise PageError(f"nothing runs make {target}: add it to .ci/run, or to NOT_IN_CI in "
                                 "tests/test_pages.py with the reason why not")
