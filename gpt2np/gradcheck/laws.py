@@ -95,11 +95,13 @@ def probabilities(subject: Subject, rng: Rng) -> None:
 
 
 def log_probabilities(subject: Subject, rng: Rng) -> None:
-    """exp of every row sums to 1, and x + c gives the same as x."""
+    """exp of every row sums to 1, and x + c gives the same as x: however large c is, it costs no digits."""
     y, _ = subject.forward(subject.arguments)
     close("row sums of exp(y)", np.exp(y).sum(axis=-1), np.ones(y.shape[:-1]), EXACT)
-    shifted, _ = subject.forward({"x": subject.arguments["x"] + 100})
-    close("y of x + 100", shifted, y, EXACT, scale=100)
+    eighths = np.round(8 * subject.arguments["x"]) / 8          # so that eighths + 2^20 is not rounded
+    y, _ = subject.forward({"x": eighths})
+    shifted, _ = subject.forward({"x": eighths + 2 ** 20})
+    close("y of x + 2^20", shifted, y, EXACT)
 
 
 # ---- layernorm
@@ -376,6 +378,26 @@ def uniform_logits_cost_log_v(subject: Subject, rng: Rng) -> None:
     logits, targets = subject.arguments["logits"], subject.arguments["targets"]
     loss, _ = subject.forward(subject.arguments | {"logits": np.zeros_like(logits) + 3, "targets": np.abs(targets) * 0})
     close("loss of uniform logits", loss, math.log(logits.shape[-1]), EXACT, scale=10.0)
+
+
+def a_common_offset_costs_no_digits(subject: Subject, rng: Rng) -> None:
+    """The same number added to all logits, however large, changes neither the loss nor its gradient."""
+    eighths = {name: np.round(8 * a) / 8 if a.dtype == float else a         # so that nothing is rounded at 2^20
+               for name, a in subject.arguments.items() if isinstance(a, np.ndarray)}
+    options = {name: a for name, a in subject.arguments.items() if name not in eighths}
+    found = []
+    for offset in (0, 2 ** 20):
+        if "logits" in eighths:
+            moved = {"logits": eighths["logits"] + offset}
+        else:                                           # one more column of x is 1, and of wte the offset
+            x, wte = eighths["x"], eighths["wte"]
+            moved = {"x": np.concatenate([x, np.ones_like(x[..., :1])], axis=-1),
+                     "wte": np.concatenate([wte, np.full_like(wte[:, :1], offset)], axis=-1)}
+        loss, cache = subject.forward(eighths | moved | options)
+        found.append((loss, next(iter(subject.backward(np.float64(1.0), cache).values()))))
+    (loss, gradient), (shifted, shifted_gradient) = found
+    close("loss of logits + 2^20", shifted, loss, EXACT, floor=1.0)
+    close("gradient at logits + 2^20", shifted_gradient[..., :-1], gradient[..., :-1], EXACT, floor=1.0)
 
 
 def ignored_targets_do_not_count(subject: Subject, rng: Rng) -> None:

@@ -10,7 +10,7 @@ from ..hints import Array, Cache
 from .checks import check_shape
 from .cross_entropy import expected_logit, mean_of_counted, row_scale, weigh_targets
 from .embedding import add_rows
-from .softmax import exp_rows
+from .softmax import subtract_top
 from .tiles import rows, sum_rows, tiles
 
 
@@ -59,9 +59,11 @@ def lm_head_loss_forward(x: Array, wte: Array, targets: Array, label_smoothing: 
     e = rows(x) @ wte.T                                 # (N, V), the only array of that size
     total, nll = np.empty_like(weight)[:, None], np.empty_like(weight)[:, None]
     for z, total_t, nll_t, target in tiles(e, total, nll, safe[:, None]):
+        subtract_top(z, out=z)
         expected = expected_logit(z, target, label_smoothing)
-        total_t[:], log_sum = exp_rows(z, out=z)
-        np.subtract(log_sum, expected, out=nll_t)
+        np.exp(z, out=z)
+        total_t[:] = z.sum(axis=-1, keepdims=True)
+        np.subtract(np.log(total_t), expected, out=nll_t)
     return mean_of_counted(nll, weight), (x, wte, safe, weight, e, total, label_smoothing)
 
 

@@ -66,10 +66,13 @@ PLANTED = (
     ("softmax: mean for sum", SOFT, [("dx_t.sum(axis=-1, keepdims=True)", "dx_t.mean(axis=-1, keepdims=True)")],
      ["softmax"]),
     ("softmax: sign", SOFT, [("np.subtract(dy_t, dx_t.sum(", "np.add(dy_t, dx_t.sum(")], ["softmax"]),
-    ("softmax: largest not subtracted", SOFT, [("top = x.max(axis=-1, keepdims=True)", "top = x[..., :1] * 0")],
-     ["softmax"]),
+    ("softmax: largest not subtracted", SOFT, [("x.max(axis=-1, keepdims=True)", "x[..., :1] * 0")], ["softmax"]),
     ("log_softmax: log of the softmax", SOFT, [
-        ("np.subtract(x_t, log_sum, out=y_t)", "np.log(y_t / y_t.sum(axis=-1, keepdims=True), out=y_t)")],
+        ("y_t -= np.log(np.exp(y_t).sum(axis=-1, keepdims=True))",
+         "np.exp(y_t, out=y_t); y_t[:] = np.log(y_t / y_t.sum(axis=-1, keepdims=True))")], ["log_softmax"]),
+    ("log_softmax: digits lost far from 0", SOFT, [
+        ("y_t -= np.log(np.exp(y_t).sum(axis=-1, keepdims=True))",
+         "y_t[:] = x_t - (x_t.max(axis=-1, keepdims=True) + np.log(np.exp(y_t).sum(axis=-1, keepdims=True)))")],
      ["log_softmax"]),
     ("log_softmax: no sum of dy", SOFT, [("dx_t *= dy_t.sum(axis=-1, keepdims=True)", "dx_t *= dy_t")],
      ["log_softmax"]),
@@ -89,6 +92,10 @@ PLANTED = (
         ("        if label_smoothing:\n            d_t -= label_smoothing / V * scale_t\n", "")],
      ["cross_entropy, smooth"]),
     ("cross-entropy: backward overwrites p", CE, [("dlogits = np.empty_like(p)", "dlogits = p")], ["cross_entropy"]),
+    ("cross-entropy: digits lost far from 0", CE, [
+        ("expected = expected_logit(p_t, target,", "expected = expected_logit(z, target,"),
+        ("np.subtract(np.log(total), expected,", "np.subtract(z.max(axis=-1, keepdims=True) + np.log(total), expected,")],
+     ["cross_entropy"]),
     ("cross-entropy: NaN where no target counts", CE, [("np.maximum(counted.sum(), 1)", "counted.sum()")],
      ["cross_entropy"]),
     # ---- attention
