@@ -5,6 +5,7 @@ from numpy.typing import DTypeLike
 
 from ..hints import Array, Cache, Rng
 from ..layers.attention import attention_backward, attention_forward, merge_heads, split_heads
+from ..layers.checks import check_heads
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.linear import Linear
 from ..layers.module import Module
@@ -95,9 +96,3 @@ class CrossAttention(Module):
         dmemory = self.c_kv.backward(dkv, c_c_kv)
         dx = self.c_q.backward(merge_heads(dq), c_c_q)
         return dx, dmemory
-
-
-def check_heads(n_embd: int, n_head: int) -> None:
-    """Raise ValueError unless the heads divide the width."""
-    if n_head < 1 or n_embd % n_head:
-        raise ValueError(f"heads: expected n_embd to be a multiple of n_head, got n_embd {n_embd} and n_head {n_head}")

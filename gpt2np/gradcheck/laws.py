@@ -330,6 +330,7 @@ def attention_refuses(subject: Subject, rng: Rng) -> None:
         "more causal queries than keys": {"q": np.concatenate([q] * (S + 1), axis=2), "causal": True},
         "a padding mask of the queries' shape": {"padding_mask": np.ones((B, S + 1), bool)},
         "a padding mask of numbers": {"padding_mask": np.ones((B, S))},
+        "a padding mask that is a list": {"padding_mask": [[True] * S] * B},
         "no keys": {"k": k[:, :, :0], "v": v[:, :, :0]},
         "no columns": {"q": q[..., :0], "k": k[..., :0], "v": v[..., :0]},
         "no heads": {"q": q[:, :0], "k": k[:, :0], "v": v[:, :0]},
