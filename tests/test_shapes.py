@@ -43,7 +43,7 @@ class Call:
         owned = pair in ("linear", "layernorm", "embedding", "add_rows")
         self.name = pair if pair in ("split_heads", "merge_heads") else path if owned else f"{path}.{pair}".strip(".")
         if pair == "add_rows":                          # it returns nothing, but writes into its first argument
-            self.takes, self.weights, self.gives = values["dy"].shape, [], [values["w"].shape]
+            self.takes, self.weights, self.gives = values["dy"].shape, [], [values["dw"].shape]
             return
         results = result if isinstance(result, tuple) else (result,)
         self.takes, self.gives = values[arguments[0]].shape, [a.shape for a in results if isinstance(a, np.ndarray)]

@@ -221,6 +221,26 @@ def repeated_ids_add(subject: Subject, rng: Rng) -> None:
     close("dw", subject.backward(dy, cache)["w"], expected, EXACT)
 
 
+def small_ids_reach_far(subject: Subject, rng: Rng) -> None:
+    """Ids of 16 bits, as files of tokens have them, find their rows however large the table is."""
+    w, ids = np.zeros((300, 300)), np.array([0, 250, 299], np.uint16)
+    y, cache = subject.forward({"ids": ids, "w": w})
+    dy = upstream(y, rng)
+    expected = np.zeros_like(w)
+    expected[[0, 250, 299]] = dy
+    close("dw", subject.backward(dy, cache)["w"], expected, EXACT)
+
+
+def many_tiles_of_ids(subject: Subject, rng: Rng) -> None:
+    """More rows than a tile holds, each added to its own row of the table."""
+    n = TILE // 2 ** 11 + 2
+    ids, w = rng.integers(0, 5, n), np.zeros((5, 2 ** 11))
+    y, cache = subject.forward({"ids": ids, "w": w})
+    dy = upstream(y, rng)
+    expected = np.stack([dy[ids == i].sum(axis=0) for i in range(5)])
+    close("dw", subject.backward(dy, cache)["w"], expected, EXACT)
+
+
 # ---- attention
 
 

@@ -143,15 +143,22 @@ PLANTED = (
          "        p = p if keep is None else p * keep\n")], ["attention, dropout"]),
     ("attention: a float64 constant promotes", ATT, [("(1 / math.sqrt(D))) @", "(1 / np.sqrt(D))) @")], ["attention"]),
     # ---- embedding, linear, dropout
-    ("embedding: += loses repeated ids", "layers/embedding.py", [("    np.add.at(w, ids, dy)", "    w[ids] += dy")],
-     ["embedding"]),
-    ("embedding: assigned, not added", "layers/embedding.py", [("    np.add.at(w, ids, dy)", "    w[ids] = dy")],
-     ["embedding"]),
+    ("embedding: += loses repeated ids", "layers/embedding.py", [
+        ("np.add.at(flat, (first + columns).reshape(-1), dy_t.reshape(-1))",
+         "flat[(first + columns).reshape(-1)] += dy_t.reshape(-1)")], ["embedding"]),
+    ("embedding: assigned, not added", "layers/embedding.py", [
+        ("np.add.at(flat, (first + columns).reshape(-1), dy_t.reshape(-1))",
+         "flat[(first + columns).reshape(-1)] = dy_t.reshape(-1)")], ["embedding"]),
+    ("embedding: places overflow in the ids' own dtype", "layers/embedding.py", [
+        ("ids.astype(np.int64)[..., None]", "ids[..., None]")], ["embedding"]),
+    ("embedding: sums lost in a copy", "layers/embedding.py", [
+        ('dw = np.zeros_like(w, order="C")', "dw = np.zeros_like(w)"),
+        ("    if not dw.flags.c_contiguous:\n", "    if False:\n")], ["embedding"]),
     ("embedding: the gradient that is there is lost", "layers/embedding.py", [
         ("            add_rows(self.grad, ids, dy)", "            self.grad = embedding_backward(dy, cache)")],
      ["Embedding"]),
     ("embedding: a dy that broadcasts is accepted", "layers/embedding.py", [
-        ('    check_shape("dy", dy, (*ids.shape, w.shape[1]))\n', "")], ["Embedding"]),
+        ('    check_shape("dy", dy, (*ids.shape, C))\n', "")], ["Embedding"]),
     ("embedding: negative ids wrap", "layers/embedding.py", [('    check_ids("ids", ids, len(w))\n', "")],
      ["embedding"]),
     ("linear: dw averaged", "layers/linear.py", [
