@@ -179,6 +179,17 @@ def gelu_splits_x(subject: Subject, rng: Rng) -> None:
     close("gelu(x) - gelu(-x)", y - mirrored, x, EXACT)
 
 
+def slope_keeps_its_digits(subject: Subject, rng: Rng) -> None:
+    """In float32 too, the slope near 1 is as exact as the numbers of 1 and 1.1 are: what is missing of 1 is no
+    difference of two large numbers."""
+    x = np.linspace(2, 10, 801)[None]
+    slopes = []
+    for dtype in (np.float64, np.float32):
+        _, cache = subject.forward({"x": x.astype(dtype)})
+        slopes.append(subject.backward(np.ones_like(x, dtype), cache)["x"])
+    close("slope in float32", slopes[1], slopes[0], 3e-7)
+
+
 def small_tail_keeps_its_digits(subject: Subject, rng: Rng) -> None:
     """Phi(x) at x = -6 is 10^-9: computed without cancellation."""
     x = np.array([[-1.0, -3.0, -6.0]])
