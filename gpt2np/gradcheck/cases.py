@@ -233,7 +233,7 @@ def cross_attention(rng: Rng, B: int = 2, T: int = 4, S: int = 5, H: int = 3, D:
 
 
 def cross_attention_dropout(rng: Rng, B: int = 2, T: int = 4, S: int = 5, H: int = 3, D: int = 2) -> ModuleSubject:
-    module = CrossAttention(H * D, H, rng, 0.3, np.float64)
+    module = CrossAttention(H * D, H, rng, dropout=0.3, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, memory, rng, p:
                          slow.cross_attention(x, memory, H, p, None, 0.3, rng),
                          {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D), "rng": Seed(1)})
@@ -244,8 +244,9 @@ def mlp(rng: Rng, B: int = 2, T: int = 3, C: int = 4) -> ModuleSubject:
 
 
 def mlp_dropout(rng: Rng, B: int = 2, T: int = 3, C: int = 4) -> ModuleSubject:
-    return ModuleSubject(filled(MLP(C, rng, TANH, 0.3, np.float64), rng), lambda x, rng, p:
-                         slow.mlp(x, p, slow.tanh, 0.3, rng), {"x": normal(rng, B, T, C), "rng": Seed(1)})
+    module = MLP(C, rng, activation=TANH, dropout=0.3, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), lambda x, rng, p: slow.mlp(x, p, slow.tanh, 0.3, rng),
+                         {"x": normal(rng, B, T, C), "rng": Seed(1)})
 
 
 def pre_norm_block(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> ModuleSubject:
@@ -255,28 +256,29 @@ def pre_norm_block(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> 
 
 
 def pre_norm_block_dropout(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 2) -> ModuleSubject:
-    module = PreNormBlock(H * D, H, rng, 0.3, np.float64)
+    module = PreNormBlock(H * D, H, rng, dropout=0.3, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, padding_mask, rng, p:
                          slow.pre_norm_block(x, H, p, padding_mask, 0.3, rng),
                          {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T), "rng": Seed(1)})
 
 
 def post_norm_block(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> ModuleSubject:
-    module = PostNormBlock(H * D, H, rng, GELU_ERF, dtype=np.float64)       # as in BERT; ReLU has a kink to step over
+    # GELU as in BERT: ReLU has a kink to step over
+    module = PostNormBlock(H * D, H, rng, activation=GELU_ERF, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, padding_mask, p:
                          slow.post_norm_block(x, H, p, slow.gelu_erf, padding_mask),
                          {"x": normal(rng, B, T, H * D), "padding_mask": mask(rng, B, T)})
 
 
 def post_norm_block_dropout(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 2) -> ModuleSubject:
-    module = PostNormBlock(H * D, H, rng, GELU_ERF, 0.3, np.float64)
+    module = PostNormBlock(H * D, H, rng, activation=GELU_ERF, dropout=0.3, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, rng, p:
                          slow.post_norm_block(x, H, p, slow.gelu_erf, None, 0.3, rng),
                          {"x": normal(rng, B, T, H * D), "rng": Seed(1)})
 
 
 def decoder_block(rng: Rng, B: int = 3, T: int = 4, S: int = 5, H: int = 2, D: int = 2) -> ModuleSubject:
-    module = DecoderBlock(H * D, H, rng, GELU_ERF, dtype=np.float64)
+    module = DecoderBlock(H * D, H, rng, activation=GELU_ERF, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, memory, memory_padding_mask, p:
                          slow.decoder_block(x, memory, H, p, slow.gelu_erf, None, memory_padding_mask),
                          {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D),
@@ -284,7 +286,7 @@ def decoder_block(rng: Rng, B: int = 3, T: int = 4, S: int = 5, H: int = 2, D: i
 
 
 def decoder_block_dropout(rng: Rng, B: int = 2, T: int = 3, S: int = 4, H: int = 2, D: int = 2) -> ModuleSubject:
-    module = DecoderBlock(H * D, H, rng, GELU_ERF, 0.3, np.float64)
+    module = DecoderBlock(H * D, H, rng, activation=GELU_ERF, dropout=0.3, dtype=np.float64)
     return ModuleSubject(filled(module, rng), lambda x, memory, padding_mask, memory_padding_mask, rng, p:
                          slow.decoder_block(x, memory, H, p, slow.gelu_erf, padding_mask, memory_padding_mask, 0.3,
                                             rng),

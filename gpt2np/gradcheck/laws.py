@@ -36,10 +36,12 @@ EXACT = 1e-13                   # float64, where only rounding differs
 
 
 def inference_is_forward(subject: Subject, rng: Rng) -> None:
-    """With keep_cache=False, y is the same (to the bit, unless another form of an activation makes it)."""
+    """With keep_cache=False, y is the same (to the bit, unless another form of an activation makes it), and no more."""
     y, _ = subject.forward(subject.arguments)
-    y_2, _ = subject.forward(subject.arguments | {"keep_cache": False})
-    close("y without a cache", y_2, y, EXACT)
+    inferred, cache = subject.forward(subject.arguments | {"keep_cache": False})
+    close("y without a cache", inferred, y, EXACT)
+    if cache is not None:
+        raise CheckFailed(f"the cache for inference: expected None, got {type(cache).__name__}")
 
 
 def rows_are_independent(subject: Subject, rng: Rng) -> None:
@@ -180,14 +182,11 @@ def gelu_splits_x(subject: Subject, rng: Rng) -> None:
 
 
 def slope_keeps_its_digits(subject: Subject, rng: Rng) -> None:
-    """In float32 too, the slope near 1 is as exact as the numbers of 1 and 1.1 are: what is missing of 1 is no
-    difference of two large numbers."""
-    x = np.linspace(2, 10, 801)[None]
-    slopes = []
-    for dtype in (np.float64, np.float32):
-        _, cache = subject.forward({"x": x.astype(dtype)})
-        slopes.append(subject.backward(np.ones_like(x, dtype), cache)["x"])
-    close("slope in float32", slopes[1], slopes[0], 3e-7)
+    """In float32 too, the slope is right to its last digits where it nears 1: no difference of two large numbers."""
+    x = np.linspace(2, 10, 801, dtype=np.float32)[None]
+    slope_32, slope = (subject.backward(np.ones_like(a), subject.forward({"x": a})[1])["x"]
+                       for a in (x, x.astype(np.float64)))
+    close("slope in float32", slope_32, slope, 3e-7)
 
 
 def small_tail_keeps_its_digits(subject: Subject, rng: Rng) -> None:
@@ -339,10 +338,8 @@ def padding_of_each_query(subject: Subject, rng: Rng) -> None:
 
 
 def nothing_kept_nothing_drawn(subject: Subject, rng: Rng) -> None:
-    """With keep_cache=False there is no cache; without an rng nothing is dropped, and at rate 0 nothing is drawn."""
+    """Without an rng nothing is dropped, and at rate 0 nothing is drawn."""
     y, _ = subject.forward(subject.arguments)
-    if subject.forward(subject.arguments | {"keep_cache": False})[1] is not None:
-        raise CheckFailed("the cache for inference: expected None")
     identical("y with a rate but no rng", subject.forward(subject.arguments | {"dropout": 0.5, "rng": None})[0], y)
     generator = np.random.default_rng(1)
     identical("y at rate 0", subject.forward(subject.arguments | {"dropout": 0.0, "rng": generator})[0], y)
@@ -657,10 +654,14 @@ def a_past_is_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:
         for t in range(first, T):
             parts.append(subject.module.forward(x[:, t:t + 1], keep_cache=False, past=past)[0])
         close(f"y after {first} tokens at once", np.concatenate(parts, axis=1), y, EXACT)
-        refused("one token too many", subject.module.forward, x[:, :1], past=past)
+        refused("one token too many", subject.module.forward, x[:, :1], keep_cache=False, past=past)
     for last in range(T + 1):
         wanted, _ = subject.module.forward(x, keep_cache=False, last=last)
         close(f"y of the last {last} alone", wanted, y[:, T - last:], EXACT)
+    past = KVCache(B, H, T, C // H, x)
+    refused("a past with a cache for backward", subject.module.forward, x, past=past)
+    refused("some positions, with a cache for backward", subject.module.forward, x, last=1)
+    identical("the length of a past that was refused", past.length, 0)
 
 
 def a_kv_cache_keeps_what_it_is_given(subject: Subject, rng: Rng) -> None:
@@ -684,6 +685,9 @@ def a_kv_cache_keeps_what_it_is_given(subject: Subject, rng: Rng) -> None:
     identical("v after what was left", v_s[1], np.concatenate([v[0, :, :1], v[2, :, 3:]], axis=1))
     for length in (-1, 4):
         refused(f"forget all but {length} of 3", chosen.forget, length)
+    for rows in ([-1], [3], [True, False, True]):
+        refused(f"a selection of {rows}", cache.select, rows)
+    identical("the sequences of an empty selection", cache.select([]).k.shape[0], 0)
     refused("keys of fewer sequences", cache.append, k[:1], v)
     refused("values of fewer sequences", cache.append, k, v[:1])
 
@@ -710,8 +714,17 @@ def next_logits_are_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:
     padded = np.concatenate(parts, axis=1)
     for b, p in enumerate(pads):
         close(f"logits of row {b}, with {p} of padding", padded[b, p:], logits[b, :T - p], 1e-12)
-    refused("a padding mask of the wrong length", model.next_logits, tokens[:, :1], model.new_past(B, n_ctx),
-            np.ones((B, 2), bool))
+    past = model.new_past(B, n_ctx)
+    bad_input: dict[str, Arguments] = {
+        "a padding mask of the wrong length": {"padding_mask": np.ones((B, 2), bool)},
+        "a padding mask of numbers": {"padding_mask": np.ones((B, 1))},
+        "a padding mask that is a list": {"padding_mask": [[True]] * B},
+        "more positions than tokens": {"last": 2}, "fewer positions than none": {"last": -1},
+        "a past of fewer blocks": {"past": past[:-1]}, "a past of more blocks": {"past": past * 2},
+    }
+    for name, wrong in bad_input.items():
+        refused(name, model.next_logits, **({"tokens": tokens[:, :1], "past": past} | wrong))
+        identical(f"the length of the past after {name}", [layer.length for layer in past], [0] * len(past))
     one_head = type(model)(dataclasses.replace(model.config, n_head=1)).new_past(5, 1)
     if [layer.k.shape for layer in one_head] != [(5, 1, 1, model.config.n_embd)] * model.config.n_layer:
         raise CheckFailed(f"past of 5 sequences, one head, one position: got {[layer.k.shape for layer in one_head]}")
@@ -733,6 +746,7 @@ def tokens_refused(subject: ModuleSubject, rng: Rng) -> None:
         refused(name, subject.forward, subject.arguments | {"tokens": wrong})
         refused(f"{name}, with a loss", subject.module.loss_and_gradients, wrong, wrong)
     refused("rows of different lengths", subject.forward, subject.arguments | {"tokens": [[1, 2], [3]]})
+    refused("targets of another length for the loss alone", subject.module.loss, tokens, tokens[:, :-1])
     refused("targets of another length", subject.module.loss_and_gradients, tokens, tokens[:, :-1])
     refused("targets of another batch", subject.module.loss_and_gradients, tokens, np.concatenate([tokens, tokens]))
 
@@ -757,10 +771,16 @@ def unused_positions_have_no_gradient(subject: Subject, rng: Rng) -> None:
 
 
 def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
-    """loss_and_gradients gives the loss and the gradients of the three steps: forward, cross-entropy, backward."""
+    """loss_and_gradients gives the loss and the gradients of the three steps: forward, cross-entropy, backward.
+
+    loss gives the loss alone, without dropout.
+    """
     tokens = subject.arguments["tokens"]
     targets = rng.integers(0, subject.module.config.n_vocab, tokens.shape)
     targets[0, 0] = -100
+    logits, _ = subject.module.forward(tokens)
+    without_dropout, _ = cross_entropy.cross_entropy_forward(logits, targets)
+    close("the loss alone", subject.module.loss(tokens, targets), without_dropout, EXACT)
     logits, cache = subject.forward(subject.arguments)
     loss, c_loss = cross_entropy.cross_entropy_forward(logits, targets)
     expected = subject.backward(cross_entropy.cross_entropy_backward(0.7, c_loss), cache)

@@ -188,21 +188,20 @@ PLANTED = (
     ("GPT-2: gradient of the tied head lost", GPT2, [
         ("            dx, dwte = lm_head_backward(dlogits, c_head)\n            self.wte.accumulate(dwte)\n",
          "            dx, dwte = lm_head_backward(dlogits, c_head)\n")], ["GPT2"]),
-    ("GPT-2: gradient of the embedding lost", GPT2, [("        self.wte.backward(dx, c_t)\n", "")], ["GPT2"]),
-    ("GPT-2: positions backwards", GPT2, [("dx.sum(axis=0), c_p", "dx.sum(axis=0)[::-1], c_p")], ["GPT2"]),
-    ("GPT-2: positions averaged", GPT2, [("dx.sum(axis=0), c_p", "dx.mean(axis=0), c_p")], ["GPT2"]),
+    ("GPT-2: gradient of the embedding lost", GPT2, [("        self.wte.backward(dx, c_wte)\n", "")], ["GPT2"]),
+    ("GPT-2: positions backwards", GPT2, [("dx.sum(axis=0), c_wpe", "dx.sum(axis=0)[::-1], c_wpe")], ["GPT2"]),
+    ("GPT-2: positions averaged", GPT2, [("dx.sum(axis=0), c_wpe", "dx.mean(axis=0), c_wpe")], ["GPT2"]),
     ("GPT-2: positions from 1", GPT2, [("np.arange(tokens.shape[1], like",
                                         "np.arange(1, tokens.shape[1] + 1, like")], ["GPT2"]),
     ("GPT-2: gradient halved below the head", GPT2, [
         ("dx, dwte = lm_head_backward(dlogits, c_head)", "dx, dwte = lm_head_backward(dlogits, c_head); dx *= 0.5")],
      ["GPT2"]),
-    ("GPT-2: backward through ln_f forgotten", GPT2, [("        dx = self.ln_f.backward(dx, c_ln_f)\n", "")],
-     ["GPT2"]),
+    ("GPT-2: backward through ln_f forgotten", GPT2, [("dx = self.ln_f.backward(dy, c_ln_f)", "dx = dy")], ["GPT2"]),
     ("GPT-2: blocks from the bottom in backward", GPT2, [("in reversed(self.h):", "in self.h:")], ["GPT2"]),
     ("GPT-2: dloss forgotten", GPT2, [("lm_head_loss_backward(dloss, c_loss)", "lm_head_loss_backward(1.0, c_loss)")],
      ["GPT2"]),
     ("GPT-2: gradients added before a used cache is refused", GPT2, [
-        ("        self._check_unused(c_hidden)\n", "")], ["GPT2"]),
+        ("        self._check_unused(cache)\n", "")], ["GPT2"]),
     ("block: residual around the MLP lost", BLOCK, [
         ("dx = dy + self.ln_2.backward(dh, c_ln_2)", "dx = self.ln_2.backward(dh, c_ln_2)")], ["PreNormBlock"]),
     ("block: residual around attention lost", BLOCK, [
@@ -220,8 +219,8 @@ PLANTED = (
         ("merge_heads(dq), merge_heads(dk), merge_heads(dv)", "merge_heads(dv), merge_heads(dk), merge_heads(dq)")],
      ["SelfAttention"]),
     ("block: self-attention not causal", BLOCK, [
-        ("        self.attn = SelfAttention(n_embd, n_head, rng, True, dropout, dtype)\n        self.ln_2",
-         "        self.attn = SelfAttention(n_embd, n_head, rng, False, dropout, dtype)\n        self.ln_2")],
+        ("rng, causal=True, dropout=dropout, dtype=dtype)\n        self.ln_2",
+         "rng, causal=False, dropout=dropout, dtype=dtype)\n        self.ln_2")],
      ["PreNormBlock"]),
     ("parameter: gradient replaced, not added", "layers/module.py", [("self.grad += grad", "self.grad = grad")],
      ["GPT2"]),
