@@ -40,7 +40,7 @@ class SelfAttention(Module):
         Both are for inference: with keep_cache=True they raise ValueError.
         """
         if keep_cache and (past is not None or last is not None):
-            raise ValueError("past, last: expected keep_cache=False with them; they are for inference, without backward")
+            raise ValueError("past, last: expected keep_cache=False with them, since they are for inference")
         qkv, c_c_attn = self.c_attn.forward(x)                                      # (B, T, 3C)
         q, k, v = (split_heads(a, self.n_head) for a in np.split(qkv, 3, axis=-1))  # (B, H, T, D)
         if past is not None:

@@ -792,7 +792,7 @@ def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
         if frozen:
             vars(subject.parameters[frozen])["accumulate"] = _unwanted
         close("loss", subject.module.loss_and_gradients(tokens, targets, dloss=0.7, rng=generator), loss, EXACT)
-        subject.module.freeze(trainable=True)
+        subject.module.unfreeze()
         vars(subject.parameters["wte"]).pop("accumulate", None)
         for path, parameter in subject.parameters.items():
             if path != frozen:

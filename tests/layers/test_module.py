@@ -24,7 +24,7 @@ def test_freeze_and_back():
     y, cache = layer.forward(np.ones((4, 2), "f"))
     layer.backward(y, cache)
     assert [p.grad for _, p in layer.named_parameters()] == [None, None]
-    layer.freeze(trainable=True)
+    layer.unfreeze()
     layer.backward(y, cache)
     assert layer.w.grad.shape == (2, 3)
     layer.zero_grad()
