@@ -45,7 +45,7 @@ from ..models.config import GPT2Config
 from ..models.gpt2 import GPT2
 from . import laws
 from . import references as slow
-from .checks import Arguments, Case, ModuleSubject, PairSubject, Seed
+from .checks import Case, ModuleSubject, PairSubject, Seed
 
 
 def normal(rng: Rng, *shape: int) -> Array:
@@ -132,29 +132,27 @@ def log_softmax(rng: Rng, B: int = 2, T: int = 3, V: int = 5) -> PairSubject:
     return PairSubject(log_softmax_forward, log_softmax_backward, slow.log_softmax, {"x": normal(rng, B, T, V)})
 
 
-def attention(rng: Rng, B: int = 2, H: int = 3, T: int = 4, S: int = 5, D: int = 2,
-              options: Arguments | None = None) -> PairSubject:
+def attention(rng: Rng, /, B: int = 2, H: int = 3, T: int = 4, S: int = 5, D: int = 2, **options: Any) -> PairSubject:
     q, k, v = normal(rng, B, H, T, D), normal(rng, B, H, S, D), normal(rng, B, H, S, D)
-    return PairSubject(attention_forward, attention_backward, slow.attention,
-                       {"q": q, "k": k, "v": v} | (options or {}))
+    return PairSubject(attention_forward, attention_backward, slow.attention, {"q": q, "k": k, "v": v, **options})
 
 
 def attention_causal(rng: Rng, B: int = 2, H: int = 3, T: int = 4, past: int = 1, D: int = 2) -> PairSubject:
-    return attention(rng, B, H, T, T + past, D, {"causal": True})
+    return attention(rng, B, H, T, T + past, D, causal=True)
 
 
 def attention_padding(rng: Rng, B: int = 2, H: int = 3, T: int = 4, S: int = 5, D: int = 2) -> PairSubject:
-    return attention(rng, B, H, T, S, D, {"padding_mask": mask(rng, B, S)})
+    return attention(rng, B, H, T, S, D, padding_mask=mask(rng, B, S))
 
 
 def attention_causal_padding(rng: Rng, B: int = 2, H: int = 3, T: int = 4, past: int = 1, D: int = 2) -> PairSubject:
     """Padding on the left, so that the first queries of a row see nothing at all."""
     real = mask(rng, B, T + past)[:, ::-1].copy()
-    return attention(rng, B, H, T, T + past, D, {"causal": True, "padding_mask": real})
+    return attention(rng, B, H, T, T + past, D, causal=True, padding_mask=real)
 
 
 def attention_dropout(rng: Rng, B: int = 2, H: int = 3, T: int = 4, past: int = 1, D: int = 2) -> PairSubject:
-    return attention(rng, B, H, T, T + past, D, {"causal": True, "dropout": 0.3, "rng": Seed(1)})
+    return attention(rng, B, H, T, T + past, D, causal=True, dropout=0.3, rng=Seed(1))
 
 
 def dropout(rng: Rng, B: int = 2, T: int = 3, C: int = 4) -> PairSubject:

@@ -20,13 +20,13 @@ from .checks import (
     CheckFailed,
     ModuleSubject,
     PairSubject,
-    Seed,
     Subject,
     arrays_of,
     close,
     identical,
     refused,
     upstream,
+    with_generators,
 )
 
 EXACT = 1e-13                   # float64, where only rounding differs
@@ -277,8 +277,8 @@ def causal(subject: Subject, rng: Rng) -> None:
                 raise CheckFailed(f"d{name} at query {t}'s own position: expected that it is seen, got 0")
         changed = v.copy()
         changed[:, :, S - T + t + 1:] += 1e6
-        y_2, _ = subject.forward(subject.arguments | {"v": changed})
-        identical(f"y of query {t} with other values after it", y_2[:, :, t], y[:, :, t])
+        changed_y, _ = subject.forward(subject.arguments | {"v": changed})
+        identical(f"y of query {t} with other values after it", changed_y[:, :, t], y[:, :, t])
 
 
 def one_query_at_a_time(subject: Subject, rng: Rng) -> None:
@@ -489,11 +489,11 @@ def head_and_loss_are_two_layers(subject: Subject, rng: Rng) -> None:
         loss, cache = lm_head.lm_head_loss_forward(x, wte, targets, smoothing)
         dx, dwte = lm_head.lm_head_loss_backward(1.5, cache)
         logits, c_head = lm_head.lm_head_forward(x, wte)
-        loss_2, c_loss = cross_entropy.cross_entropy_forward(logits, targets, smoothing)
-        dx_2, dwte_2 = lm_head.lm_head_backward(cross_entropy.cross_entropy_backward(1.5, c_loss), c_head)
-        close("loss", loss, loss_2, EXACT, floor=1.0)
-        close("dx", dx, dx_2, EXACT, floor=1.0)
-        close("dwte", dwte, dwte_2, EXACT, floor=1.0)
+        two_layers, c_loss = cross_entropy.cross_entropy_forward(logits, targets, smoothing)
+        expected_dx, expected_dwte = lm_head.lm_head_backward(cross_entropy.cross_entropy_backward(1.5, c_loss), c_head)
+        close("loss", loss, two_layers, EXACT, floor=1.0)
+        close("dx", dx, expected_dx, EXACT, floor=1.0)
+        close("dwte", dwte, expected_dwte, EXACT, floor=1.0)
 
 
 # ---- modules
@@ -506,9 +506,9 @@ def later_tokens_do_not_matter(subject: Subject, rng: Rng) -> None:
     for s in range(x.shape[1]):
         changed = x.copy()
         changed[:, s] += rng.standard_normal(x[:, s].shape)
-        y_2, _ = subject.forward(subject.arguments | {"x": changed})
-        identical(f"y before a change at {s}", y_2[:, :s], y[:, :s])
-        if x.shape[-1] > 1 and not np.abs(y_2[:, s:] - y[:, s:]).max(axis=(0, 2)).min() > 0:
+        changed_y, _ = subject.forward(subject.arguments | {"x": changed})
+        identical(f"y before a change at {s}", changed_y[:, :s], y[:, :s])
+        if x.shape[-1] > 1 and not np.abs(changed_y[:, s:] - y[:, s:]).max(axis=(0, 2)).min() > 0:
             raise CheckFailed(f"y from {s} on: expected that every later position sees the change, got no difference")
 
 
@@ -519,8 +519,8 @@ def every_token_matters(subject: Subject, rng: Rng) -> None:
     for s in range(x.shape[1]):
         changed = x.copy()
         changed[:, s] += rng.standard_normal(x[:, s].shape)
-        y_2, _ = subject.forward(subject.arguments | {"x": changed})
-        if x.shape[-1] > 2 and not np.abs(y_2 - y).max(axis=(0, 2)).min() > 0:
+        changed_y, _ = subject.forward(subject.arguments | {"x": changed})
+        if x.shape[-1] > 2 and not np.abs(changed_y - y).max(axis=(0, 2)).min() > 0:
             raise CheckFailed(f"y: expected that every position sees a change at {s}, got no difference")
 
 
@@ -529,8 +529,8 @@ def padded_tokens_do_not_matter(subject: Subject, rng: Rng) -> None:
     mask, x = subject.arguments["padding_mask"], subject.arguments["x"]
     y, _ = subject.forward(subject.arguments)
     changed = np.where(mask[..., None], x, rng.standard_normal(x.shape))
-    y_2, _ = subject.forward(subject.arguments | {"x": changed})
-    identical("y of real tokens with other padding", y_2[mask], y[mask])
+    changed_y, _ = subject.forward(subject.arguments | {"x": changed})
+    identical("y of real tokens with other padding", changed_y[mask], y[mask])
 
 
 def padded_memory_does_not_matter(subject: Subject, rng: Rng) -> None:
@@ -606,16 +606,12 @@ def a_replica_has_its_own_gradients(subject: ModuleSubject, rng: Rng) -> None:
     for path, parameter in subject.parameters.items():
         if copies[path].value is not parameter.value or copies[path].grad is not None:
             raise CheckFailed(f"{path} of a replica: expected the same value, and no gradient yet")
-    y_2, cache = replica.forward(**_generators(subject))
-    identical("y of a replica", y_2, y)
+    y_of_replica, cache = replica.forward(**with_generators(subject.inputs))
+    identical("y of a replica", y_of_replica, y)
     replica.backward(dy, cache)
     for path, parameter in subject.parameters.items():
         identical(f"d{path} after the replica's backward", parameter.grad, before[path])
         close(f"d{path} of the replica", copies[path].grad, before[path], EXACT)
-
-
-def _generators(subject: ModuleSubject) -> Arguments:
-    return {n: np.random.default_rng(a) if isinstance(a, Seed) else a for n, a in subject.inputs.items()}
 
 
 def a_shared_parameter_counts_once(subject: ModuleSubject, rng: Rng) -> None:
@@ -758,8 +754,8 @@ def later_words_do_not_matter(subject: ModuleSubject, rng: Rng) -> None:
     for s in range(tokens.shape[1]):
         changed = tokens.copy()
         changed[:, s] = (changed[:, s] + 1) % subject.module.config.n_vocab
-        logits_2, _ = subject.forward(subject.arguments | {"tokens": changed})
-        identical(f"logits before a change at {s}", logits_2[:, :s], logits[:, :s])
+        changed_logits, _ = subject.forward(subject.arguments | {"tokens": changed})
+        identical(f"logits before a change at {s}", changed_logits[:, :s], logits[:, :s])
 
 
 def unused_positions_have_no_gradient(subject: Subject, rng: Rng) -> None:
