@@ -11,7 +11,7 @@ from .checks import check_shape
 from .cross_entropy import expected_logit, mean_of_counted, row_scale, weigh_targets
 from .embedding import add_rows
 from .softmax import subtract_top
-from .tiles import rows, sum_rows, tiles
+from .tiles import product, rows, sum_rows, tiles
 
 
 def lm_head_forward(x: Array, wte: Array) -> tuple[Array, Cache]:
@@ -23,7 +23,7 @@ def lm_head_forward(x: Array, wte: Array) -> tuple[Array, Cache]:
     wte      (V, C)     the token embedding; the head has no bias
     returns  logits (..., V) of x's dtype, and the cache for lm_head_backward
     """
-    return (rows(x) @ wte.T).reshape(*x.shape[:-1], len(wte)), (x, wte)
+    return product(x, wte.T).reshape(*x.shape[:-1], len(wte)), (x, wte)
 
 
 def lm_head_backward(dlogits: Array, cache: Cache) -> tuple[Array, Array]:
