@@ -41,7 +41,10 @@ def cross_entropy_forward(logits: Array, targets: Array, label_smoothing: float 
 
 
 def cross_entropy_backward(dloss: float | Array, cache: Cache) -> Array:
-    """dlogits = (p - t) dloss / count, with t = (1 - e) onehot(target) + e / V; 0 where the target is left out."""
+    """dlogits = (p - t) dloss / count, with t = (1 - e) onehot(target) + e / V.
+
+    0 where the target is left out, as long as the logits there are finite.
+    """
     p, safe, weight, label_smoothing = cache
     V = p.shape[-1]
     scale = row_scale(dloss, weight)
