@@ -4,9 +4,10 @@
     logits, _ = model.forward(to_device(tokens))        # the same functions, on the GPU
     logits = to_host(logits)
 
-No other file names CuPy.  Only two places copy beside it, both to the device, by like=: the models their tokens, which
-are checked on the host, and dropout its masks, which are drawn there.  A copy back waits for all that the GPU still has
-to do.
+No other file names CuPy.  Beside it, two places copy to the device, by like=: the models their tokens and padding
+masks, which are checked on the host, and dropout its masks, which are drawn there.  Three call to_host: the models, for
+tokens that are on the device; decoding, for the logits that a token is drawn from; checkpoints, to save.  A copy back
+waits for all that the GPU still has to do.
 """
 
 from collections.abc import Callable

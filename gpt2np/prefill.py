@@ -21,7 +21,7 @@ from .blocks.kv_cache import KVCache
 from .hints import Array
 from .models.gpt2 import GPT2
 
-ROWS = 256                      # of a chunk, those of all sequences together: so many keep BLAS near its full rate
+ROWS = 256                      # of a chunk, those of all sequences together: enough to keep BLAS near its full speed
 
 
 def prefill(model: GPT2, tokens: ArrayLike, past: Sequence[KVCache], padding_mask: Array | None = None, last: int = 1,
@@ -29,8 +29,11 @@ def prefill(model: GPT2, tokens: ArrayLike, past: Sequence[KVCache], padding_mas
     """The same as model.next_logits, of a GPT2, in less time where the tokens are many and on the host.
 
     rows   how many rows a chunk has at least, those of all sequences together
+
+    An error leaves the past as it was.
     """
-    (B, T), seen = np.shape(tokens), past[0].length
+    tokens = model.check_next(tokens, past, padding_mask, last)
+    (B, T), seen = tokens.shape, past[0].length
     if B * T < 2 * rows or not isinstance(past[0].k, np.ndarray):
         return model.next_logits(tokens, past, padding_mask, last)
     blas = ThreadpoolController().select(user_api="blas")
@@ -38,14 +41,19 @@ def prefill(model: GPT2, tokens: ArrayLike, past: Sequence[KVCache], padding_mas
     n = threads * (B * T // (threads * rows))           # chunks: as many for each thread
     if threads == 1 or not 0 < n * last <= T:
         return model.next_logits(tokens, past, padding_mask, last)
-    tokens, chunks = np.asarray(tokens), []
+    chunks = []
     before: Sequence[Turn | None] = [None] * len(past)
     for first, end in pairwise([T * i // n for i in range(n + 1)]):
         before = turns = [Turn(layer, seen + first, turn) for layer, turn in zip(past, before)]
         mask = None if padding_mask is None else padding_mask[:, :seen + end]
         chunks.append((model, tokens[:, first:end], turns, mask, last if end == T else 0))
-    with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
-        *_, logits = pool.map(run, chunks)
+    try:
+        with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+            *_, logits = pool.map(run, chunks)
+    except BaseException:                                   # also Ctrl-C: all threads have ended here
+        for layer in past:
+            layer.forget(min(seen, layer.length))
+        raise
     return logits
 
 

@@ -11,7 +11,7 @@ x + h, are no pairs, and stand between the lines.
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -20,7 +20,6 @@ import numpy as np
 
 from .hints import Array
 from .layers import attention, embedding, layernorm, linear, lm_head
-from .layers.module import Module, Parameter
 from .models.gpt2 import GPT2
 
 HEADER = (f"{'name':<18} {'shape of y':<14} {'dtype':<7}  {'cost':>10} {'memory':>7}  {'min y':>9} {'mean y':>9} "
@@ -34,7 +33,8 @@ class Step:
     name             of the layer, as in OpenAI's checkpoint, or of the pair where it has no parameters
     formula          the equations of the pair's docstring
     shape, dtype     of y
-    flops            2 for each multiplication with its addition in matrix products; nothing else is counted
+    flops            2 for each multiplication with its addition in matrix products; nothing else is counted, and
+                     causal attention over all keys, as if none were skipped
     bytes            of the arrays that are read and written: inputs, weights and y
     min, mean, max   of y
     """
@@ -57,7 +57,7 @@ class Step:
 
 def trace(model: GPT2, tokens: Sequence[Sequence[int]]) -> list[Step]:
     """The steps of model.forward(tokens), tokens (B, T), in their order."""
-    paths, steps = dict(_paths(model, "")), []
+    paths, steps = {id(child): path for path, child in model.children()}, []
 
     def watch(frame: FrameType, event: str, y: Any) -> None:
         name = frame.f_code.co_name
@@ -88,16 +88,6 @@ def short(n: float) -> str:
     return f"{n:.3g} T"
 
 
-def _paths(module: Module, prefix: str) -> Iterator[tuple[int, str]]:
-    """(id, path) of every module and embedding below a module."""
-    for name, child in vars(module).items():
-        children = [(f"{name}.{i}", c) for i, c in enumerate(child)] if isinstance(child, list) else [(name, child)]
-        for path, c in children:
-            if isinstance(c, (Module, Parameter)):
-                yield id(c), prefix + path
-            if isinstance(c, Module):
-                yield from _paths(c, prefix + path + ".")
-
 
 def _step(pair: Callable, path: str, arguments: list[Any], y: Array) -> Step:
     inputs = sum(a.nbytes for a in arguments if isinstance(a, np.ndarray))
@@ -116,7 +106,7 @@ def _formula(pair: Callable) -> str:
 
 
 def _flops(pair: Callable, arguments: list[Any]) -> int:
-    if pair is attention.attention_forward:             # q k' and p v, over the keys that are computed
+    if pair is attention.attention_forward:             # q k' and p v, over all keys, as if none were skipped
         (B, H, T, D), S = arguments[0].shape, arguments[1].shape[2]
         return 4 * B * H * T * S * D
     if pair in (linear.linear_forward, lm_head.lm_head_forward):

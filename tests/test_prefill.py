@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from gpt2np.blocks.kv_cache import KVCache
+from gpt2np.blocks.transformer import PreNormBlock
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.prefill import Turn, prefill
@@ -63,9 +64,35 @@ def test_a_chunk_waits_for_the_one_before():
     assert past.k.ravel().tolist() == [1, 1, 2, 2]
 
 
-@pytest.mark.parametrize("wrong, message", [(3, "expected ids from 0 to 22, got 23"), (0, "expected at most 30")])
-def test_an_error_ends_all_threads(wrong, message):
-    tokens, past = np.ones((1, 32), int), MODEL.new_past(1, 32 if wrong else 30)
-    tokens[0, wrong] += 22 * (wrong > 0)
+WRONG = np.where(np.arange(32) == 30, 23, 1)[None]
+
+
+@pytest.mark.parametrize("tokens, room, mask, message", [
+    (WRONG, 32, None, r"tokens: expected ids from 0 to 22, got 23 at index \(0, 30\)"),
+    (WRONG[0], 32, None, r"tokens: expected shape \(B, T\) with T from 1 to 40, got \(32,\)"),
+    (np.ones((1, 32), int), 32, np.ones((1, 33), bool), r"padding_mask: expected shape \(1, 32\), got \(1, 33\)"),
+    (np.ones((1, 32), int), 32, [[True] * 32], "padding_mask: expected an array of bool, .* got list"),
+    (np.ones((1, 32), int), 30, None, "KVCache: expected at most 30 positions"),
+])
+def test_an_error_leaves_the_past_as_it_was(tokens, room, mask, message):
+    """The last of them is found by the last chunk alone, when those before it have written into the past."""
+    past = MODEL.new_past(1, room)
     with threadpool_limits(2, user_api="blas"), pytest.raises(ValueError, match=message):
-        prefill(MODEL, tokens, past, rows=4)
+        prefill(MODEL, tokens, past, mask, rows=4)
+    assert [layer.length for layer in past] == [0] * 3
+
+
+def test_an_error_while_threads_run_leaves_the_past_as_it_was(monkeypatch):
+    """Whatever goes wrong, in a chunk that is not the first and in a block that is not the first."""
+    past, original = MODEL.new_past(1, 34), PreNormBlock.forward
+    MODEL.next_logits([[1, 2]], past)
+
+    def forward(self, x, *arguments, past, **options):
+        if past.length == 18 and self is MODEL.h[1]:
+            raise MemoryError
+        return original(self, x, *arguments, past=past, **options)
+
+    monkeypatch.setattr(PreNormBlock, "forward", forward)
+    with threadpool_limits(2, user_api="blas"), pytest.raises(MemoryError):
+        prefill(MODEL, np.ones((1, 32), int), past, rows=8)
+    assert [layer.length for layer in past] == [2] * 3

@@ -13,7 +13,6 @@ from gpt2np.layers import linear
 from gpt2np.layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
-from gpt2np.tracing import _paths
 
 PAGE = (Path(__file__).parents[1] / "docs" / "shapes.md").read_text(encoding="utf-8")
 SMALL = {"B": 2, "T": 3, "V": 11, "n_ctx": 5, "C": 12, "H": 4, "D": 3, "F": 48, "L": 1}
@@ -43,7 +42,7 @@ class Call:
         owned = pair in ("linear", "layernorm", "embedding", "add_rows")
         self.name = pair if pair in ("split_heads", "merge_heads") else path if owned else f"{path}.{pair}".strip(".")
         if pair == "add_rows":                          # it returns nothing, but writes into its first argument
-            self.takes, self.weights, self.gives = values["dy"].shape, [], [values["w"].shape]
+            self.takes, self.weights, self.gives = values["dy"].shape, [], [values["dw"].shape]
             return
         results = result if isinstance(result, tuple) else (result,)
         self.takes, self.gives = values[arguments[0]].shape, [a.shape for a in results if isinstance(a, np.ndarray)]
@@ -52,7 +51,7 @@ class Call:
 
 def watch(model, run):
     """(what run() returns, every Call of a pair or helper by the model's modules while it runs)."""
-    paths, calls = dict(_paths(model, "")), []
+    paths, calls = {id(child): path for path, child in model.children()}, []
 
     def note(frame, event, result):
         name, caller = frame.f_code.co_name, frame.f_back

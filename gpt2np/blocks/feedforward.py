@@ -13,7 +13,7 @@ from ..layers.module import Module
 class MLP(Module):
     """y = activation(x c_fc) c_proj, with c_fc (C, F), c_proj (F, C) and F = 4 C."""
 
-    def __init__(self, n_embd: int, rng: Rng | None, activation: Activation = GELU, dropout: float = 0.0,
+    def __init__(self, n_embd: int, rng: Rng | None, *, activation: Activation = GELU, dropout: float = 0.0,
                  dtype: DTypeLike = np.float32):
         check_rate(dropout)
         self.activation, self.dropout = activation, dropout
@@ -26,7 +26,7 @@ class MLP(Module):
         h, c_activation = self.activation.forward(h) if keep_cache else (self.activation.inference(h), None)
         y, c_c_proj = self.c_proj.forward(h)                                        # (B, T, C)
         y, c_dropout = dropout_forward(y, self.dropout, rng)
-        return y, (c_c_fc, c_activation, c_c_proj, c_dropout)
+        return y, (c_c_fc, c_activation, c_c_proj, c_dropout) if keep_cache else None
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         """dy (B, T, C) -> dx (B, T, C)"""

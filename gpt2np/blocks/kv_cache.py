@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from ..hints import Array
-from ..layers.checks import check_shape
+from ..layers.checks import check_ids, check_shape
 
 
 class Past(Protocol):
@@ -58,8 +58,12 @@ class KVCache:
         self.length = length
 
     def select(self, rows: Sequence[int]) -> "KVCache":
-        """A new cache whose sequences are these rows of this one: any number of them, in any order, also repeated."""
+        """A new cache whose sequences are these rows of this one: any number of them, in any order, also repeated.
+
+        rows   indices from 0 to B - 1, not a mask.  ValueError for others
+        """
         B, H, n, D = self.k.shape
+        check_ids("rows", np.asarray(rows, int if len(rows) == 0 else None), B)
         chosen = KVCache(len(rows), H, n, D, self.k)
         chosen.append(self.k[rows, :, :self.length], self.v[rows, :, :self.length])
         return chosen

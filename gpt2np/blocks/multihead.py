@@ -5,6 +5,7 @@ from numpy.typing import DTypeLike
 
 from ..hints import Array, Cache, Rng
 from ..layers.attention import attention_backward, attention_forward, merge_heads, split_heads
+from ..layers.checks import check_heads
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.linear import Linear
 from ..layers.module import Module
@@ -21,7 +22,7 @@ class SelfAttention(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
     """
 
-    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, causal: bool, dropout: float = 0.0,
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, causal: bool, dropout: float = 0.0,
                  dtype: DTypeLike = np.float32):
         check_heads(n_embd, n_head)
         check_rate(dropout)
@@ -33,9 +34,13 @@ class SelfAttention(Module):
                 past: Past | None = None, last: int | None = None) -> tuple[Array, Cache]:
         """x (B, T, C) and a padding mask (B, S) of real tokens -> y (B, T, C), cache
 
-        past   KVCache of the tokens before x, which then holds those of x too; without one, S = T.  Inference only.
-        last   how many of the T positions y is wanted of, the last ones; None: of all.  Inference only.
+        past   KVCache of the tokens before x, which then holds those of x too; without one, S = T
+        last   how many of the T positions y is wanted of, the last ones; None: of all
+
+        Both are for inference: with keep_cache=True they raise ValueError.
         """
+        if keep_cache and (past is not None or last is not None):
+            raise ValueError("past, last: expected keep_cache=False with them, since they are for inference")
         qkv, c_c_attn = self.c_attn.forward(x)                                      # (B, T, 3C)
         q, k, v = (split_heads(a, self.n_head) for a in np.split(qkv, 3, axis=-1))  # (B, H, T, D)
         if past is not None:
@@ -45,7 +50,7 @@ class SelfAttention(Module):
         y, c_attention = attention_forward(q, k, v, self.causal, padding_mask, self.dropout, rng, keep_cache)
         y, c_c_proj = self.c_proj.forward(merge_heads(y))                           # (B, T, C)
         y, c_dropout = dropout_forward(y, self.dropout, rng)
-        return y, (c_c_attn, c_attention, c_c_proj, c_dropout)
+        return y, (c_c_attn, c_attention, c_c_proj, c_dropout) if keep_cache else None
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         """dy (B, T, C) -> dx (B, T, C)"""
@@ -66,7 +71,8 @@ class CrossAttention(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.3.
     """
 
-    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, dropout: float = 0.0, dtype: DTypeLike = np.float32):
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, dropout: float = 0.0,
+                 dtype: DTypeLike = np.float32):
         check_heads(n_embd, n_head)
         check_rate(dropout)
         self.n_head, self.dropout = n_head, dropout
@@ -83,7 +89,7 @@ class CrossAttention(Module):
         y, c_attention = attention_forward(q, k, v, False, padding_mask, self.dropout, rng, keep_cache)
         y, c_c_proj = self.c_proj.forward(merge_heads(y))
         y, c_dropout = dropout_forward(y, self.dropout, rng)
-        return y, (c_c_q, c_c_kv, c_attention, c_c_proj, c_dropout)
+        return y, (c_c_q, c_c_kv, c_attention, c_c_proj, c_dropout) if keep_cache else None
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Array]:
         """dy (B, T, C) -> dx (B, T, C), dmemory (B, S, C)"""
@@ -95,9 +101,3 @@ class CrossAttention(Module):
         dmemory = self.c_kv.backward(dkv, c_c_kv)
         dx = self.c_q.backward(merge_heads(dq), c_c_q)
         return dx, dmemory
-
-
-def check_heads(n_embd: int, n_head: int) -> None:
-    """Raise ValueError unless the heads divide the width."""
-    if n_head < 1 or n_embd % n_head:
-        raise ValueError(f"heads: expected n_embd to be a multiple of n_head, got n_embd {n_embd} and n_head {n_head}")

@@ -24,11 +24,12 @@ class PreNormBlock(Module):
     Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3.
     """
 
-    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, dropout: float = 0.0, dtype: DTypeLike = np.float32):
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, dropout: float = 0.0,
+                 dtype: DTypeLike = np.float32):
         self.ln_1 = LayerNorm(n_embd, dtype=dtype)
-        self.attn = SelfAttention(n_embd, n_head, rng, True, dropout, dtype)
+        self.attn = SelfAttention(n_embd, n_head, rng, causal=True, dropout=dropout, dtype=dtype)
         self.ln_2 = LayerNorm(n_embd, dtype=dtype)
-        self.mlp = MLP(n_embd, rng, GELU, dropout, dtype)
+        self.mlp = MLP(n_embd, rng, activation=GELU, dropout=dropout, dtype=dtype)
 
     def forward(self, x: Array, padding_mask: Array | None = None, rng: Rng | None = None, keep_cache: bool = True,
                 past: Past | None = None, last: int | None = None) -> tuple[Array, Cache]:
@@ -41,7 +42,7 @@ class PreNormBlock(Module):
         h, c_ln_2 = self.ln_2.forward(x)
         h, c_mlp = self.mlp.forward(h, rng, keep_cache)
         y = x + h
-        return y, (c_ln_1, c_attn, c_ln_2, c_mlp)
+        return y, (c_ln_1, c_attn, c_ln_2, c_mlp) if keep_cache else None
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         """dy (B, T, C) -> dx (B, T, C)"""
@@ -62,11 +63,11 @@ class PostNormBlock(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.1.
     """
 
-    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, activation: Activation = RELU, dropout: float = 0.0,
-                 dtype: DTypeLike = np.float32):
-        self.attn = SelfAttention(n_embd, n_head, rng, False, dropout, dtype)
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, activation: Activation = RELU,
+                 dropout: float = 0.0, dtype: DTypeLike = np.float32):
+        self.attn = SelfAttention(n_embd, n_head, rng, causal=False, dropout=dropout, dtype=dtype)
         self.ln_1 = LayerNorm(n_embd, dtype=dtype)
-        self.mlp = MLP(n_embd, rng, activation, dropout, dtype)
+        self.mlp = MLP(n_embd, rng, activation=activation, dropout=dropout, dtype=dtype)
         self.ln_2 = LayerNorm(n_embd, dtype=dtype)
 
     def forward(self, x: Array, padding_mask: Array | None = None, rng: Rng | None = None,
@@ -76,7 +77,7 @@ class PostNormBlock(Module):
         x, c_ln_1 = self.ln_1.forward(x + h)
         h, c_mlp = self.mlp.forward(x, rng, keep_cache)
         y, c_ln_2 = self.ln_2.forward(x + h)
-        return y, (c_attn, c_ln_1, c_mlp, c_ln_2)
+        return y, (c_attn, c_ln_1, c_mlp, c_ln_2) if keep_cache else None
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         """dy (B, T, C) -> dx (B, T, C)"""
@@ -98,13 +99,13 @@ class DecoderBlock(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.1.
     """
 
-    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, activation: Activation = RELU, dropout: float = 0.0,
-                 dtype: DTypeLike = np.float32):
-        self.attn = SelfAttention(n_embd, n_head, rng, True, dropout, dtype)
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, activation: Activation = RELU,
+                 dropout: float = 0.0, dtype: DTypeLike = np.float32):
+        self.attn = SelfAttention(n_embd, n_head, rng, causal=True, dropout=dropout, dtype=dtype)
         self.ln_1 = LayerNorm(n_embd, dtype=dtype)
-        self.cross_attn = CrossAttention(n_embd, n_head, rng, dropout, dtype)
+        self.cross_attn = CrossAttention(n_embd, n_head, rng, dropout=dropout, dtype=dtype)
         self.ln_2 = LayerNorm(n_embd, dtype=dtype)
-        self.mlp = MLP(n_embd, rng, activation, dropout, dtype)
+        self.mlp = MLP(n_embd, rng, activation=activation, dropout=dropout, dtype=dtype)
         self.ln_3 = LayerNorm(n_embd, dtype=dtype)
 
     def forward(self, x: Array, memory: Array, padding_mask: Array | None = None,
@@ -117,7 +118,7 @@ class DecoderBlock(Module):
         x, c_ln_2 = self.ln_2.forward(x + h)
         h, c_mlp = self.mlp.forward(x, rng, keep_cache)
         y, c_ln_3 = self.ln_3.forward(x + h)
-        return y, (c_attn, c_ln_1, c_cross_attn, c_ln_2, c_mlp, c_ln_3)
+        return y, (c_attn, c_ln_1, c_cross_attn, c_ln_2, c_mlp, c_ln_3) if keep_cache else None
 
     def backward(self, dy: Array, cache: Cache) -> tuple[Array, Array]:
         """dy (B, T, C) -> dx (B, T, C), dmemory (B, S, C)"""

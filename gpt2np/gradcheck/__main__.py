@@ -20,7 +20,7 @@ order       central differences come nearer to the gradient like h^order; 2, or
 laws        kept / all: equal to scalar loops, linear in dy, and what holds for
             this layer alone: rows that sum to 1, causality, invariances,
             limits, bad input refused
-contract    kept / all: nothing written into, same again same bits, fresh
+contract    kept / all: nothing written into, same bits twice, fresh
             memory, float32 stays float32, any memory layout, shapes refused
             rather than broadcast, empty batch
 """

@@ -20,7 +20,7 @@ LIMIT_LINEARITY = 1e-12         # correct code: at most 2e-14
 LIMIT_REFERENCE = 1e-13         # correct code: at most 2e-15
 LIMIT_LAYOUT = 1e-12            # another memory layout, another order of the sums; a deep stack adds them up
 
-H = 1e-5                        # the best step of central differences in float64: smaller ones lose more to rounding
+STEP = 1e-5                     # the best step of central differences in float64: smaller ones lose more to rounding
 TINY = 1e-100                   # the complex step: no difference is taken, so nothing is lost however small it is
 STEPS = 10.0 ** np.arange(-2.5, -4.1, -0.5)
 DIRECTIONS = 8                  # along a single one the third derivative may vanish, and the order with it
@@ -51,14 +51,14 @@ class PairSubject:
         self.forward_pass, self.backward_pass, self._reference = forward, backward, reference
 
     def forward(self, arguments: Arguments) -> tuple[Array, Cache]:
-        return self.forward_pass(**_with_generators(arguments))
+        return self.forward_pass(**with_generators(arguments))
 
     def backward(self, dy: float | Array, cache: Cache) -> dict[str, Array]:
         """The gradients by name: backward returns those of the floating arguments, in their order."""
         return _named(differentiable(self.arguments), self.backward_pass(dy, cache))
 
     def reference(self) -> Array:
-        return self._reference(**_with_generators(self.arguments))
+        return self._reference(**with_generators(self.arguments))
 
 
 class ModuleSubject:
@@ -83,7 +83,7 @@ class ModuleSubject:
             for path, parameter in self.parameters.items():
                 parameter.value = arguments[path]
             inputs = {name: a for name, a in arguments.items() if name not in self.parameters}
-            return self.module.forward(**_with_generators(inputs))
+            return self.module.forward(**with_generators(inputs))
         finally:
             for path, parameter in self.parameters.items():
                 parameter.value = before[path]
@@ -101,7 +101,7 @@ class ModuleSubject:
         return gradients
 
     def reference(self) -> Array:
-        inputs = _with_generators(self.inputs)
+        inputs = with_generators(self.inputs)
         return self._reference(**inputs, p={path: self.arguments[path] for path in self.parameters})
 
 
@@ -111,6 +111,20 @@ Subject: TypeAlias = PairSubject | ModuleSubject
 def differentiable(arguments: Arguments) -> list[str]:
     """The names of the floating arrays among the arguments: ids, masks, rates and seeds have no gradient."""
     return [name for name, a in arguments.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+
+
+def with_generators(arguments: Arguments) -> Arguments:
+    """The arguments with a new random generator in place of each Seed."""
+    return {name: np.random.default_rng(int(a)) if isinstance(a, Seed) else a for name, a in arguments.items()}
+
+
+def arrays_of(cache: Cache) -> Iterator[Array]:
+    """Every array in a cache of nested tuples and lists."""
+    if isinstance(cache, np.ndarray):
+        yield cache
+    elif isinstance(cache, tuple | list):
+        for part in cache:
+            yield from arrays_of(part)
 
 
 def close(name: str, got: ArrayLike | None, expected: ArrayLike | None, limit: float, scale: float | None = None,
@@ -166,6 +180,29 @@ def derivative(subject: Subject, name: str, v: Array) -> Array:
     arguments[name] += 1j * TINY * v
     y, _ = subject.forward(arguments)
     return np.asarray(y).imag / TINY
+
+
+def _complex_difference(subject: Subject, name: str, v: Array, dy: Array) -> float:
+    return (derivative(subject, name, v) * dy).sum()
+
+
+def _central_difference(subject: Subject, name: str, v: Array, dy: Array, h: float = STEP) -> float:
+    x = subject.arguments[name]
+    above, _ = subject.forward(subject.arguments | {name: x + h * v})
+    below, _ = subject.forward(subject.arguments | {name: x - h * v})
+    return ((above - below) * dy).sum() / (2 * h)
+
+
+def _gradient_by(subject: Subject, name: str, dy: Array,
+                 difference: Callable[[Subject, str, Array, Array], float]) -> Array:
+    """The whole gradient of <y, dy> by one argument, element by element."""
+    x = subject.arguments[name]
+    gradient, unit = np.zeros(x.shape), np.zeros(x.shape)
+    for i in np.ndindex(x.shape):
+        unit[i] = 1.0
+        gradient[i] = difference(subject, name, unit, dy)
+        unit[i] = 0.0
+    return gradient
 
 
 def adjoint(subject: Subject, name: str, rng: Rng) -> float:
@@ -255,13 +292,13 @@ def contract_arguments_untouched(subject: Subject, rng: Rng) -> None:
 
 
 def contract_repeatable(subject: Subject, rng: Rng) -> None:
-    """The same again gives the same bits: nothing is remembered from one call to the next."""
-    y_1, cache_1 = subject.forward(subject.arguments)
-    y_2, _ = subject.forward(subject.arguments)
-    identical("y of a second forward", y_2, y_1)
-    dy = upstream(y_1, rng)
-    first = subject.backward(dy, cache_1)
-    second = _backward_again(subject, cache_1, dy)
+    """A second call gives the same bits: nothing is remembered from one call to the next."""
+    y, cache = subject.forward(subject.arguments)
+    again, _ = subject.forward(subject.arguments)
+    identical("y of a second forward", again, y)
+    dy = upstream(y, rng)
+    first = subject.backward(dy, cache)
+    second = _backward_again(subject, cache, dy)
     for name in first:
         identical(f"d{name} of a second backward", second[name], first[name])
 
@@ -318,11 +355,11 @@ def contract_layout(subject: Subject, rng: Rng) -> None:
     for layout in (_strided, np.asfortranarray):
         changed = {name: layout(a) if isinstance(a, np.ndarray) and a.ndim else a
                    for name, a in subject.arguments.items()}
-        y_2, cache = subject.forward(changed)
-        close("y of another memory layout", y_2, y, LIMIT_LAYOUT, floor=1.0)
-        gradients_2 = subject.backward(layout(dy) if dy.ndim else dy, cache)
+        other_y, cache = subject.forward(changed)
+        close("y of another memory layout", other_y, y, LIMIT_LAYOUT, floor=1.0)
+        other_gradients = subject.backward(layout(dy) if dy.ndim else dy, cache)
         for name in gradients:
-            close(f"d{name} of another memory layout", gradients_2[name], gradients[name], LIMIT_LAYOUT, floor=1.0)
+            close(f"d{name} of another memory layout", other_gradients[name], gradients[name], LIMIT_LAYOUT, floor=1.0)
 
 
 def contract_gradient_shapes(subject: Subject, rng: Rng) -> None:
@@ -392,38 +429,11 @@ def _terms(subject: Subject, dy: Array) -> float:
     return np.abs(dy).max(initial=0) * max(1.0, _largest(subject)) ** subject.factors
 
 
-def _with_generators(arguments: Arguments) -> Arguments:
-    return {name: np.random.default_rng(int(a)) if isinstance(a, Seed) else a for name, a in arguments.items()}
-
-
 def _backward_again(subject: Subject, cache: Cache, dy: Array) -> dict[str, Array]:
     """backward once more with this cache; a model uses its cache up, and gets that of a new forward."""
     if subject.uses_cache_up:
         _, cache = subject.forward(subject.arguments)
     return subject.backward(dy, cache)
-
-
-def _gradient_by(subject: Subject, name: str, dy: Array,
-                 difference: Callable[[Subject, str, Array, Array], float]) -> Array:
-    """The whole gradient of <y, dy> by one argument, element by element."""
-    x = subject.arguments[name]
-    gradient, unit = np.zeros(x.shape), np.zeros(x.shape)
-    for i in np.ndindex(x.shape):
-        unit[i] = 1.0
-        gradient[i] = difference(subject, name, unit, dy)
-        unit[i] = 0.0
-    return gradient
-
-
-def _central_difference(subject: Subject, name: str, v: Array, dy: Array, h: float = H) -> float:
-    x = subject.arguments[name]
-    above, _ = subject.forward(subject.arguments | {name: x + h * v})
-    below, _ = subject.forward(subject.arguments | {name: x - h * v})
-    return ((above - below) * dy).sum() / (2 * h)
-
-
-def _complex_difference(subject: Subject, name: str, v: Array, dy: Array) -> float:
-    return (derivative(subject, name, v) * dy).sum()
 
 
 def _locked(a: Any) -> Any:
@@ -439,15 +449,6 @@ def _strided(a: Array) -> Array:
     view = wide[tuple(slice(None, None, 2) for _ in a.shape)]
     view[...] = a
     return view
-
-
-def arrays_of(cache: Cache) -> Iterator[Array]:
-    """Every array in a cache of nested tuples and lists."""
-    if isinstance(cache, np.ndarray):
-        yield cache
-    elif isinstance(cache, tuple | list):
-        for part in cache:
-            yield from arrays_of(part)
 
 
 # ---- one row of the table

@@ -20,13 +20,13 @@ from .checks import (
     CheckFailed,
     ModuleSubject,
     PairSubject,
-    Seed,
     Subject,
     arrays_of,
     close,
     identical,
     refused,
     upstream,
+    with_generators,
 )
 
 EXACT = 1e-13                   # float64, where only rounding differs
@@ -36,10 +36,12 @@ EXACT = 1e-13                   # float64, where only rounding differs
 
 
 def inference_is_forward(subject: Subject, rng: Rng) -> None:
-    """With keep_cache=False, y is the same (to the bit, unless another form of an activation makes it)."""
+    """With keep_cache=False, y is the same (to the bit, unless another form of an activation makes it), and no more."""
     y, _ = subject.forward(subject.arguments)
-    y_2, _ = subject.forward(subject.arguments | {"keep_cache": False})
-    close("y without a cache", y_2, y, EXACT)
+    inferred, cache = subject.forward(subject.arguments | {"keep_cache": False})
+    close("y without a cache", inferred, y, EXACT)
+    if cache is not None:
+        raise CheckFailed(f"the cache for inference: expected None, got {type(cache).__name__}")
 
 
 def rows_are_independent(subject: Subject, rng: Rng) -> None:
@@ -95,11 +97,13 @@ def probabilities(subject: Subject, rng: Rng) -> None:
 
 
 def log_probabilities(subject: Subject, rng: Rng) -> None:
-    """exp of every row sums to 1, and x + c gives the same as x."""
+    """exp of every row sums to 1, and x + c gives the same as x: however large c is, it costs no digits."""
     y, _ = subject.forward(subject.arguments)
     close("row sums of exp(y)", np.exp(y).sum(axis=-1), np.ones(y.shape[:-1]), EXACT)
-    shifted, _ = subject.forward({"x": subject.arguments["x"] + 100})
-    close("y of x + 100", shifted, y, EXACT, scale=100)
+    eighths = np.round(8 * subject.arguments["x"]) / 8          # so that eighths + 2^20 is not rounded
+    y, _ = subject.forward({"x": eighths})
+    shifted, _ = subject.forward({"x": eighths + 2 ** 20})
+    close("y of x + 2^20", shifted, y, EXACT)
 
 
 # ---- layernorm
@@ -177,6 +181,14 @@ def gelu_splits_x(subject: Subject, rng: Rng) -> None:
     close("gelu(x) - gelu(-x)", y - mirrored, x, EXACT)
 
 
+def slope_keeps_its_digits(subject: Subject, rng: Rng) -> None:
+    """In float32 too, the slope is right to its last digits where it nears 1: no difference of two large numbers."""
+    x = np.linspace(2, 10, 801, dtype=np.float32)[None]
+    slope_32, slope = (subject.backward(np.ones_like(a), subject.forward({"x": a})[1])["x"]
+                       for a in (x, x.astype(np.float64)))
+    close("slope in float32", slope_32, slope, 3e-7)
+
+
 def small_tail_keeps_its_digits(subject: Subject, rng: Rng) -> None:
     """Phi(x) at x = -6 is 10^-9: computed without cancellation."""
     x = np.array([[-1.0, -3.0, -6.0]])
@@ -219,6 +231,26 @@ def repeated_ids_add(subject: Subject, rng: Rng) -> None:
     close("dw", subject.backward(dy, cache)["w"], expected, EXACT)
 
 
+def small_ids_reach_far(subject: Subject, rng: Rng) -> None:
+    """Ids of 16 bits, as files of tokens have them, find their rows however large the table is."""
+    w, ids = np.zeros((300, 300)), np.array([0, 250, 299], np.uint16)
+    y, cache = subject.forward({"ids": ids, "w": w})
+    dy = upstream(y, rng)
+    expected = np.zeros_like(w)
+    expected[[0, 250, 299]] = dy
+    close("dw", subject.backward(dy, cache)["w"], expected, EXACT)
+
+
+def many_tiles_of_ids(subject: Subject, rng: Rng) -> None:
+    """More rows than a tile holds, each added to its own row of the table."""
+    n = TILE // 2 ** 11 + 2
+    ids, w = rng.integers(0, 5, n), np.zeros((5, 2 ** 11))
+    y, cache = subject.forward({"ids": ids, "w": w})
+    dy = upstream(y, rng)
+    expected = np.stack([dy[ids == i].sum(axis=0) for i in range(5)])
+    close("dw", subject.backward(dy, cache)["w"], expected, EXACT)
+
+
 # ---- attention
 
 
@@ -245,8 +277,8 @@ def causal(subject: Subject, rng: Rng) -> None:
                 raise CheckFailed(f"d{name} at query {t}'s own position: expected that it is seen, got 0")
         changed = v.copy()
         changed[:, :, S - T + t + 1:] += 1e6
-        y_2, _ = subject.forward(subject.arguments | {"v": changed})
-        identical(f"y of query {t} with other values after it", y_2[:, :, t], y[:, :, t])
+        changed_y, _ = subject.forward(subject.arguments | {"v": changed})
+        identical(f"y of query {t} with other values after it", changed_y[:, :, t], y[:, :, t])
 
 
 def one_query_at_a_time(subject: Subject, rng: Rng) -> None:
@@ -306,10 +338,8 @@ def padding_of_each_query(subject: Subject, rng: Rng) -> None:
 
 
 def nothing_kept_nothing_drawn(subject: Subject, rng: Rng) -> None:
-    """With keep_cache=False there is no cache; without an rng nothing is dropped, and at rate 0 nothing is drawn."""
+    """Without an rng nothing is dropped, and at rate 0 nothing is drawn."""
     y, _ = subject.forward(subject.arguments)
-    if subject.forward(subject.arguments | {"keep_cache": False})[1] is not None:
-        raise CheckFailed("the cache for inference: expected None")
     identical("y with a rate but no rng", subject.forward(subject.arguments | {"dropout": 0.5, "rng": None})[0], y)
     generator = np.random.default_rng(1)
     identical("y at rate 0", subject.forward(subject.arguments | {"dropout": 0.0, "rng": generator})[0], y)
@@ -328,6 +358,7 @@ def attention_refuses(subject: Subject, rng: Rng) -> None:
         "more causal queries than keys": {"q": np.concatenate([q] * (S + 1), axis=2), "causal": True},
         "a padding mask of the queries' shape": {"padding_mask": np.ones((B, S + 1), bool)},
         "a padding mask of numbers": {"padding_mask": np.ones((B, S))},
+        "a padding mask that is a list": {"padding_mask": [[True] * S] * B},
         "no keys": {"k": k[:, :, :0], "v": v[:, :, :0]},
         "no columns": {"q": q[..., :0], "k": k[..., :0], "v": v[..., :0]},
         "no heads": {"q": q[:, :0], "k": k[:, :0], "v": v[:, :0]},
@@ -376,6 +407,26 @@ def uniform_logits_cost_log_v(subject: Subject, rng: Rng) -> None:
     logits, targets = subject.arguments["logits"], subject.arguments["targets"]
     loss, _ = subject.forward(subject.arguments | {"logits": np.zeros_like(logits) + 3, "targets": np.abs(targets) * 0})
     close("loss of uniform logits", loss, math.log(logits.shape[-1]), EXACT, scale=10.0)
+
+
+def a_common_offset_costs_no_digits(subject: Subject, rng: Rng) -> None:
+    """The same number added to all logits, however large, changes neither the loss nor its gradient."""
+    eighths = {name: np.round(8 * a) / 8 if a.dtype == float else a         # so that nothing is rounded at 2^20
+               for name, a in subject.arguments.items() if isinstance(a, np.ndarray)}
+    options = {name: a for name, a in subject.arguments.items() if name not in eighths}
+    found = []
+    for offset in (0, 2 ** 20):
+        if "logits" in eighths:
+            moved = {"logits": eighths["logits"] + offset}
+        else:                                           # one more column of x is 1, and of wte the offset
+            x, wte = eighths["x"], eighths["wte"]
+            moved = {"x": np.concatenate([x, np.ones_like(x[..., :1])], axis=-1),
+                     "wte": np.concatenate([wte, np.full_like(wte[:, :1], offset)], axis=-1)}
+        loss, cache = subject.forward(eighths | moved | options)
+        found.append((loss, next(iter(subject.backward(np.float64(1.0), cache).values()))))
+    (loss, gradient), (shifted, shifted_gradient) = found
+    close("loss of logits + 2^20", shifted, loss, EXACT, floor=1.0)
+    close("gradient at logits + 2^20", shifted_gradient[..., :-1], gradient[..., :-1], EXACT, floor=1.0)
 
 
 def ignored_targets_do_not_count(subject: Subject, rng: Rng) -> None:
@@ -438,11 +489,11 @@ def head_and_loss_are_two_layers(subject: Subject, rng: Rng) -> None:
         loss, cache = lm_head.lm_head_loss_forward(x, wte, targets, smoothing)
         dx, dwte = lm_head.lm_head_loss_backward(1.5, cache)
         logits, c_head = lm_head.lm_head_forward(x, wte)
-        loss_2, c_loss = cross_entropy.cross_entropy_forward(logits, targets, smoothing)
-        dx_2, dwte_2 = lm_head.lm_head_backward(cross_entropy.cross_entropy_backward(1.5, c_loss), c_head)
-        close("loss", loss, loss_2, EXACT, floor=1.0)
-        close("dx", dx, dx_2, EXACT, floor=1.0)
-        close("dwte", dwte, dwte_2, EXACT, floor=1.0)
+        two_layers, c_loss = cross_entropy.cross_entropy_forward(logits, targets, smoothing)
+        expected_dx, expected_dwte = lm_head.lm_head_backward(cross_entropy.cross_entropy_backward(1.5, c_loss), c_head)
+        close("loss", loss, two_layers, EXACT, floor=1.0)
+        close("dx", dx, expected_dx, EXACT, floor=1.0)
+        close("dwte", dwte, expected_dwte, EXACT, floor=1.0)
 
 
 # ---- modules
@@ -455,9 +506,9 @@ def later_tokens_do_not_matter(subject: Subject, rng: Rng) -> None:
     for s in range(x.shape[1]):
         changed = x.copy()
         changed[:, s] += rng.standard_normal(x[:, s].shape)
-        y_2, _ = subject.forward(subject.arguments | {"x": changed})
-        identical(f"y before a change at {s}", y_2[:, :s], y[:, :s])
-        if x.shape[-1] > 1 and not np.abs(y_2[:, s:] - y[:, s:]).max(axis=(0, 2)).min() > 0:
+        changed_y, _ = subject.forward(subject.arguments | {"x": changed})
+        identical(f"y before a change at {s}", changed_y[:, :s], y[:, :s])
+        if x.shape[-1] > 1 and not np.abs(changed_y[:, s:] - y[:, s:]).max(axis=(0, 2)).min() > 0:
             raise CheckFailed(f"y from {s} on: expected that every later position sees the change, got no difference")
 
 
@@ -468,8 +519,8 @@ def every_token_matters(subject: Subject, rng: Rng) -> None:
     for s in range(x.shape[1]):
         changed = x.copy()
         changed[:, s] += rng.standard_normal(x[:, s].shape)
-        y_2, _ = subject.forward(subject.arguments | {"x": changed})
-        if x.shape[-1] > 2 and not np.abs(y_2 - y).max(axis=(0, 2)).min() > 0:
+        changed_y, _ = subject.forward(subject.arguments | {"x": changed})
+        if x.shape[-1] > 2 and not np.abs(changed_y - y).max(axis=(0, 2)).min() > 0:
             raise CheckFailed(f"y: expected that every position sees a change at {s}, got no difference")
 
 
@@ -478,8 +529,8 @@ def padded_tokens_do_not_matter(subject: Subject, rng: Rng) -> None:
     mask, x = subject.arguments["padding_mask"], subject.arguments["x"]
     y, _ = subject.forward(subject.arguments)
     changed = np.where(mask[..., None], x, rng.standard_normal(x.shape))
-    y_2, _ = subject.forward(subject.arguments | {"x": changed})
-    identical("y of real tokens with other padding", y_2[mask], y[mask])
+    changed_y, _ = subject.forward(subject.arguments | {"x": changed})
+    identical("y of real tokens with other padding", changed_y[mask], y[mask])
 
 
 def padded_memory_does_not_matter(subject: Subject, rng: Rng) -> None:
@@ -555,16 +606,12 @@ def a_replica_has_its_own_gradients(subject: ModuleSubject, rng: Rng) -> None:
     for path, parameter in subject.parameters.items():
         if copies[path].value is not parameter.value or copies[path].grad is not None:
             raise CheckFailed(f"{path} of a replica: expected the same value, and no gradient yet")
-    y_2, cache = replica.forward(**_generators(subject))
-    identical("y of a replica", y_2, y)
+    y_of_replica, cache = replica.forward(**with_generators(subject.inputs))
+    identical("y of a replica", y_of_replica, y)
     replica.backward(dy, cache)
     for path, parameter in subject.parameters.items():
         identical(f"d{path} after the replica's backward", parameter.grad, before[path])
         close(f"d{path} of the replica", copies[path].grad, before[path], EXACT)
-
-
-def _generators(subject: ModuleSubject) -> Arguments:
-    return {n: np.random.default_rng(a) if isinstance(a, Seed) else a for n, a in subject.inputs.items()}
 
 
 def a_shared_parameter_counts_once(subject: ModuleSubject, rng: Rng) -> None:
@@ -603,10 +650,14 @@ def a_past_is_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:
         for t in range(first, T):
             parts.append(subject.module.forward(x[:, t:t + 1], keep_cache=False, past=past)[0])
         close(f"y after {first} tokens at once", np.concatenate(parts, axis=1), y, EXACT)
-        refused("one token too many", subject.module.forward, x[:, :1], past=past)
+        refused("one token too many", subject.module.forward, x[:, :1], keep_cache=False, past=past)
     for last in range(T + 1):
         wanted, _ = subject.module.forward(x, keep_cache=False, last=last)
         close(f"y of the last {last} alone", wanted, y[:, T - last:], EXACT)
+    past = KVCache(B, H, T, C // H, x)
+    refused("a past with a cache for backward", subject.module.forward, x, past=past)
+    refused("some positions, with a cache for backward", subject.module.forward, x, last=1)
+    identical("the length of a past that was refused", past.length, 0)
 
 
 def a_kv_cache_keeps_what_it_is_given(subject: Subject, rng: Rng) -> None:
@@ -630,6 +681,9 @@ def a_kv_cache_keeps_what_it_is_given(subject: Subject, rng: Rng) -> None:
     identical("v after what was left", v_s[1], np.concatenate([v[0, :, :1], v[2, :, 3:]], axis=1))
     for length in (-1, 4):
         refused(f"forget all but {length} of 3", chosen.forget, length)
+    for rows in ([-1], [3], [True, False, True]):
+        refused(f"a selection of {rows}", cache.select, rows)
+    identical("the sequences of an empty selection", cache.select([]).k.shape[0], 0)
     refused("keys of fewer sequences", cache.append, k[:1], v)
     refused("values of fewer sequences", cache.append, k, v[:1])
 
@@ -656,8 +710,17 @@ def next_logits_are_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:
     padded = np.concatenate(parts, axis=1)
     for b, p in enumerate(pads):
         close(f"logits of row {b}, with {p} of padding", padded[b, p:], logits[b, :T - p], 1e-12)
-    refused("a padding mask of the wrong length", model.next_logits, tokens[:, :1], model.new_past(B, n_ctx),
-            np.ones((B, 2), bool))
+    past = model.new_past(B, n_ctx)
+    bad_input: dict[str, Arguments] = {
+        "a padding mask of the wrong length": {"padding_mask": np.ones((B, 2), bool)},
+        "a padding mask of numbers": {"padding_mask": np.ones((B, 1))},
+        "a padding mask that is a list": {"padding_mask": [[True]] * B},
+        "more positions than tokens": {"last": 2}, "fewer positions than none": {"last": -1},
+        "a past of fewer blocks": {"past": past[:-1]}, "a past of more blocks": {"past": past * 2},
+    }
+    for name, wrong in bad_input.items():
+        refused(name, model.next_logits, **({"tokens": tokens[:, :1], "past": past} | wrong))
+        identical(f"the length of the past after {name}", [layer.length for layer in past], [0] * len(past))
     one_head = type(model)(dataclasses.replace(model.config, n_head=1)).new_past(5, 1)
     if [layer.k.shape for layer in one_head] != [(5, 1, 1, model.config.n_embd)] * model.config.n_layer:
         raise CheckFailed(f"past of 5 sequences, one head, one position: got {[layer.k.shape for layer in one_head]}")
@@ -679,6 +742,7 @@ def tokens_refused(subject: ModuleSubject, rng: Rng) -> None:
         refused(name, subject.forward, subject.arguments | {"tokens": wrong})
         refused(f"{name}, with a loss", subject.module.loss_and_gradients, wrong, wrong)
     refused("rows of different lengths", subject.forward, subject.arguments | {"tokens": [[1, 2], [3]]})
+    refused("targets of another length for the loss alone", subject.module.loss, tokens, tokens[:, :-1])
     refused("targets of another length", subject.module.loss_and_gradients, tokens, tokens[:, :-1])
     refused("targets of another batch", subject.module.loss_and_gradients, tokens, np.concatenate([tokens, tokens]))
 
@@ -690,8 +754,8 @@ def later_words_do_not_matter(subject: ModuleSubject, rng: Rng) -> None:
     for s in range(tokens.shape[1]):
         changed = tokens.copy()
         changed[:, s] = (changed[:, s] + 1) % subject.module.config.n_vocab
-        logits_2, _ = subject.forward(subject.arguments | {"tokens": changed})
-        identical(f"logits before a change at {s}", logits_2[:, :s], logits[:, :s])
+        changed_logits, _ = subject.forward(subject.arguments | {"tokens": changed})
+        identical(f"logits before a change at {s}", changed_logits[:, :s], logits[:, :s])
 
 
 def unused_positions_have_no_gradient(subject: Subject, rng: Rng) -> None:
@@ -703,10 +767,16 @@ def unused_positions_have_no_gradient(subject: Subject, rng: Rng) -> None:
 
 
 def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
-    """loss_and_gradients gives the loss and the gradients of the three steps: forward, cross-entropy, backward."""
+    """loss_and_gradients gives the loss and the gradients of the three steps: forward, cross-entropy, backward.
+
+    loss gives the loss alone, without dropout.
+    """
     tokens = subject.arguments["tokens"]
     targets = rng.integers(0, subject.module.config.n_vocab, tokens.shape)
     targets[0, 0] = -100
+    logits, _ = subject.module.forward(tokens)
+    without_dropout, _ = cross_entropy.cross_entropy_forward(logits, targets)
+    close("the loss alone", subject.module.loss(tokens, targets), without_dropout, EXACT)
     logits, cache = subject.forward(subject.arguments)
     loss, c_loss = cross_entropy.cross_entropy_forward(logits, targets)
     expected = subject.backward(cross_entropy.cross_entropy_backward(0.7, c_loss), cache)
@@ -718,7 +788,7 @@ def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
         if frozen:
             vars(subject.parameters[frozen])["accumulate"] = _unwanted
         close("loss", subject.module.loss_and_gradients(tokens, targets, dloss=0.7, rng=generator), loss, EXACT)
-        subject.module.freeze(trainable=True)
+        subject.module.unfreeze()
         vars(subject.parameters["wte"]).pop("accumulate", None)
         for path, parameter in subject.parameters.items():
             if path != frozen:

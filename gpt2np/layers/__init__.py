@@ -9,6 +9,8 @@ where dy is the gradient of the loss by y.  A forward never writes into its argu
 or the cache, and what a backward returns is fresh memory that the caller may add into (but for dropout that drops
 nothing: x and dy pass through).  y may be part of the cache: do not write into it before the backward pass.
 
+Floating means float32 or float64, and complex128 where the checks differentiate; float16 is too coarse for the sums.
+
 Shape letters, the same in every file:
 
     B  batch                T  query positions     S  key positions     N  rows: all leading axes as one

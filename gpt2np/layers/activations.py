@@ -23,7 +23,8 @@ def gelu(x: Array) -> Array:
     y = np.empty_like(x, order="C")
     for x_t, y_t in tiles(x, y):
         np.multiply(x_t, x_t, out=y_t)
-        one_plus_exp(x_t, y_t, out=y_t)
+        exp_minus_u(x_t, y_t, out=y_t)
+        y_t += 1
         np.divide(x_t, y_t, out=y_t)
     return y
 
@@ -39,19 +40,21 @@ def gelu_forward(x: Array) -> tuple[Array, Cache]:
 
     (1 + tanh(u/2)) / 2 is the sigmoid s of u, and exp takes half the time of tanh.  The slope
 
-        gelu'(x) = s + x s (1 - s) u' = s (1 + (x - y) (A1 + 3 A3 x^2))
+        gelu'(x) = s + x s (1 - s) u' = s (1 + y e u')        e = exp(-u)        u' = A1 + 3 A3 x^2
 
-    is taken here, while x is in the processor's cache, and kept instead of x.
+    is taken here, while x is in the processor's cache, and kept instead of x.  x (1 - s) is y e, which keeps its digits
+    where s is near 1; x - y would not.
     Hendrycks, Gimpel 2016, arXiv:1606.08415, section 2.
     """
     y, slope = np.empty_like(x, order="C"), np.empty_like(x, order="C")
     for x_t, y_t, slope_t in tiles(x, y, slope):
         xx = x_t * x_t
-        inv_s = one_plus_exp(x_t, xx, out=np.empty_like(xx))
+        e = exp_minus_u(x_t, xx, out=slope_t)
+        inv_s = e + 1
         np.divide(x_t, inv_s, out=y_t)
         xx *= 3 * A3
-        xx += A1                                        # u' = A1 + 3 A3 x^2
-        np.subtract(x_t, y_t, out=slope_t)
+        xx += A1                                        # u'
+        slope_t *= y_t                                  # e y, at most |x|: e alone times u' could overflow
         slope_t *= xx
         slope_t += 1
         slope_t /= inv_s
@@ -65,20 +68,22 @@ def gelu_backward(dy: Array, cache: Cache) -> Array:
     return dy * slope
 
 
-def one_plus_exp(x: Array, xx: Array, out: Array) -> Array:
-    """out = 1 + exp(-u) = 1 / s for gelu, with xx = x^2.  out may be xx."""
+def exp_minus_u(x: Array, xx: Array, out: Array) -> Array:
+    """out = exp(-u) of gelu, with xx = x^2.  out may be xx."""
     np.multiply(xx, -A3, out=out)
     out -= A1
     out *= x                                            # -u = -(A1 x + A3 x^3)
     np.minimum(out, LIMIT, out=out)
     np.exp(out, out=out)
-    out += 1
     return out
 
 
 def gelu_erf(x: Array) -> Array:
     """GELU in its exact form without a cache, for inference: y of gelu_erf_forward."""
-    y, _ = gelu_erf_forward(x)
+    y = np.empty_like(x, order="C")
+    for x_t, y_t in tiles(x, y):
+        Phi, _ = normal_distribution(x_t)
+        np.multiply(x_t, Phi, out=y_t)
     return y
 
 
@@ -92,24 +97,14 @@ def gelu_erf_forward(x: Array) -> tuple[Array, Cache]:
 
         gelu'(x) = Phi(x) + x phi(x)        phi(x) = exp(-x^2 / 2) / sqrt(2 pi), its density
 
-    The tail on the left, Phi(-|x|) = exp(-x^2 / 2) erfcx(|x| / sqrt(2)) / 2, shares its exp with phi and keeps its
-    digits however small it is.  The tanh form is within 4.8e-4 of this one: enough to change what a model writes that
-    was trained with the other.
+    The tanh form is within 4.8e-4 of this one: enough to change what a model writes that was trained with the other.
     Hendrycks, Gimpel 2016, arXiv:1606.08415, section 2.
     """
     y, slope = np.empty_like(x, order="C"), np.empty_like(x, order="C")
     for x_t, y_t, slope_t in tiles(x, y, slope):
-        left = x_t.real < 0                             # its real part: the checks make x complex
-        tail = erfcx(np.where(left, -x_t, x_t) * math.sqrt(0.5))
-        np.multiply(x_t, x_t, out=slope_t)
-        slope_t *= -0.5
-        np.exp(slope_t, out=slope_t)
-        tail *= slope_t
-        tail *= 0.5
-        Phi = np.where(left, tail, 1 - tail)
+        Phi, phi = normal_distribution(x_t)
         np.multiply(x_t, Phi, out=y_t)
-        slope_t *= x_t
-        slope_t *= 1 / math.sqrt(2 * math.pi)           # x phi(x)
+        np.multiply(x_t, phi, out=slope_t)
         slope_t += Phi
     return y, slope
 
@@ -119,6 +114,24 @@ def gelu_erf_backward(dy: Array, cache: Cache) -> Array:
     slope = cache
     check_shape("dy", dy, slope.shape)
     return dy * slope
+
+
+def normal_distribution(x: Array) -> tuple[Array, Array]:
+    """Phi(x), the distribution, and phi(x), its density, of the normal distribution: two new arrays.
+
+        Phi(-|x|) = exp(-x^2 / 2) erfcx(|x| / sqrt(2)) / 2        phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
+
+    The tail Phi(-|x|) shares its exp with phi, and keeps its digits however small it is.
+    """
+    left = x.real < 0                                   # its real part: the checks make x complex
+    tail = erfcx(np.where(left, -x, x) * math.sqrt(0.5))
+    phi = x * x
+    phi *= -0.5
+    np.exp(phi, out=phi)
+    tail *= phi
+    tail *= 0.5
+    phi *= 1 / math.sqrt(2 * math.pi)
+    return np.where(left, tail, 1 - tail), phi
 
 
 # NumPy has no erf.  Powers of s in exp(z^2) erfc(z) / t over -1 <= s <= 1: its Chebyshev series to degree 23, computed

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..hints import Array, Cache, Rng
-from .checks import check_shape
+from .checks import check_heads, check_padding_mask, check_shape
 from .dropout import check_rate, draw_keep
 
 QUERIES = 128                   # queries at a time: the scores above the diagonal of a block of them are never computed
@@ -24,12 +24,13 @@ def attention_forward(q: Array, k: Array, v: Array, causal: bool = False, paddin
     """Weighted means of the values.
 
         y = p v        p = softmax(q k' / sqrt(D) + M)        M is 0 where a query may look, -inf elsewhere
+        y = (keep p / (1 - rate)) v                           with dropout: keep is 0 with probability `rate`, else 1
 
     q             (B, H, T, D)   floating
     k, v          (B, H, S, D)
     causal        bool           query t sees keys up to S - T + t; needs S >= T
     padding_mask  (B, S)         bool, True for a real token, False for padding that no query sees; None: all are real
-    dropout, rng                 with an rng, each p is set to 0 with that probability, and the rest scaled
+    dropout, rng                 the rate, and numpy.random.Generator; without an rng nothing is dropped
     keep_cache    bool           False for inference: p is not kept
     returns       y (B, H, T, D) of q's dtype, in q's order of axes in memory, and the cache for attention_backward
 
@@ -45,21 +46,23 @@ def attention_forward(q: Array, k: Array, v: Array, causal: bool = False, paddin
     if causal and S < T:
         raise ValueError(f"causal attention: expected at least as many keys as queries, got {T} queries and {S} keys")
     future = _future(q, min(T, QUERIES)) if causal and T > 1 else None
-    padding = _padding(q, padding_mask, (B, S)) if padding_mask is not None else None
+    if padding_mask is not None:
+        check_padding_mask(padding_mask, (B, S))
+    padding = None if padding_mask is None else _padding(q, padding_mask)
     y, weights = np.empty_like(q), []
-    for heads, queries, keys in _blocks(B, H, T, S, causal):
-        p = (q[heads][:, :, queries] * (1 / math.sqrt(D))) @ k[heads][:, :, keys].swapaxes(2, 3)    # (b, h, t, s)
+    for b, h, queries, keys in _blocks(B, H, T, S, causal):
+        p = (q[b, h, queries] * (1 / math.sqrt(D))) @ k[b, h, keys].swapaxes(2, 3)      # (b, h, t, s)
         if future is not None:
             t = p.shape[2]
             p[..., -t:] += future[:t, :t]               # the keys before these are in every query's past
         if padding is not None:
-            p += padding[heads[0], :, :, keys]
+            p += padding[b, :, :, keys]
         p -= np.maximum(p.max(axis=-1, keepdims=True), LOWEST)
         np.exp(p, out=p)
         total = p.sum(axis=-1, keepdims=True)
         p *= 1 / (total + (total == 0))                 # a row that sees nothing: 0 / 1
         keep = draw_keep(p, dropout, rng) if dropout and rng is not None else None
-        np.matmul(_dropped(p, keep, dropout), v[heads][:, :, keys], out=y[heads][:, :, queries])
+        np.matmul(_dropped(p, keep, dropout), v[b, h, keys], out=y[b, h, queries])
         if keep_cache:
             weights.append((p, keep))
     return y, (q, k, v, y, weights, causal, dropout) if keep_cache else None
@@ -72,20 +75,23 @@ def attention_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
         dscores = p (dp - sum(dp p))        dp = dy v'        sum(dp p) over the keys = sum(dy y) over D
         dq      = dscores k / sqrt(D)
         dk      = dscores' q / sqrt(D)
+
+    With dropout, keep / (1 - rate) multiplies p in dv, and dy v' in dp; the p of dscores is without.  sum(dp p) stays
+    sum(dy y), since it is in dp as it is in y.
     """
     q, k, v, y, weights, causal, dropout = cache
     (B, H, T, D), S = q.shape, k.shape[2]
     check_shape("dy", dy, q.shape)
     dq, dk, dv = np.empty_like(q), np.zeros_like(k), np.zeros_like(v)
-    for (heads, queries, keys), (p, keep) in zip(_blocks(B, H, T, S, causal), weights):
-        dy_t, y_t, q_t = dy[heads][:, :, queries], y[heads][:, :, queries], q[heads][:, :, queries]
-        k_s, v_s = k[heads][:, :, keys], v[heads][:, :, keys]
-        dv[heads][:, :, keys] += _dropped(p, keep, dropout).swapaxes(2, 3) @ dy_t
+    for (b, h, queries, keys), (p, keep) in zip(_blocks(B, H, T, S, causal), weights):
+        dy_t, y_t, q_t = dy[b, h, queries], y[b, h, queries], q[b, h, queries]
+        k_s, v_s = k[b, h, keys], v[b, h, keys]
+        dv[b, h, keys] += _dropped(p, keep, dropout).swapaxes(2, 3) @ dy_t
         dp = _dropped(dy_t @ v_s.swapaxes(2, 3), keep, dropout)
         dp -= np.einsum("bhtd,bhtd->bht", dy_t, y_t)[..., None]
         dp *= p                                         # dscores
-        np.matmul(dp, k_s, out=dq[heads][:, :, queries])
-        dk[heads][:, :, keys] += dp.swapaxes(2, 3) @ q_t
+        np.matmul(dp, k_s, out=dq[b, h, queries])
+        dk[b, h, keys] += dp.swapaxes(2, 3) @ q_t
     dq *= 1 / math.sqrt(D)
     dk *= 1 / math.sqrt(D)
     return dq, dk, dv
@@ -94,8 +100,7 @@ def attention_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
 def split_heads(x: Array, H: int) -> Array:
     """(B, T, C) -> (B, H, T, D): head h is columns h D to (h + 1) D.  A view."""
     B, T, C = x.shape
-    if C % H:
-        raise ValueError(f"heads: expected a width divisible by {H} heads, got {C}")
+    check_heads(C, H)
     return x.reshape(B, T, H, C // H).swapaxes(1, 2)
 
 
@@ -105,8 +110,8 @@ def merge_heads(x: Array) -> Array:
     return x.swapaxes(1, 2).reshape(B, T, H * D)
 
 
-def _blocks(B: int, H: int, T: int, S: int, causal: bool) -> Iterator[tuple[tuple[slice, slice], slice, slice]]:
-    """Yield (heads, queries, keys): for each group of heads and block of queries, the keys that the last one sees."""
+def _blocks(B: int, H: int, T: int, S: int, causal: bool) -> Iterator[tuple[slice, slice, slice, slice]]:
+    """Yield (b, h, queries, keys): sequences, heads and queries at a time, with the keys that the last query sees."""
     fit = max(1, SCORES // max(1, min(T, QUERIES) * S))                 # heads whose scores fit into cache together
     step_b, step_h = max(1, fit // H), min(H, fit)
     for b in range(0, B, step_b):
@@ -114,7 +119,7 @@ def _blocks(B: int, H: int, T: int, S: int, causal: bool) -> Iterator[tuple[tupl
             for first in range(0, T, QUERIES):
                 last = min(first + QUERIES, T)
                 seen = S - T + last if causal else S
-                yield (slice(b, b + step_b), slice(h, h + step_h)), slice(first, last), slice(0, seen)
+                yield slice(b, b + step_b), slice(h, h + step_h), slice(first, last), slice(0, seen)
 
 
 def _future(q: Array, n: int) -> Array:
@@ -122,11 +127,8 @@ def _future(q: Array, n: int) -> Array:
     return np.triu(np.full_like(q, -math.inf, shape=(n, n)), 1)
 
 
-def _padding(q: Array, padding_mask: Array, shape: tuple[int, ...]) -> Array:
+def _padding(q: Array, padding_mask: Array) -> Array:
     """M of a padding mask, (B, 1, 1, S): -inf for padding."""
-    check_shape("padding_mask", padding_mask, shape)
-    if padding_mask.dtype != bool:
-        raise ValueError(f"padding_mask: expected bool, True for a real token, got {padding_mask.dtype}")
     padding_mask = padding_mask[:, None, None, :]
     return np.where(padding_mask, np.zeros_like(q, shape=padding_mask.shape), -math.inf)
 

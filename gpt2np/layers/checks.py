@@ -11,6 +11,20 @@ def check_shape(name: str, x: Array, expected: tuple[int, ...]) -> None:
         raise ValueError(f"{name}: expected shape {expected}, got {x.shape}")
 
 
+def check_padding_mask(padding_mask: Array, expected: tuple[int, ...]) -> None:
+    """Raise ValueError unless a padding mask is an array of bool, and has exactly the expected shape."""
+    kind = str(getattr(padding_mask, "dtype", type(padding_mask).__name__))
+    if kind != "bool":
+        raise ValueError(f"padding_mask: expected an array of bool, True for a real token, got {kind}")
+    check_shape("padding_mask", padding_mask, expected)
+
+
+def check_heads(n_embd: int, n_head: int) -> None:
+    """Raise ValueError unless the heads divide the width."""
+    if n_head < 1 or n_embd % n_head:
+        raise ValueError(f"n_embd: expected a multiple of n_head {n_head}, got {n_embd}")
+
+
 def check_ids(name: str, ids: Array, n: int, ignored: int | None = None) -> None:
     """Raise ValueError unless ids are integers from 0 to n - 1, or `ignored`: indexing would wrap -1 silently.
 
@@ -19,7 +33,7 @@ def check_ids(name: str, ids: Array, n: int, ignored: int | None = None) -> None
     """
     if ids.dtype.kind not in "iu":
         raise ValueError(f"{name}: expected integers, got {ids.dtype}")
-    if type(ids) is np.ndarray:
+    if isinstance(ids, np.ndarray):
         wrong = (ids < 0) | (ids >= n)
         if ignored is not None:
             wrong &= ids != ignored

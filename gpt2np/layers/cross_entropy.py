@@ -4,7 +4,7 @@ import numpy as np
 
 from ..hints import Array, Cache
 from .checks import check_ids, check_shape
-from .softmax import exp_rows
+from .softmax import subtract_top
 from .tiles import rows, tiles
 
 IGNORED = -100                  # a target that does not count: padding, or a prompt that should not be learned
@@ -20,9 +20,10 @@ def cross_entropy_forward(logits: Array, targets: Array, label_smoothing: float 
     targets          (...)      integers from 0 to V - 1, or -100: left out of the mean
     label_smoothing  float      0 <= e <= 1
     returns          loss ()    of logits' dtype, 0 where all targets are left out; and the cache for the backward
-    raises           ValueError for targets of another shape or outside the vocabulary
+    raises           ValueError for targets of another shape or outside the vocabulary, and for another label_smoothing
 
     -log p_v = log(sum(exp(logits))) - logits_v: the logarithm of a probability that was rounded to 0 is never taken.
+    Both terms are of logits - max(logits): a large number that is added to all of them costs no digits of the loss.
     Label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
     check_shape("targets", targets, logits.shape[:-1])
@@ -30,15 +31,20 @@ def cross_entropy_forward(logits: Array, targets: Array, label_smoothing: float 
     p = np.empty_like(logits, order="C")
     nll = np.empty_like(weight)[:, None]
     for z, p_t, nll_t, target in tiles(logits, p, nll, safe[:, None]):
-        expected = expected_logit(z, target, label_smoothing)
-        total, log_sum = exp_rows(z, out=p_t)
+        subtract_top(z, out=p_t)
+        expected = expected_logit(p_t, target, label_smoothing)
+        np.exp(p_t, out=p_t)
+        total = p_t.sum(axis=-1, keepdims=True)
         p_t *= 1 / total
-        np.subtract(log_sum, expected, out=nll_t)
+        np.subtract(np.log(total), expected, out=nll_t)
     return mean_of_counted(nll, weight), (p, safe, weight, label_smoothing)
 
 
 def cross_entropy_backward(dloss: float | Array, cache: Cache) -> Array:
-    """dlogits = (p - t) dloss / count, with t = (1 - e) onehot(target) + e / V; 0 where the target is left out."""
+    """dlogits = (p - t) dloss / count, with t = (1 - e) onehot(target) + e / V.
+
+    0 where the target is left out, as long as the logits there are finite.
+    """
     p, safe, weight, label_smoothing = cache
     V = p.shape[-1]
     scale = row_scale(dloss, weight)

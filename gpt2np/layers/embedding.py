@@ -6,6 +6,7 @@ from numpy.typing import DTypeLike
 from ..hints import Array, Cache, Rng
 from .checks import check_ids, check_shape
 from .module import Parameter, initial
+from .tiles import tiles
 
 
 def embedding_forward(ids: Array, w: Array) -> tuple[Array, Cache]:
@@ -25,19 +26,28 @@ def embedding_forward(ids: Array, w: Array) -> tuple[Array, Cache]:
 def embedding_backward(dy: Array, cache: Cache) -> Array:
     """dw[i] = sum of dy over the places where ids = i: rows that were not looked up get 0, repeated ones their sum."""
     ids, w = cache
-    dw = np.zeros_like(w)
+    dw = np.zeros_like(w, order="C")
     add_rows(dw, ids, dy)
     return dw
 
 
-def add_rows(w: Array, ids: Array, dy: Array) -> None:
-    """w[i] += dy, for each row of dy and its id i, in place.
+def add_rows(dw: Array, ids: Array, dy: Array) -> None:
+    """dw[i] += dy, for each row of dy and its id i, in place.
 
-    Not w[ids] += dy, which keeps only one of several rows with the same id.  A loop over the rows is faster on the
-    host; on a GPU it would be one call for each token.
+    dw       (V, C)     C-contiguous: the rows of another layout are a copy, and the sums would be lost
+    ids      (...)      from 0 to V - 1
+    dy       (..., C)
+
+    Not dw[ids] += dy, which keeps only one of several rows with the same id.  np.add.at is 4 to 5 times as fast along
+    one axis as over rows, so the places are those in dw as one row of V C numbers.
     """
-    check_shape("dy", dy, (*ids.shape, w.shape[1]))
-    np.add.at(w, ids, dy)
+    C = dw.shape[1]
+    check_shape("dy", dy, (*ids.shape, C))
+    if not dw.flags.c_contiguous:
+        raise ValueError(f"dw: expected a C-contiguous array, got strides {dw.strides} for shape {dw.shape}")
+    flat, columns = dw.reshape(-1), np.arange(C, like=dw)
+    for dy_t, first in tiles(dy, ids.astype(np.int64)[..., None] * C):
+        np.add.at(flat, (first + columns).reshape(-1), dy_t.reshape(-1))
 
 
 class Embedding(Parameter):

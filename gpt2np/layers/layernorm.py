@@ -45,7 +45,8 @@ def layernorm_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
         dx    = (dxhat - mean(dxhat) - xhat mean(dxhat xhat)) / sqrt(var(x) + eps)
         dg    = sum of dy xhat over the rows        db = sum of dy over the rows
 
-    The two means are what is lost because mean(x) and var(x) depend on x too: dx has no part along 1 or xhat.
+    The two means are there because mean(x) and var(x) depend on x too.  They leave a dx whose rows sum to 0, and so do
+    those of dx xhat, but for eps.
     """
     xhat, inv_std, g = cache
     check_shape("dy", dy, xhat.shape)

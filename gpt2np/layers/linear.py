@@ -6,7 +6,7 @@ from numpy.typing import DTypeLike
 from ..hints import Array, Cache, Rng
 from .checks import check_shape
 from .module import Module, Parameter, initial
-from .tiles import rows, sum_rows
+from .tiles import product, rows, sum_rows
 
 
 def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, Cache]:
@@ -22,7 +22,7 @@ def linear_forward(x: Array, w: Array, b: Array) -> tuple[Array, Cache]:
     would make B small ones.
     """
     check_shape("b", b, w.shape[1:])
-    y = rows(x) @ w
+    y = product(x, w)
     y += b
     return y.reshape(*x.shape[:-1], w.shape[1]), (x, w)
 

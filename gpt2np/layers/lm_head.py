@@ -10,8 +10,8 @@ from ..hints import Array, Cache
 from .checks import check_shape
 from .cross_entropy import expected_logit, mean_of_counted, row_scale, weigh_targets
 from .embedding import add_rows
-from .softmax import exp_rows
-from .tiles import rows, sum_rows, tiles
+from .softmax import subtract_top
+from .tiles import product, rows, sum_rows, tiles
 
 
 def lm_head_forward(x: Array, wte: Array) -> tuple[Array, Cache]:
@@ -23,7 +23,7 @@ def lm_head_forward(x: Array, wte: Array) -> tuple[Array, Cache]:
     wte      (V, C)     the token embedding; the head has no bias
     returns  logits (..., V) of x's dtype, and the cache for lm_head_backward
     """
-    return (rows(x) @ wte.T).reshape(*x.shape[:-1], len(wte)), (x, wte)
+    return product(x, wte.T).reshape(*x.shape[:-1], len(wte)), (x, wte)
 
 
 def lm_head_backward(dlogits: Array, cache: Cache) -> tuple[Array, Array]:
@@ -59,9 +59,11 @@ def lm_head_loss_forward(x: Array, wte: Array, targets: Array, label_smoothing: 
     e = rows(x) @ wte.T                                 # (N, V), the only array of that size
     total, nll = np.empty_like(weight)[:, None], np.empty_like(weight)[:, None]
     for z, total_t, nll_t, target in tiles(e, total, nll, safe[:, None]):
+        subtract_top(z, out=z)
         expected = expected_logit(z, target, label_smoothing)
-        total_t[:], log_sum = exp_rows(z, out=z)
-        np.subtract(log_sum, expected, out=nll_t)
+        np.exp(z, out=z)
+        total_t[:] = z.sum(axis=-1, keepdims=True)
+        np.subtract(np.log(total_t), expected, out=nll_t)
     return mean_of_counted(nll, weight), (x, wte, safe, weight, e, total, label_smoothing)
 
 

@@ -15,7 +15,7 @@ class Parameter:
 
     value      the array
     grad       None, or an array of value's shape: the sum of all gradients since it was last set to None
-    trainable  False for a frozen parameter: it gets no gradient, and no product of matrices is done for one
+    trainable  False for a frozen parameter: it gets no gradient, and no matrix product is computed for one
     """
 
     def __init__(self, value: Array):
@@ -47,39 +47,46 @@ class Module:
         dx       = backward(dy, cache)   adds to the grad of every parameter, and returns the gradient by x
     """
 
+    def children(self) -> Iterator[tuple[str, "Module | Parameter"]]:
+        """All modules and parameters below this module as (path, child), a shared one under each of its paths."""
+        for name, value in vars(self).items():
+            several = isinstance(value, list | tuple)
+            for path, child in [(f"{name}.{i}", c) for i, c in enumerate(value)] if several else [(name, value)]:
+                if isinstance(child, Module | Parameter):
+                    yield path, child
+                if isinstance(child, Module):
+                    yield from ((f"{path}.{below}", c) for below, c in child.children())
+
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters below this module as (path, Parameter), each once, a shared one under its first path."""
         seen = set()
-        for path, parameter in _walk(self, ""):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield path, parameter
+        for path, child in self.children():
+            if isinstance(child, Parameter) and id(child) not in seen:
+                seen.add(id(child))
+                yield path, child
 
     def zero_grad(self) -> None:
         """Forget all gradients, before the next step."""
         for _, parameter in self.named_parameters():
             parameter.grad = None
 
-    def freeze(self, trainable: bool = False) -> None:
-        """Leave every parameter below as it is from now on; freeze(trainable=True) undoes it."""
+    def freeze(self) -> None:
+        """Leave every parameter below as it is from now on."""
         for _, parameter in self.named_parameters():
-            parameter.trainable = trainable
+            parameter.trainable = False
+
+    def unfreeze(self) -> None:
+        """Let every parameter below be trained again."""
+        for _, parameter in self.named_parameters():
+            parameter.trainable = True
 
     def replica(self: SameModule) -> SameModule:
         """A copy that shares every value and owns its gradients: for a thread with its own share of the batch."""
+        # deepcopy looks into a dict, by id, for what has been copied before, and takes the copy it finds there: here
+        # each value is its own copy, and the copy of each gradient is None.
         shared = {id(p.value): p.value for _, p in self.named_parameters()}
         forgotten = {id(p.grad): None for _, p in self.named_parameters()}
-        return copy.deepcopy(self, shared | forgotten)      # its memo: what counts as copied already, and as what
-
-
-def _walk(module: Module, prefix: str) -> Iterator[tuple[str, Parameter]]:
-    for name, child in vars(module).items():
-        several = isinstance(child, list | tuple)
-        for path, c in [(f"{name}.{i}", c) for i, c in enumerate(child)] if several else [(name, child)]:
-            if isinstance(c, Parameter):
-                yield prefix + path, c
-            elif isinstance(c, Module):
-                yield from _walk(c, prefix + path + ".")
+        return copy.deepcopy(self, shared | forgotten)
 
 
 def initial(rng: Rng | None, shape: tuple[int, ...], std: float, dtype: DTypeLike) -> Array:

@@ -19,8 +19,9 @@ def softmax_forward(x: Array) -> tuple[Array, Cache]:
     """
     y = np.empty_like(x, order="C")
     for x_t, y_t in tiles(x, y):
-        total, _ = exp_rows(x_t, out=y_t)
-        y_t *= 1 / total
+        subtract_top(x_t, out=y_t)
+        np.exp(y_t, out=y_t)
+        y_t *= 1 / y_t.sum(axis=-1, keepdims=True)
     return y, y
 
 
@@ -43,11 +44,13 @@ def log_softmax_forward(x: Array) -> tuple[Array, Cache]:
 
     x        (..., V)   floating
     returns  y (..., V) of x's dtype, and the cache for log_softmax_backward: y itself
+
+    The largest x of the row is subtracted first, here too: a sum of it and the logarithm would lose the digits of y.
     """
     y = np.empty_like(x, order="C")
     for x_t, y_t in tiles(x, y):
-        _, log_sum = exp_rows(x_t, out=y_t)
-        np.subtract(x_t, log_sum, out=y_t)
+        subtract_top(x_t, out=y_t)
+        y_t -= np.log(np.exp(y_t).sum(axis=-1, keepdims=True))
     return y, y
 
 
@@ -63,13 +66,6 @@ def log_softmax_backward(dy: Array, cache: Cache) -> Array:
     return dx
 
 
-def exp_rows(x: Array, out: Array) -> tuple[Array, Array]:
-    """out = exp(x - max(x)), row by row; out may be x.
-
-    returns  sum(out) (N, 1)        and log sum exp(x) (N, 1), which is max(x) + log sum(out)
-    """
-    top = x.max(axis=-1, keepdims=True)
-    np.subtract(x, top, out=out)
-    np.exp(out, out=out)
-    total = out.sum(axis=-1, keepdims=True)
-    return total, top + np.log(total)
+def subtract_top(x: Array, out: Array) -> None:
+    """out = x - max(x), row by row; out may be x."""
+    np.subtract(x, x.max(axis=-1, keepdims=True), out=out)

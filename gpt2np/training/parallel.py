@@ -16,7 +16,6 @@ from threadpoolctl import ThreadpoolController
 
 from ..hints import Array
 from ..layers.cross_entropy import IGNORED
-from ..layers.lm_head import lm_head_loss_forward
 from ..layers.tiles import tiles
 from ..models.gpt2 import GPT2
 from .clipping import square_sum
@@ -135,9 +134,7 @@ def share_loss(model: GPT2, counted: int, share: Share) -> float:
     """What one worker adds to the loss where no gradients are wanted."""
     tokens, targets = share
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        x, _ = model.hidden(tokens, keep_cache=False)
-        loss, _ = lm_head_loss_forward(x, model.wte.value, targets)
-    return count(targets) / max(1, counted) * float(loss)
+        return count(targets) / max(1, counted) * float(model.loss(tokens, targets))
 
 
 def sum_replicas(gradients: Sequence[Array]) -> float:

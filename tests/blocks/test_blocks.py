@@ -44,6 +44,6 @@ def test_a_wrong_dropout_rate_is_refused():
     rng = np.random.default_rng(0)
     for rate in (1.0, -0.1):
         with pytest.raises(ValueError, match="rate from 0 to less than 1"):
-            SelfAttention(6, 3, rng, True, dropout=rate)
+            SelfAttention(6, 3, rng, causal=True, dropout=rate)
         with pytest.raises(ValueError, match="rate from 0 to less than 1"):
             MLP(6, rng, dropout=rate)

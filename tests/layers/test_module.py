@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gpt2np.layers.checks import check_ids, check_shape
+from gpt2np.layers.checks import check_heads, check_ids, check_padding_mask, check_shape
+from gpt2np.layers.embedding import add_rows
 from gpt2np.layers.linear import Linear
 from gpt2np.layers.module import Parameter
 from gpt2np.layers.tiles import sum_rows, tiles
@@ -23,7 +24,7 @@ def test_freeze_and_back():
     y, cache = layer.forward(np.ones((4, 2), "f"))
     layer.backward(y, cache)
     assert [p.grad for _, p in layer.named_parameters()] == [None, None]
-    layer.freeze(trainable=True)
+    layer.unfreeze()
     layer.backward(y, cache)
     assert layer.w.grad.shape == (2, 3)
     layer.zero_grad()
@@ -57,5 +58,24 @@ def test_messages_say_what_was_expected_and_what_came():
         check_ids("ids", np.array([[1], [7]]), 5)
     with pytest.raises(ValueError, match=r"^ids: expected integers, got float64$"):
         check_ids("ids", np.array([1.0]), 5)
+    with pytest.raises(ValueError, match=r"^padding_mask: expected an array of bool, True for a real token, got list$"):
+        check_padding_mask([[True]], (1, 1))
+    with pytest.raises(ValueError, match=r"^padding_mask: expected shape \(1, 2\), got \(1, 1\)$"):
+        check_padding_mask(np.array([[True]]), (1, 2))
+    with pytest.raises(ValueError, match=r"^n_embd: expected a multiple of n_head 4, got 6$"):
+        check_heads(6, 4)
     check_ids("targets", np.array([4, -100]), 5, ignored=-100)
     check_ids("ids", np.array([], int), 5)
+
+
+def test_ids_are_looked_at_in_a_memmap_too(tmp_path):
+    """A file of tokens that is mapped into memory is on the host, whatever its class."""
+    ids = np.memmap(tmp_path / "ids", np.int64, "w+", shape=(3,))
+    ids[2] = -1
+    with pytest.raises(ValueError, match=r"^ids: expected ids from 0 to 4, got -1 at index \(2,\)$"):
+        check_ids("ids", ids, 5)
+
+
+def test_rows_are_not_added_to_a_copy():
+    with pytest.raises(ValueError, match=r"^dw: expected a C-contiguous array, got strides \(8, 32\)"):
+        add_rows(np.zeros((4, 3), order="F"), np.array([1]), np.ones((1, 3)))
