@@ -344,11 +344,11 @@ class ModelDraft:
 
 def generate_text(model: GPT2, tokenizer: Tokenizer, prompt: str, num_return_sequences: int = 1, max_length: int = 512,
                   temperature: float = 1.0, top_k: int = 50, top_p: float = 0.9,
-                  rng: np.random.Generator | None = None, stop: Sequence[str] = ()) -> list[str]:
+                  rng: np.random.Generator | None = None, stop: str | Sequence[str] = ()) -> list[str]:
     """Continue a prompt num_return_sequences times: returns the texts, each with the prompt before it.
 
     max_length   tokens, those of the prompt included
-    stop         a text ends earlier before one of these, and before <|endoftext|>
+    stop         one text or several: it ends earlier before one of these, and before <|endoftext|>
     """
     tokens = tokenizer.encode(prompt)
     if tokens and max_length <= len(tokens):
