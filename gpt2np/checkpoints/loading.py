@@ -162,13 +162,14 @@ def write_model(folder: str | Path, layout: str, parameters: Mapping[str, Array]
 
 def find(name_or_path: str | Path) -> Path:
     """The folder or file that a name or path stands for; CheckpointError if there is none."""
-    if str(name_or_path) in NAMES:
+    name = str(name_or_path)
+    if name in NAMES:
         for place in places():
-            if os.path.isdir(place / name_or_path):
-                return place / name_or_path
-        name = "124M" if name_or_path == "demo" else name_or_path           # demo comes with the clone, or not at all
-        hint = f"; to fetch {'another' if name_or_path == 'demo' else 'it'}: python -m gpt2np.download {name}"
-        raise CheckpointError(name_or_path, f"this model is in none of {', '.join(map(str, places()))}{hint}")
+            if os.path.isdir(place / name):
+                return place / name
+        other = "another: python -m gpt2np.download 124M"       # demo comes with the clone, or not at all
+        hint = f"; to fetch {other if name == 'demo' else f'it: python -m gpt2np.download {name}'}"
+        raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}{hint}")
     path = Path(name_or_path)
     if not os.path.exists(path):                        # False, where path.exists() may raise: a name too long, ...
         left = path.name and os.path.exists(_old(path))
