@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -63,7 +64,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     what.add_argument("--num-return-sequences", type=whole(1), default=1, metavar="N",
                       help="so many continuations (%(default)s)")
     what.add_argument("--stop", type=text_option, action="append", default=[], metavar="TEXT",
-                      help=r"it ends before this text; \n is a new line; may be given several times")
+                      help=r"it ends before this text, in which \n is a new line and \\n a backslash and an n; "
+                           "may be given several times")
     how = parser.add_argument_group("how each token is chosen", "The rules are applied in this order.")
     how.add_argument("--logit-bias", type=bias_option, action="append", default=[], metavar="TOKEN=X",
                      help="X is added to the logit of a token, named by its text or number; several times")
@@ -113,14 +115,14 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
 
 
 def text_option(argument: str) -> str:
-    """An option that is a text."""
+    r"""An option that is a text, in which \n stands for a new line, and \\n for \n itself."""
     try:
         argument = read_text([argument], "text")
     except TokenizerError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if not argument:
         raise argparse.ArgumentTypeError("expected a text, got an empty one")
-    return argument.replace(r"\n", "\n")
+    return re.sub(r"\\?\\n", lambda found: "\n" if found[0] == r"\n" else r"\n", argument)
 
 
 def bias_option(argument: str) -> tuple[str, float]:

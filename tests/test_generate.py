@@ -106,6 +106,12 @@ def test_it_ends_before_a_stop_string(capsys, folder):
     assert (line["text"], line["ended_by"]) == (whole[:whole.index(stop)], "stop")
 
 
+@pytest.mark.parametrize("typed, text", [
+    (r"a\nb\n", "a\nb\n"), (r"a\\nb", r"a\nb"), (r"\\\n", r"\\n"), (r"\t\\", r"\t\\")])
+def test_a_new_line_can_be_typed_and_so_can_a_backslash_before_an_n(typed, text):
+    assert command.text_option(typed) == text
+
+
 def test_a_continuation_that_has_stopped_is_computed_no_further(capsys, folder):
     arguments = "the", "--num-return-sequences", "4", "--seed", "1", "--temperature", "2", "--min-new-tokens", "100"
     out, err = written(capsys, folder, *arguments, "--json", "--logit-bias", "e=8", "--stop", "e", "--stop", "a")
