@@ -229,7 +229,6 @@ def speculate(model: GPT2, tokens: Sequence[int], max_new_tokens: int, draft: "N
     that is refused costs that little; every one that is taken saves a whole run.  What is written has exactly the
     distribution of generate, whatever the draft guesses; at temperature 0 it is the same text.
 
-    draft   a new one for every text
     stop    as in generate
     Leviathan, Kalman, Matias 2023, arXiv:2211.17192, algorithm 1; Chen et al. 2023, arXiv:2302.01318.
     """
@@ -275,7 +274,7 @@ def check_guess(guess: int, q: Array, p: Array, rng: np.random.Generator) -> int
                      = min(q_i, p_i)         + max(p_i - q_i, 0)  =  p_i
     """
     take = min(1.0, float(p[guess] / q[guess]))
-    if draw(np.array([1 - take, take]), rng) == 1:
+    if rng.random() < take:
         return guess
     above = np.maximum(p - q, 0)
     return int(draw(above if above.any() else p, rng))  # none is above where p and q differ by rounding alone
@@ -292,16 +291,18 @@ class NgramDraft:
 
     def __init__(self, n_vocab: int, longest: int = 4, shortest: int = 3):
         self.n_vocab, self.lengths = n_vocab, range(longest, shortest - 1, -1)
-        self.after: dict[tuple[int, ...], int] = {}     # tail -> where in the text the token after it is, the last time
-        self.known = 0
+        self.known: list[int] = []                      # the text so far
+        self.after: dict[tuple[int, ...], int] = {}     # tail -> where in it the token after it is, the last time
 
     def guess(self, text: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, Array]]:
         """Up to n tokens, each with the distribution (V,) that it was drawn from: certainty."""
-        for at in range(self.known, len(text)):
+        if list(text[:len(self.known)]) != self.known:              # another text
+            self.known, self.after = [], {}
+        for at in range(len(self.known), len(text)):
             for length in self.lengths:
                 if length <= at:
                     self.after[tuple(text[at - length:at])] = at
-        self.known = len(text)
+        self.known += text[len(self.known):]
         found = (self.after.get(tuple(text[len(text) - length:])) for length in self.lengths if length <= len(text))
         place = next((place for place in found if place is not None), None)
         if place is None:

@@ -322,8 +322,19 @@ def test_ngrams_guess_what_came_after_the_same_tail():
     assert NgramDraft(10).guess([1], 3, None) == []
 
 
+def test_a_draft_may_be_used_for_one_text_after_another():
+    """What came in the first is no guess for the second, which may be shorter."""
+    draft = NgramDraft(10, 3, 2)
+    draft.guess([1, 2, 3, 4, 1, 2, 5, 6], 3, None)
+    for text in ([1, 2], [7, 8, 1, 2], [1, 2, 9, 1, 2]):
+        got = [token for token, _ in draft.guess(text, 3, None)]
+        assert got == [token for token, _ in NgramDraft(10, 3, 2).guess(text, 3, None)]
+
+
 class EveryPath:
-    """In the place of draw: takes one path through all outcomes after another, and notes the probability of each."""
+    """In the place of draw and of its generator: takes one path through all outcomes after another, and notes the
+    probability of each.
+    """
 
     def __init__(self):
         self.script = []
@@ -336,6 +347,16 @@ class EveryPath:
         self.at += 1
         self.probability *= p[outcome] / p.sum()
         return outcome
+
+    def spawn(self, n):
+        return [self] * n
+
+    def random(self):
+        """A number from 0 to 1 that is drawn when it is compared: it is below x with probability x."""
+        return self
+
+    def __lt__(self, x):
+        return self(np.array([1 - x, x]), None) == 1
 
     def paths(self, run):
         """Yield (probability, result of run) for every path."""
@@ -363,7 +384,7 @@ def test_speculation_has_exactly_the_models_distribution(monkeypatch, sampler, n
     monkeypatch.setattr(decoding, "draw", every)
     got = {}
     for p, text in every.paths(lambda: tuple(speculate(
-            model, prompt, n, ModelDraft(small) if name == "model" else NgramDraft(3, 2, 1), sampler, k=2))):
+            model, prompt, n, ModelDraft(small) if name == "model" else NgramDraft(3, 2, 1), sampler, every, k=2))):
         got[text] = got.get(text, 0) + p
     expected = {}
     for text in itertools.product(range(3), repeat=n):
