@@ -21,7 +21,7 @@ from .sampling import LARGEST, GenerationError, Sampler
 from .terminal import printable, read_text, wants_colour, width, wrapped
 from .text.bpe import Tokenizer
 from .text.streaming import StoppingDecoder, stops_at, text_before
-from .text.utf8 import decode
+from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
 from .tracing import HEADER, trace
 
@@ -231,7 +231,7 @@ def read_line() -> str:
         if not line:
             print(file=sys.stderr)
             return ""
-        if text := decode(line, "prompt").rstrip("\r\n"):
+        if text := decode_utf8(line, "prompt").rstrip("\r\n"):
             return text
 
 

@@ -10,7 +10,6 @@ vocabulary, whatever the order of its files or words. A pair seen only once is n
 Sennrich, Haddow, Birch 2016, arXiv:1508.07909, algorithm 1 (which counts all pairs again for every merge).
 """
 
-import codecs
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,10 +20,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .bpe import LAST_BREAK, Tokenizer, cut
-from .utf8 import not_utf8
+from .utf8 import read_utf8
 from .vocabulary import BYTE_TOKENS, END_OF_TEXT, Merges, TokenizerError
 
-BLOCK = 2**20       # bytes read at a time
 WALL = -1           # stands before, between and after the pieces, so that every symbol has neighbours
 GONE = -2           # stands where a symbol has become part of the one before it
 
@@ -35,7 +33,7 @@ def learn_vocabulary(paths: Iterable[str | Path], n_vocab: int, progress: bool =
     paths     files in UTF-8; `<|endoftext|>` in them stands between documents and is not learned as text
     n_vocab   how many tokens to have: 256 bytes, n_vocab - 257 merges, and `<|endoftext|>`
     progress  show how far it is on the terminal, if there is one
-    returns   the tokenizer; TokenizerError for text that is no UTF-8 or does not suffice, OSError from reading
+    returns   the tokenizer; TokenizerError for text that is not UTF-8 or does not suffice, OSError from reading
     """
     n_merges = n_vocab - 257
     if n_merges < 0:
@@ -51,37 +49,29 @@ def learn_vocabulary(paths: Iterable[str | Path], n_vocab: int, progress: bool =
 
 
 def count_pieces(paths: Iterable[str | Path], progress: bool = False) -> Counter[str]:
-    """How often each piece occurs in some text files. TokenizerError where they are no UTF-8."""
+    """How often each piece occurs in some text files. TokenizerError where they are not UTF-8."""
     paths = list(paths)
     counts: Counter[str] = Counter()
     size = sum(os.path.getsize(path) for path in paths)
     with tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=None if progress else True) as bar:
         for path in paths:
-            for text in _parts(path, bar):
+            for text in _at_breaks(read_utf8(path)):
                 for document in text.split(END_OF_TEXT):
                     for pieces in cut(document):
                         counts.update(pieces)
+                bar.update(len(text.encode()))
     return counts
 
 
-def _parts(path: str | Path, bar: tqdm) -> Iterator[str]:
-    """The text of a file in parts of about BLOCK bytes, cut where a piece begins: so never inside `<|endoftext|>`."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    text, read = "", 0
-    with open(path, "rb") as file:
-        while True:
-            data = file.read(BLOCK)
-            read += len(data)
-            known = len(text)           # searched already, and without a place to cut
-            try:
-                text += decoder.decode(data, final=not data)
-            except UnicodeDecodeError as error:
-                raise not_utf8(path, error, read - len(error.object)) from None     # the object ends where we are
-            if not data: break
-            if found := LAST_BREAK.search(text, known):
-                yield text[: found.start()]
-                text = text[found.start() :]
-            bar.update(len(data))
+def _at_breaks(parts: Iterable[str]) -> Iterator[str]:
+    """The same text in parts that end where a piece begins: so never inside a piece, nor inside `<|endoftext|>`."""
+    text = ""
+    for part in parts:
+        known = len(text)               # searched already, and without a place to cut
+        text += part
+        if found := LAST_BREAK.search(text, known):
+            yield text[: found.start()]
+            text = text[found.start() :]
     yield text
 
 
