@@ -134,6 +134,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object as a dict: as in text/vocabulary.py, of which file formats know nothing."""
     found: dict[str, object] = {}
     for name, value in pairs:
         if name in found:

@@ -167,7 +167,7 @@ def test_a_vocabulary_must_be_there_and_be_the_models(folder):
 def test_half_a_vocabulary_under_other_names(folder, tmp_path):
     convert.main([str(folder), str(tmp_path / "hf"), "--to", "safetensors"])
     (tmp_path / "hf" / "merges.txt").unlink()
-    refused(tmp_path / "hf", "vocabulary cannot be read")
+    refused(tmp_path / "hf", "vocabulary cannot be read", "merges.txt cannot be read: No such file")
     (tmp_path / "hf" / "vocab.json").unlink()
     refused(tmp_path / "hf", "lacks its vocabulary")
 
