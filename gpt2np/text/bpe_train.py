@@ -81,57 +81,79 @@ def _at_breaks(parts: Iterable[str]) -> Iterator[str]:
 def learn_merges(piece_counts: Mapping[str, int], n_merges: int, progress: bool = False) -> Merges:
     """The first `n_merges` merges that these pieces teach, or fewer if no pair is left that occurs twice.
 
-    All pieces stand in one linked list (ids, before, after), with a WALL between any two. `counts` and `places` say
-    how often, by weight, and where each pair of neighbours stands. A merge changes both beside each of its places only;
-    places that it made untrue stay listed and are found out when their turn comes. So does the heap: counts of old
-    pairs only ever fall, so an entry promises at least the true count, and is put back lower if it promised more.
+    The most frequent pair comes from a heap. Counts of old pairs only ever fall, so an entry promises at least the true
+    count, and is put back lower if it promised more.
     """
-    ids, weights = _lay_out(piece_counts)
-    before, after = list(range(-1, len(ids) - 1)), list(range(1, len(ids) + 1))
-    counts: dict[tuple[int, int], int] = defaultdict(int)
-    places: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for i, pair in enumerate(pairwise(ids)):
-        if WALL not in pair:
-            counts[pair] += weights[i]
-            places[pair].append(i)
-    heap = [(-count, pair) for pair, count in counts.items()]       # the smallest is the most frequent
+    symbols = _Symbols(piece_counts)
+    heap = [(-count, pair) for pair, count in symbols.counts.items()]       # the smallest is the most frequent
     heapify(heap)
-
     tokens = list(BYTE_TOKENS)
     merges: list[tuple[bytes, bytes]] = []
     with tqdm(total=n_merges, desc="learning", unit=" merges", disable=None if progress else True) as bar:
         while heap and len(merges) < n_merges:
             promised, pair = heappop(heap)
-            if counts[pair] < 2: continue
-            if counts[pair] != -promised:
-                heappush(heap, (-counts[pair], pair))
+            count = symbols.counts[pair]
+            if count < 2: continue
+            if count != -promised:
+                heappush(heap, (-count, pair))
                 continue
             left, right = pair
-            new = len(tokens)
-            tokens.append(tokens[left] + tokens[right])
             merges.append((tokens[left], tokens[right]))
-
-            fresh = set()
-            for i in places.pop(pair):          # from left to right, since they were listed so: it matters in "aaa"
-                j = after[i]
-                if ids[i] != left or ids[j] != right: continue
-                h, k = before[i], after[j]
-                ids[i], ids[j], after[i], before[k] = new, GONE, k, i
-                if ids[h] != WALL:
-                    counts[ids[h], left] -= weights[i]
-                    counts[ids[h], new] += weights[i]
-                    places[ids[h], new].append(h)
-                    fresh.add((ids[h], new))
-                if ids[k] != WALL:
-                    counts[right, ids[k]] -= weights[i]
-                    counts[new, ids[k]] += weights[i]
-                    places[new, ids[k]].append(i)
-                    fresh.add((new, ids[k]))
-            del counts[pair]
-            for pair in fresh:
-                heappush(heap, (-counts[pair], pair))
+            tokens.append(tokens[left] + tokens[right])
+            for new_pair in symbols.merge(left, right, len(tokens) - 1):
+                heappush(heap, (-symbols.counts[new_pair], new_pair))
             bar.update()
     return merges
+
+
+class _Symbols:
+    """The symbols of all pieces in one linked list, with a WALL between any two pieces.
+
+    ids, before, after   the symbol at each place, and the places of its neighbours
+    weights              how often the piece at each place occurs
+    counts, places       of each pair of neighbours: how often it occurs, by weight, and the places of its left symbol
+
+    A merge changes both beside each of its places only. Places that it made untrue stay listed, and are found out when
+    their turn comes.
+    """
+
+    def __init__(self, piece_counts: Mapping[str, int]):
+        self.ids, self.weights = _lay_out(piece_counts)
+        n = len(self.ids)
+        self.before, self.after = list(range(-1, n - 1)), list(range(1, n + 1))
+        self.counts: dict[tuple[int, int], int] = defaultdict(int)
+        self.places: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, pair in enumerate(pairwise(self.ids)):
+            if WALL not in pair:
+                self.counts[pair] += self.weights[i]
+                self.places[pair].append(i)
+
+    def merge(self, left: int, right: int, new: int) -> set[tuple[int, int]]:
+        """Make the symbol `new` of left and right wherever they are neighbours; returns the pairs that come of it.
+
+                h   [i     j]    k      ->     h   [i]   k          places
+                a   left right   b             a   new   b          symbols
+        """
+        ids, before, after, weights = self.ids, self.before, self.after, self.weights
+        counts, places = self.counts, self.places
+        new_pairs = set()
+        for i in places.pop((left, right)):     # from left to right, since they were listed so: it matters in "aaa"
+            j = after[i]
+            if ids[i] != left or ids[j] != right: continue
+            h, k = before[i], after[j]
+            ids[i], ids[j], after[i], before[k] = new, GONE, k, i
+            if (a := ids[h]) != WALL:
+                counts[a, left] -= weights[i]
+                counts[a, new] += weights[i]
+                places[a, new].append(h)
+                new_pairs.add((a, new))
+            if (b := ids[k]) != WALL:
+                counts[right, b] -= weights[i]
+                counts[new, b] += weights[i]
+                places[new, b].append(i)
+                new_pairs.add((new, b))
+        del counts[left, right]
+        return new_pairs
 
 
 def _lay_out(piece_counts: Mapping[str, int]) -> tuple[list[int], list[int]]:
