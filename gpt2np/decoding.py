@@ -4,9 +4,9 @@
         ...
 
 Every loop here keeps the keys and values of the tokens so far (blocks/kv_cache.py), so a step runs the model on the new
-token alone.  It does so for several texts of different lengths at once: the shorter ones get padding on the left.
+token alone. It does so for several texts of different lengths at once: the shorter ones get padding on the left.
 
-GPT-2 sees n_ctx tokens at most.  A text that grows longer is seen through a window that slides on a quarter at a time:
+GPT-2 sees n_ctx tokens at most. A text that grows longer is seen through a window that slides on a quarter at a time:
 when it is full, the oldest quarter leaves it, and the rest, whose positions are new ones now, is run again as one.
 What is written then depends on the tokens in the window, no longer on those before it.
 """
@@ -48,9 +48,9 @@ def generate_batch(model: GPT2, prompts: Sequence[Sequence[int]], max_new_tokens
                    stop: Stop | None = None) -> Iterator[list[int | None]]:
     """Continue several texts at once, of any lengths, each as if it were alone.
 
-    num_return_sequences   so many continuations of each prompt, one behind the other; the prompt is run once for all
+    num_return_sequences   this many continuations of each prompt, one behind the other; the prompt is run once for all
 
-    Yields the next token of every text, in order, and None for those that have ended: these cost nothing more.  Text i
+    Yields the next token of every text, in order, and None for those that have ended: these cost nothing more. Text i
     draws from the i-th child of rng: what it becomes does not depend on the texts beside it.
     """
     check_count("max_new_tokens", max_new_tokens)
@@ -104,19 +104,19 @@ def children(rng: np.random.Generator | None, n: int) -> list[np.random.Generato
 class Texts:
     """Texts that grow at the same pace, and the model's past of what it has seen of them.
 
-    tokens   the texts, a list of ids each, to be appended to
-    most     how many tokens each may get: so much room is made in the past, up to the window
+    tokens           the texts, a list of ids each, to be appended to
+    max_new_tokens   how many each may get: the past has room for them, up to the window
 
         pads      .  .  .  a  b  c  d       columns of the past; all texts end in the same one
                   a  b  c  d  e  f  g
     """
 
-    def __init__(self, model: GPT2, prompts: Sequence[Sequence[int]], most: int):
+    def __init__(self, model: GPT2, prompts: Sequence[Sequence[int]], max_new_tokens: int):
         self.model = model
         self.tokens = [check_prompt(prompt, model.config) for prompt in prompts]
         if not self.tokens:
             raise GenerationError("prompts: expected at least one, got none")
-        self.room = min(model.config.n_ctx, max(map(len, self.tokens)) + most)
+        self.room = min(model.config.n_ctx, max(map(len, self.tokens)) + max_new_tokens)
         self.past = model.new_past(len(self.tokens), self.room)
         self.starts: list[int] = []                     # of the windows; none before the first call
         self.pads: list[int] = []
@@ -142,7 +142,7 @@ class Texts:
             layer.forget(max(0, min(layer.length, length - self.starts[0])))
 
     def select(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone, in this order, also several times."""
+        """Go on with these rows alone, in this order; rows may repeat."""
         self.past = [layer.select(rows) for layer in self.past]
         self.tokens = [list(self.tokens[i]) for i in rows]
         self.starts, self.pads = [self.starts[i] for i in rows], [self.pads[i] for i in rows]
@@ -152,7 +152,7 @@ def lay_out_for_decoding(model: GPT2) -> None:
     """Turn every matrix in memory so that its longer axis is the contiguous one.
 
     Decoding is bound by how fast the weights are read, and a product with few rows reads long columns faster than
-    short rows.  The values stay the same; only those that are turned are copied.
+    short rows. The values stay the same; only those that are turned are copied.
     """
     for path, parameter in model.named_parameters():
         n_in, *n_out = parameter.value.shape
@@ -167,7 +167,6 @@ def window_start(length: int, n_ctx: int) -> int:
 
 
 # ---- beams
-
 
 def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_beams: int = 4,
                 length_penalty: float = 1.0, end_of_text: int | None = None,
@@ -217,14 +216,13 @@ def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_bea
 
 # ---- speculation: several tokens for one run of the model
 
-
 def speculate(model: GPT2, tokens: Sequence[int], max_new_tokens: int, draft: "NgramDraft | ModelDraft",
               sampler: Sampler = SAMPLE, rng: np.random.Generator | None = None, k: int = 7,
               stop: Stop | None = None) -> Iterator[int]:
     """The same as generate, in less time where the draft guesses well: one run of the model checks up to k guesses.
 
-    To run the model on 8 tokens takes little longer than on one, since the time goes into reading the weights.  A guess
-    that is refused costs that little; every one that is taken saves a whole run.  What is written has exactly the
+    To run the model on 8 tokens takes little longer than on one, since the time goes into reading the weights. A guess
+    that is refused costs that little; every one that is taken saves a whole run. What is written has exactly the
     distribution of generate, whatever the draft guesses; at temperature 0 it is the same text.
 
     stop    as in generate
@@ -279,7 +277,7 @@ def check_guess(guess: int, q: Array, p: Array, rng: np.random.Generator) -> int
 
 
 class NgramDraft:
-    """Guesses that the text goes on as it did the last time its last few tokens came.  It needs no second model.
+    """Guesses that the text goes on as it did the last time its last few tokens came. It needs no second model.
 
     n_vocab             V
     longest, shortest   how many tokens the tail may have that has come before: without such a tail, no guess
@@ -339,7 +337,6 @@ class ModelDraft:
 
 
 # ---- bad input
-
 
 def check_prompt(tokens: Sequence[int], config: GPT2Config) -> list[int]:
     """The prompt as a list; ValueError where the model cannot take it."""

@@ -84,7 +84,6 @@ def mean_log_p(model, prompt, written):
 
 # ---- one text
 
-
 @pytest.mark.parametrize("penalty", [1.0, 2.0])
 def test_greedy_is_that_of_hugging_face(golden_model, golden, penalty):
     for prompt, expected in zip(golden["prompts"], golden[f"greedy {penalty}"]):
@@ -162,7 +161,6 @@ def test_no_token_is_computed_that_is_not_asked_for(model, monkeypatch):
 
 # ---- several
 
-
 SAMPLED = Sampler(temperature=0.9, top_k=20, top_p=0.9)
 PROMPTS = [[1, 2, 3, 4, 5], [7], list(range(16)), [3, 1, 4, 1, 5, 9, 2, 6, 5], [7]]
 
@@ -228,7 +226,6 @@ def test_memory_is_taken_once(model):
 
 # ---- beams
 
-
 @pytest.mark.parametrize("beams, penalty, end", BEAMS)
 def test_beams_are_those_of_hugging_face(golden_model, golden, beams, penalty, end):
     prompt = golden["prompts"][0]
@@ -264,7 +261,6 @@ def test_beams_end_where_stop_says_so(model):
 
 
 # ---- speculation
-
 
 class Wrong:
     """A draft that guesses some token with certainty, seldom the right one, and any number of them."""
@@ -402,7 +398,6 @@ def test_speculation_has_exactly_the_models_distribution(monkeypatch, sampler, n
 
 # ---- memory
 
-
 def test_a_step_takes_no_more_memory_late_than_early():
     """But for the attention weights of one query, and a longer list: the keys of one layer are 77,000 bytes by then."""
     model = filled(GPT2Config(n_vocab=23, n_ctx=256, n_embd=48, n_head=3, n_layer=2))
@@ -430,7 +425,6 @@ def test_a_thousand_generations_leave_nothing_behind(model):
 
 
 # ---- bad input
-
 
 @pytest.mark.parametrize("prompt, message", [
     ([], "prompt: expected at least one token"),

@@ -58,7 +58,6 @@ def written(capsys, folder, *arguments):
 
 # ---- what it writes
 
-
 def test_it_continues_the_prompt(capsys, folder):
     out, err = written(capsys, folder, "the", "cat", "--temperature", "0", "--max-new-tokens", "12")
     model, tokenizer = gpt2np.load(folder)
@@ -198,7 +197,6 @@ def test_the_layout_changes_no_value(folder):
 
 # ---- as a process
 
-
 def test_a_prompt_from_a_pipe(folder):
     piped = process(folder, "--seed", "1", input="the 世\n".encode())
     given = process(folder, "the 世", "--seed", "1", stdin=subprocess.DEVNULL)
@@ -259,7 +257,6 @@ def test_interactive_on_a_terminal(folder):
 
 
 # ---- bad input
-
 
 @pytest.mark.parametrize("arguments, message", [
     (["--temperature", "-1"], "--temperature: expected a number from 0 to 1e9, got -1.0"),

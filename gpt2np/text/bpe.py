@@ -56,8 +56,7 @@ NO_MERGE = 2**62        # the rank of a pair that is no merge: above every true 
 GONE = -1               # stands where a symbol has become part of the one before it
 
 
-# ---- cutting ---------------------------------------------------------------------------------------------------------
-
+# ---- cutting
 
 def cut(text: str) -> Iterator[list[str]]:
     """The pieces of a text, step 1, as one list after another, each of some WINDOW characters of the text."""
@@ -74,7 +73,7 @@ def cut(text: str) -> Iterator[list[str]]:
         start = end
 
 
-# ---- merging ---------------------------------------------------------------------------------------------------------
+# ---- merging
 #
 # Both functions do step 3, in place, on a list that holds the ids of single bytes at first; they return the ranks they
 # applied, in order. `rank_of` has the rank of each pair of ids that is a merge, `made` the id that each rank makes.
@@ -128,8 +127,7 @@ def merge_long(ids: list[int], rank_of: Mapping[tuple[int, int], int], made: Seq
     return applied
 
 
-# ---- the tokenizer ---------------------------------------------------------------------------------------------------
-
+# ---- the tokenizer
 
 class Merge(NamedTuple):
     """Two tokens that became one; rank counts from 0, the merge that was learned first."""
@@ -237,7 +235,7 @@ class Tokenizer:
         return explained
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of a sequence of ids, with U+FFFD for bytes that are no UTF-8; TokenizerError for an unknown id."""
+        """The text of a sequence of ids, with U+FFFD for bytes that are not UTF-8; TokenizerError for an unknown id."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:

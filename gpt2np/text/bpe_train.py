@@ -45,8 +45,7 @@ def learn_vocabulary(paths: Iterable[str | Path], n_vocab: int, progress: bool =
     return Tokenizer(merges)
 
 
-# ---- counting pieces -------------------------------------------------------------------------------------------------
-
+# ---- counting pieces
 
 def count_pieces(paths: Iterable[str | Path], progress: bool = False) -> Counter[str]:
     """How often each piece occurs in some text files. TokenizerError where they are not UTF-8."""
@@ -75,8 +74,7 @@ def _at_breaks(parts: Iterable[str]) -> Iterator[str]:
     yield text
 
 
-# ---- learning merges -------------------------------------------------------------------------------------------------
-
+# ---- learning merges
 
 def learn_merges(piece_counts: Mapping[str, int], n_merges: int, progress: bool = False) -> Merges:
     """The first `n_merges` merges that these pieces teach, or fewer if no pair is left that occurs twice.

@@ -26,8 +26,7 @@ class TokenizerError(ValueError):
     """A vocabulary, a text or an id that cannot be right; the message says what was expected and what came."""
 
 
-# ---- the spelling of tokens ------------------------------------------------------------------------------------------
-
+# ---- the spelling of tokens
 
 def _printable_bytes() -> dict[int, str]:
     """One printable character for each byte, so that a token can stand as a word in a text file.
@@ -59,8 +58,7 @@ def unspell(symbol: str) -> bytes:
         raise TokenizerError(f"{unknown!r} (U+{ord(unknown):04X}) in {symbol[:40]!r} spells no byte") from None
 
 
-# ---- what a vocabulary must be ---------------------------------------------------------------------------------------
-
+# ---- what a vocabulary must be
 
 def openai_ids(merges: Merges) -> dict[bytes, int]:
     """The id of every token in OpenAI's order: the bytes by their spelling, what the merges make, `<|endoftext|>`."""
@@ -110,8 +108,7 @@ def check_ids(ids: Mapping[bytes, int], merges: Merges, names: tuple[str, str] =
         token_of[i] = token
 
 
-# ---- the files -------------------------------------------------------------------------------------------------------
-
+# ---- the files
 
 def read_vocabulary(folder: str | Path, names: tuple[str, str] = FILES) -> tuple[Merges, dict[bytes, int]]:
     """The merges and ids in the two files of a folder. TokenizerError says where a file is not sound in itself."""

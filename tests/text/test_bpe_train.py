@@ -30,8 +30,7 @@ def spelled(merges):
     return [(spell(left), spell(right)) for left, right in merges]
 
 
-# ---- which merges ----------------------------------------------------------------------------------------------------
-
+# ---- which merges
 
 def test_the_first_merges_by_hand():
     """In "aaa aaab" x 2: aa four times (as 'aaa' has it twice), then aa + a; 'b' and the space once or twice less."""
@@ -72,7 +71,7 @@ def test_no_piece_no_merge():
     assert learn_merges({"ab": 2}, 10) == [(b"a", b"b")]
 
 
-# ---- reading files ---------------------------------------------------------------------------------------------------
+# ---- reading files
 
 texts = st.one_of(st.text(max_size=60), st.text(st.sampled_from(" \n\r'sta1!世😀<|>"), max_size=60),
                   st.lists(st.sampled_from([END_OF_TEXT, "<|", " ", "\n", "a", "don't"])).map("".join))
@@ -134,8 +133,7 @@ def test_shakespeare_merges_equal_those_of_a_recount(shakespeare):
     assert pairs[merges[300]] == max(pairs.values())
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
-
+# ---- bad input
 
 @pytest.mark.parametrize("n_vocab", [256, 0, -5])
 def test_a_vocabulary_too_small_is_refused(tmp_path, n_vocab):

@@ -64,7 +64,6 @@ def test_an_unknown_id_is_refused_and_nothing_is_lost(gpt2):
 
 # ---- stop strings
 
-
 def until_stopped(tokenizer, ids, stops):
     decoder, pieces = StoppingDecoder(tokenizer, stops), []
     for i in ids:

@@ -23,8 +23,7 @@ def write(folder, merges=VERSION + MERGES, ids=IDS):
     return folder
 
 
-# ---- the genuine vocabulary ------------------------------------------------------------------------------------------
-
+# ---- the genuine vocabulary
 
 def test_ids_derived_from_the_merges_are_those_of_the_genuine_encoder_json(gpt2, gpt2_folder):
     genuine = json.loads((gpt2_folder / "encoder.json").read_text(encoding="utf-8"))
@@ -55,8 +54,7 @@ def test_every_byte_has_a_printable_spelling():
     assert spell(b" the\n") == "ĠtheĊ"
 
 
-# ---- a small one, sound ----------------------------------------------------------------------------------------------
-
+# ---- a small one, sound
 
 def test_a_small_vocabulary(tmp_path):
     tokenizer = Tokenizer.load(write(tmp_path))
@@ -79,8 +77,7 @@ def test_a_vocabulary_of_bytes_alone(tmp_path):
     assert Tokenizer.load(tmp_path).encode("é") == Tokenizer([]).encode("é") == [127, 102]
 
 
-# ---- damaged ones ----------------------------------------------------------------------------------------------------
-
+# ---- damaged ones
 
 @pytest.mark.parametrize("merges, message", [
     (None, "vocab.bpe cannot be read: No such file or directory"),
