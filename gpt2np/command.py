@@ -10,11 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-MOST_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
+MAX_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
 
 
 # ---- the end of a command
-
 
 def run_command(command: Callable[[Sequence[str] | None], int | None], arguments: Sequence[str] | None,
                 interrupted: str = "interrupted") -> int:
@@ -22,7 +21,7 @@ def run_command(command: Callable[[Sequence[str] | None], int | None], arguments
 
     interrupted   what is said after Ctrl-C
 
-    Wrong usage ends in SystemExit with status 2: see Parser.  What is not foreseen keeps its traceback.
+    Wrong usage ends in SystemExit with status 2: see Parser. What is not foreseen keeps its traceback.
     """
     prepare_streams()
     status = 1
@@ -59,7 +58,7 @@ def prepare_streams() -> None:
 def foreseen(error: BaseException) -> bool:
     """Whether an error is said in a sentence.
 
-    The errors of this package are subclasses of ValueError.  ValueError itself is NumPy's, for shapes that do not fit:
+    The errors of this package are subclasses of ValueError. ValueError itself is NumPy's, for shapes that do not fit:
     a mistake in a layer, which is found by its traceback.
     """
     return isinstance(error, (ValueError, OSError, MemoryError)) and type(error) is not ValueError
@@ -76,7 +75,6 @@ def sentence(error: BaseException) -> str:
 
 
 # ---- options
-
 
 class Parser(argparse.ArgumentParser):
     """The options of python -m gpt2np.NAME.

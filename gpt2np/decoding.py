@@ -4,9 +4,9 @@
         ...
 
 Every loop here keeps the keys and values of the tokens so far (blocks/kv_cache.py), so a step runs the model on the new
-token alone.  It does so for several texts of different lengths at once: the shorter ones get padding on the left.
+token alone. It does so for several texts of different lengths at once: the shorter ones get padding on the left.
 
-GPT-2 sees n_ctx tokens at most.  A text that grows longer is seen through a window that slides on a quarter at a time:
+GPT-2 sees n_ctx tokens at most. A text that grows longer is seen through a window that slides on a quarter at a time:
 when it is full, the oldest quarter leaves it, and the rest, whose positions are new ones now, is run again as one.
 What is written then depends on the tokens in the window, no longer on those before it.
 """
@@ -22,8 +22,6 @@ from .models.config import GPT2Config
 from .models.gpt2 import GPT2
 from .prefill import prefill
 from .sampling import GenerationError, Sampler, check_finite, draw
-from .text.bpe import Tokenizer
-from .text.streaming import stops_at, text_before
 
 SAMPLE, GREEDY = Sampler(), Sampler(temperature=0)
 Stop = Callable[[Sequence[int]], bool]
@@ -50,9 +48,9 @@ def generate_batch(model: GPT2, prompts: Sequence[Sequence[int]], max_new_tokens
                    stop: Stop | None = None) -> Iterator[list[int | None]]:
     """Continue several texts at once, of any lengths, each as if it were alone.
 
-    num_return_sequences   so many continuations of each prompt, one behind the other; the prompt is run once for all
+    num_return_sequences   this many continuations of each prompt, one behind the other; the prompt is run once for all
 
-    Yields the next token of every text, in order, and None for those that have ended: these cost nothing more.  Text i
+    Yields the next token of every text, in order, and None for those that have ended: these cost nothing more. Text i
     draws from the i-th child of rng: what it becomes does not depend on the texts beside it.
     """
     check_count("max_new_tokens", max_new_tokens)
@@ -106,19 +104,19 @@ def children(rng: np.random.Generator | None, n: int) -> list[np.random.Generato
 class Texts:
     """Texts that grow at the same pace, and the model's past of what it has seen of them.
 
-    tokens   the texts, a list of ids each, to be appended to
-    most     how many tokens each may get: so much room is made in the past, up to the window
+    tokens           the texts, a list of ids each, to be appended to
+    max_new_tokens   how many each may get: the past has room for them, up to the window
 
         pads      .  .  .  a  b  c  d       columns of the past; all texts end in the same one
                   a  b  c  d  e  f  g
     """
 
-    def __init__(self, model: GPT2, prompts: Sequence[Sequence[int]], most: int):
+    def __init__(self, model: GPT2, prompts: Sequence[Sequence[int]], max_new_tokens: int):
         self.model = model
         self.tokens = [check_prompt(prompt, model.config) for prompt in prompts]
         if not self.tokens:
             raise GenerationError("prompts: expected at least one, got none")
-        self.room = min(model.config.n_ctx, max(map(len, self.tokens)) + most)
+        self.room = min(model.config.n_ctx, max(map(len, self.tokens)) + max_new_tokens)
         self.past = model.new_past(len(self.tokens), self.room)
         self.starts: list[int] = []                     # of the windows; none before the first call
         self.pads: list[int] = []
@@ -144,7 +142,7 @@ class Texts:
             layer.forget(max(0, min(layer.length, length - self.starts[0])))
 
     def select(self, rows: Sequence[int]) -> None:
-        """Go on with these rows alone, in this order, also several times."""
+        """Go on with these rows alone, in this order; rows may repeat."""
         self.past = [layer.select(rows) for layer in self.past]
         self.tokens = [list(self.tokens[i]) for i in rows]
         self.starts, self.pads = [self.starts[i] for i in rows], [self.pads[i] for i in rows]
@@ -154,7 +152,7 @@ def lay_out_for_decoding(model: GPT2) -> None:
     """Turn every matrix in memory so that its longer axis is the contiguous one.
 
     Decoding is bound by how fast the weights are read, and a product with few rows reads long columns faster than
-    short rows.  The values stay the same; only those that are turned are copied.
+    short rows. The values stay the same; only those that are turned are copied.
     """
     for path, parameter in model.named_parameters():
         n_in, *n_out = parameter.value.shape
@@ -169,7 +167,6 @@ def window_start(length: int, n_ctx: int) -> int:
 
 
 # ---- beams
-
 
 def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_beams: int = 4,
                 length_penalty: float = 1.0, end_of_text: int | None = None,
@@ -219,17 +216,15 @@ def beam_search(model: GPT2, tokens: Sequence[int], max_new_tokens: int, num_bea
 
 # ---- speculation: several tokens for one run of the model
 
-
 def speculate(model: GPT2, tokens: Sequence[int], max_new_tokens: int, draft: "NgramDraft | ModelDraft",
               sampler: Sampler = SAMPLE, rng: np.random.Generator | None = None, k: int = 7,
               stop: Stop | None = None) -> Iterator[int]:
     """The same as generate, in less time where the draft guesses well: one run of the model checks up to k guesses.
 
-    To run the model on 8 tokens takes little longer than on one, since the time goes into reading the weights.  A guess
-    that is refused costs that little; every one that is taken saves a whole run.  What is written has exactly the
+    To run the model on 8 tokens takes little longer than on one, since the time goes into reading the weights. A guess
+    that is refused costs that little; every one that is taken saves a whole run. What is written has exactly the
     distribution of generate, whatever the draft guesses; at temperature 0 it is the same text.
 
-    draft   a new one for every text
     stop    as in generate
     Leviathan, Kalman, Matias 2023, arXiv:2211.17192, algorithm 1; Chen et al. 2023, arXiv:2302.01318.
     """
@@ -275,14 +270,14 @@ def check_guess(guess: int, q: Array, p: Array, rng: np.random.Generator) -> int
                      = min(q_i, p_i)         + max(p_i - q_i, 0)  =  p_i
     """
     take = min(1.0, float(p[guess] / q[guess]))
-    if draw(np.array([1 - take, take]), rng) == 1:
+    if rng.random() < take:
         return guess
     above = np.maximum(p - q, 0)
     return int(draw(above if above.any() else p, rng))  # none is above where p and q differ by rounding alone
 
 
 class NgramDraft:
-    """Guesses that the text goes on as it did the last time its last few tokens came.  It needs no second model.
+    """Guesses that the text goes on as it did the last time its last few tokens came. It needs no second model.
 
     n_vocab             V
     longest, shortest   how many tokens the tail may have that has come before: without such a tail, no guess
@@ -292,16 +287,18 @@ class NgramDraft:
 
     def __init__(self, n_vocab: int, longest: int = 4, shortest: int = 3):
         self.n_vocab, self.lengths = n_vocab, range(longest, shortest - 1, -1)
-        self.after: dict[tuple[int, ...], int] = {}     # tail -> where in the text the token after it is, the last time
-        self.known = 0
+        self.known: list[int] = []                      # the text so far
+        self.after: dict[tuple[int, ...], int] = {}     # tail -> where in it the token after it is, the last time
 
     def guess(self, text: Sequence[int], n: int, rng: np.random.Generator) -> list[tuple[int, Array]]:
         """Up to n tokens, each with the distribution (V,) that it was drawn from: certainty."""
-        for at in range(self.known, len(text)):
+        if list(text[:len(self.known)]) != self.known:              # another text
+            self.known, self.after = [], {}
+        for at in range(len(self.known), len(text)):
             for length in self.lengths:
                 if length <= at:
                     self.after[tuple(text[at - length:at])] = at
-        self.known = len(text)
+        self.known += text[len(self.known):]
         found = (self.after.get(tuple(text[len(text) - length:])) for length in self.lengths if length <= len(text))
         place = next((place for place in found if place is not None), None)
         if place is None:
@@ -339,28 +336,7 @@ class ModelDraft:
         return guesses
 
 
-# ---- text to text
-
-
-def generate_text(model: GPT2, tokenizer: Tokenizer, prompt: str, num_return_sequences: int = 1, max_length: int = 512,
-                  temperature: float = 1.0, top_k: int = 50, top_p: float = 0.9,
-                  rng: np.random.Generator | None = None, stop: Sequence[str] = ()) -> list[str]:
-    """Continue a prompt num_return_sequences times: returns the texts, each with the prompt before it.
-
-    max_length   tokens, those of the prompt included
-    stop         a text ends earlier before one of these, and before <|endoftext|>
-    """
-    tokens = tokenizer.encode(prompt)
-    if tokens and max_length <= len(tokens):
-        raise GenerationError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
-    sampler = Sampler(temperature, min(top_k, model.config.n_vocab), top_p, end_of_text=tokenizer.end_of_text)
-    rows = generate_batch(model, [tokens], max_length - len(tokens), sampler, rng, num_return_sequences,
-                          stops_at(tokenizer, stop))
-    return [prompt + text_before(tokenizer, written, stop) for written in columns(rows)]
-
-
 # ---- bad input
-
 
 def check_prompt(tokens: Sequence[int], config: GPT2Config) -> list[int]:
     """The prompt as a list; ValueError where the model cannot take it."""

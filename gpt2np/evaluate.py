@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .checkpoints import loading
-from .command import MOST_THREADS, Parser, cores, not_empty, run_command, whole
+from .command import MAX_THREADS, Parser, cores, not_empty, run_command, whole
 from .memory import keep_freed_memory
 from .terminal import wrapped
 from .text.vocabulary import END_OF_TEXT
@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "
                              "longer")
-    parser.add_argument("--threads", type=whole(1, MOST_THREADS), metavar="N",
+    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
                         help="how many windows are worked out at once (all cores)")
     return parser.parse_args(arguments)
 

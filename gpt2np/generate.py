@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ from .sampling import LARGEST, GenerationError, Sampler
 from .terminal import printable, read_text, wants_colour, width, wrapped
 from .text.bpe import Tokenizer
 from .text.streaming import StoppingDecoder, stops_at, text_before
-from .text.utf8 import decode
+from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
 from .tracing import HEADER, trace
 
@@ -59,40 +60,45 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     what.add_argument("--model", type=not_empty, default="demo",
                       help=f"one of {', '.join(NAMES)}; or the path of a model's folder (%(default)s)")
     what.add_argument("--max-new-tokens", type=whole(1), default=100, metavar="N",
-                      help="it ends after so many (%(default)s)")
+                      help="it ends after this many tokens (%(default)s)")
     what.add_argument("--num-return-sequences", type=whole(1), default=1, metavar="N",
-                      help="so many continuations (%(default)s)")
+                      help="this many continuations (%(default)s)")
     what.add_argument("--stop", type=text_option, action="append", default=[], metavar="TEXT",
-                      help=r"it ends before this text; \n is a new line; may be given several times")
+                      help=r"it ends before this text, in which \n is a new line and \\n a backslash and an n; "
+                           "may be given several times")
     how = parser.add_argument_group("how each token is chosen", "The rules are applied in this order.")
     how.add_argument("--logit-bias", type=bias_option, action="append", default=[], metavar="TOKEN=X",
-                     help="X is added to the logit of a token, named by its text or number; several times")
+                     help="X is added to the logit of a token, named by its text or number; "
+                          "may be given several times")
     how.add_argument("--repetition-penalty", type=real, default=1.0, metavar="X",
-                     help="above 1: fewer repetitions (%(default)s)")
+                     help="above 1, what is in the text becomes rarer (%(default)s)")
     how.add_argument("--frequency-penalty", type=real, default=0.0, metavar="X",
-                     help="taken off a token for each time it was written (%(default)s)")
+                     help="taken off the logit of a token for each time it was written (%(default)s)")
     how.add_argument("--presence-penalty", type=real, default=0.0, metavar="X",
-                     help="taken off a token that was written at all (%(default)s)")
+                     help="taken off the logit of a token that was written at all (%(default)s)")
     how.add_argument("--forbid", type=text_option, action="append", default=[], metavar="TEXT",
-                     help="never this text, as the tokenizer splits it, with a space before it or not; several times")
+                     help="this text is never written, as the tokenizer splits it, with a space before it or not; "
+                          "may be given several times")
     how.add_argument("--min-new-tokens", type=whole(0), default=0, metavar="N",
-                     help="it does not end before so many (%(default)s)")
+                     help="it does not end before this many tokens (%(default)s)")
     how.add_argument("--temperature", type=real, default=0.8, metavar="T",
-                     help="0: always the likeliest token (%(default)s)")
-    how.add_argument("--top-k", type=whole(1), metavar="K", help="only the K likeliest (all)")
+                     help="at 0, always the likeliest token (%(default)s)")
+    how.add_argument("--top-k", type=whole(1), metavar="K", help="only the K likeliest tokens (all)")
     how.add_argument("--top-p", type=real, default=0.95, metavar="P",
-                     help="only the likeliest, up to the mass P (%(default)s)")
-    how.add_argument("--openai-top-p", action="store_true", help="OpenAI's rule for it, which keeps one token fewer")
+                     help="only the likeliest tokens, up to the mass P (%(default)s)")
+    how.add_argument("--openai-top-p", action="store_true",
+                     help="OpenAI's rule for --top-p, which keeps one token fewer")
     how.add_argument("--min-p", type=real, default=0.0, metavar="P",
-                     help="only those P times as likely as the best (%(default)s)")
+                     help="only tokens at least P times as likely as the best (%(default)s)")
     how.add_argument("--typical-p", type=real, default=1.0, metavar="P",
-                     help="only the least surprising, to mass P (%(default)s)")
-    how.add_argument("--seed", type=whole(0), metavar="N", help="of the random numbers (another one each time)")
+                     help="only tokens whose surprise is nearest to the mean, up to the mass P (%(default)s)")
+    how.add_argument("--seed", type=whole(0), metavar="N",
+                     help="the seed of the random numbers (another one each time)")
     how.add_argument("--speculate", action="store_true",
                      help="faster where the text repeats itself: guess what came before, and check several at once")
-    beams = parser.add_argument_group("in the place of these rules", "The likeliest text as a whole is looked for.")
+    beams = parser.add_argument_group("instead of these rules", "The likeliest text as a whole is looked for.")
     beams.add_argument("--num-beams", type=whole(1), default=1, metavar="N",
-                       help="so many texts are followed side by side (%(default)s: the rules above hold)")
+                       help="this many texts are followed side by side (%(default)s: the rules above hold)")
     beams.add_argument("--length-penalty", type=real, default=1.0, metavar="X",
                        help="the largest log p / length^X wins: the larger X, the longer (%(default)s)")
     shown = parser.add_argument_group("how it is shown")
@@ -101,7 +107,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     one.add_argument("--interactive", action="store_true", help="every line that is typed is a prompt")
     one.add_argument("--show-probabilities", action="store_true",
                      help="each token with its probability, by the model alone, and the runners-up")
-    one.add_argument("--trace", action="store_true", help="the first step alone: every operation with its shapes")
+    one.add_argument("--trace", action="store_true",
+                     help="no text, but every operation of the first step with its shapes")
     options = parser.parse_args(arguments)
     untouched = argparse.Namespace(**dict.fromkeys(vars(options)))          # argparse leaves what is there already
     given = {name for name, value in vars(parser.parse_args(arguments, untouched)).items() if value is not None}
@@ -113,14 +120,14 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
 
 
 def text_option(argument: str) -> str:
-    """An option that is a text."""
+    r"""An option that is a text, in which \n stands for a new line, and \\n for \n itself."""
     try:
         argument = read_text([argument], "text")
     except TokenizerError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if not argument:
         raise argparse.ArgumentTypeError("expected a text, got an empty one")
-    return argument.replace(r"\n", "\n")
+    return re.sub(r"\\?\\n", lambda found: "\n" if found[0] == r"\n" else r"\n", argument)
 
 
 def bias_option(argument: str) -> tuple[str, float]:
@@ -154,6 +161,19 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace, given: s
         parser.error("--num-return-sequences: expected 1 at --temperature 0, where all would be the same")
 
 
+@dataclass(frozen=True)
+class Task:
+    """A prompt, and what it takes to continue it."""
+
+    model: GPT2
+    tokenizer: Tokenizer
+    prompt: str
+    tokens: list[int]                                   # the prompt's; <|endoftext|> to begin a new text
+    options: argparse.Namespace
+    sampler: Sampler
+    rng: np.random.Generator
+
+
 def run(arguments: Sequence[str] | None) -> None:
     """Load the model, and write what the arguments ask for."""
     options, sampler = parse(arguments)
@@ -161,10 +181,7 @@ def run(arguments: Sequence[str] | None) -> None:
     lay_out_for_decoding(model)
     keep_freed_memory()
     if options.trace:
-        for prompt in prompts(options):
-            tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
-            for line in (HEADER, *map(str, trace(model, [tokens]))):
-                print(wrapped(line))
+        show_trace(model, tokenizer, options)
         return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
                       forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
@@ -178,7 +195,7 @@ def run(arguments: Sequence[str] | None) -> None:
             tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
             expect_room_for_texts(model, len(tokens), options)
             start = time.perf_counter()
-            for written in write(model, tokenizer, prompt, tokens, options, sampler, rng):
+            for written in write(Task(model, tokenizer, prompt, tokens, options, sampler, rng)):
                 n, seconds, start = n + written, seconds + time.perf_counter() - start, time.perf_counter()
     finally:
         drawn = f", seed {seed}" if options.num_beams == 1 and sampler.temperature > 0 else ""
@@ -186,8 +203,16 @@ def run(arguments: Sequence[str] | None) -> None:
             print(f"{n} tokens in {seconds:.2f} s, {n / seconds:.1f} tokens/s{drawn}", file=sys.stderr)
 
 
+def show_trace(model: GPT2, tokenizer: Tokenizer, options: argparse.Namespace) -> None:
+    """Print every operation of the first step."""
+    for prompt in prompts(options):
+        tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+        for line in (HEADER, *map(str, trace(model, [tokens]))):
+            print(wrapped(line))
+
+
 def expect_room_for_texts(model: GPT2, n_prompt: int, options: argparse.Namespace) -> None:
-    """MemoryError where so many texts side by side cannot be had: a slip of the hand, 10000000 for 10.
+    """MemoryError where this many texts side by side cannot be had: a slip of the hand, 10000000 for 10.
 
     Each needs its keys and values, twice while rows of them are chosen, and its logits.
     """
@@ -229,25 +254,24 @@ def read_line() -> str:
         if not line:
             print(file=sys.stderr)
             return ""
-        if text := decode(line, "prompt").rstrip("\r\n"):
+        if text := decode_utf8(line, "prompt").rstrip("\r\n"):
             return text
 
 
-def steps(model: GPT2, tokenizer: Tokenizer, tokens: Sequence[int], options: argparse.Namespace, sampler: Sampler,
-          rng: np.random.Generator) -> Iterator[list[int | None]]:
+def steps(task: Task) -> Iterator[list[int | None]]:
     """What each step writes: a token of each continuation, None of those that have ended."""
-    n, stop = options.max_new_tokens, stops_at(tokenizer, options.stop)
+    options, n, stop = task.options, task.options.max_new_tokens, stops_at(task.tokenizer, task.options.stop)
     if options.speculate:
-        draft = NgramDraft(model.config.n_vocab)
-        return ([token] for token in speculate(model, tokens, n, draft, sampler, rng, stop=stop))
-    return generate_batch(model, [tokens], n, sampler, rng, options.num_return_sequences, stop)
+        draft = NgramDraft(task.model.config.n_vocab)
+        written = speculate(task.model, task.tokens, n, draft, task.sampler, task.rng, stop=stop)
+        return ([token] for token in written)
+    return generate_batch(task.model, [task.tokens], n, task.sampler, task.rng, options.num_return_sequences, stop)
 
 
-def write_stream(model: GPT2, tokenizer: Tokenizer, prompt: str, tokens: Sequence[int],
-                 options: argparse.Namespace, sampler: Sampler, rng: np.random.Generator) -> Iterator[int]:
+def write_stream(task: Task) -> Iterator[int]:
     """Print a continuation as it comes. Yields 1 for each token."""
-    decoder, rows = StoppingDecoder(tokenizer, options.stop), steps(model, tokenizer, tokens, options, sampler, rng)
-    print(prompt, end="", flush=True)
+    decoder, rows = StoppingDecoder(task.tokenizer, task.options.stop), steps(task)
+    print(task.prompt, end="", flush=True)
     try:
         for token, in rows:
             assert token is not None                    # a text that is alone ends with its rows
@@ -258,17 +282,17 @@ def write_stream(model: GPT2, tokenizer: Tokenizer, prompt: str, tokens: Sequenc
         print(flush=True)
 
 
-def write_whole(model: GPT2, tokenizer: Tokenizer, prompt: str, tokens: Sequence[int],
-                options: argparse.Namespace, sampler: Sampler, rng: np.random.Generator) -> Iterator[int]:
+def write_whole(task: Task) -> Iterator[int]:
     """Print whole continuations when all of them have ended. Yields how many tokens each step has made."""
-    rows, n, stop = [], options.num_return_sequences, stops_at(tokenizer, options.stop)
+    tokenizer, options, n = task.tokenizer, task.options, task.options.num_return_sequences
+    rows, stop = [], stops_at(tokenizer, options.stop)
     if options.num_beams > 1:
-        found = beam_search(model, tokens, options.max_new_tokens, options.num_beams, options.length_penalty,
+        found = beam_search(task.model, task.tokens, options.max_new_tokens, options.num_beams, options.length_penalty,
                             tokenizer.end_of_text, stop)
         texts = [written for _, written in found[:n]]
         yield sum(map(len, texts))
     else:
-        for row in steps(model, tokenizer, tokens, options, sampler, rng):
+        for row in steps(task):
             rows.append(row)
             yield len(row) - row.count(None)
         texts = columns(rows)
@@ -277,39 +301,41 @@ def write_whole(model: GPT2, tokenizer: Tokenizer, prompt: str, tokens: Sequence
         if options.json:
             ended_by = "end_of_text" if written[-1] == tokenizer.end_of_text else \
                 "stop" if stop(written) else "max_new_tokens"
-            print(json.dumps({"prompt": prompt, "text": text, "ended_by": ended_by}))
+            print(json.dumps({"prompt": task.prompt, "text": text, "ended_by": ended_by}))
         else:
-            print((f"--- {i + 1} of {n} ---\n" if n > 1 else "") + prompt + text)
+            print((f"--- {i + 1} of {n} ---\n" if n > 1 else "") + task.prompt + text)
 
 
-def write_probabilities(model: GPT2, tokenizer: Tokenizer, prompt: str, tokens: Sequence[int],
-                        options: argparse.Namespace, sampler: Sampler, rng: np.random.Generator) -> Iterator[int]:
+def write_probabilities(task: Task) -> Iterator[int]:
     """Print a continuation one token a line, with its probability and the runners-up. Yields 1 for each token."""
-    colour, room, noting = wants_colour(), max(0, width() - 26), Noting(**vars(sampler))
-    rows = steps(model, tokenizer, tokens, options, noting, rng)
-    print(prompt)
+    def name(token: int) -> str:
+        return printable(task.tokenizer.decode_bytes([token]))
+
+    colour, room, recording = wants_colour(), max(0, width() - 26), RecordingSampler(**vars(task.sampler))
+    rows = steps(replace(task, sampler=recording))
+    print(task.prompt)
     for token, in rows:
         assert token is not None                        # as in write_stream
         yield 1
-        p, = noting.noted
+        p, = recording.recorded
         code = LIKELY if p[token] >= 0.5 else POSSIBLE if p[token] >= 0.1 else UNLIKELY
-        name = printable(tokenizer.decode_bytes([token])).ljust(16)
+        chosen = name(token).ljust(16)
         best = [i for i in np.argsort(-p, kind="stable")[:RUNNERS_UP + 1].tolist() if i != token][:RUNNERS_UP]
-        others = "  ".join(f"{printable(tokenizer.decode_bytes([i]))} {p[i]:.1%}" for i in best)
+        others = "  ".join(f"{name(i)} {p[i]:.1%}" for i in best)
         if len(others) > room:
             others = others[:room].rpartition("  ")[0]
-        print(f"{p[token]:6.1%}  " + (f"\x1b[{code}m{name}\x1b[0m" if colour else name) + f"  {others}", flush=True)
+        print(f"{p[token]:6.1%}  " + (f"\x1b[{code}m{chosen}\x1b[0m" if colour else chosen) + f"  {others}", flush=True)
 
 
 @dataclass(frozen=True)
-class Noting(Sampler):
-    """A sampler that notes the probabilities that the model gave last, before the rules of the sampler."""
+class RecordingSampler(Sampler):
+    """A sampler that records the probabilities that the model gave last, before the rules of the sampler."""
 
-    noted: list[Array] = field(default_factory=list)
+    recorded: list[Array] = field(default_factory=list)
 
     def sample(self, logits: Array, tokens: Sequence[int], written: Sequence[int], rng: np.random.Generator) -> int:
         """The token that the sampler chooses."""
-        self.noted[:] = [softmax_forward(logits)[0]]
+        self.recorded[:] = [softmax_forward(logits)[0]]
         return super().sample(logits, tokens, written, rng)
 
 

@@ -1,13 +1,13 @@
 """From logits to a token: every sampling rule as a few lines beside its formula.
 
 Each rule is a pure function from the logits (V,) of one position to new ones, in which -inf stands for a token that can
-no longer be drawn.  `Sampler` applies those that are asked for, always in this order, which is that of Hugging Face's
+no longer be drawn. `Sampler` applies those that are asked for, always in this order, which is that of Hugging Face's
 generate():
 
     logit bias, repetition penalty, frequency and presence penalty, forbidden words, minimum length,
     temperature, top-k, top-p, min-p, typical
 
-The order matters: top-p sees the probabilities after the temperature and after top-k.  Then one token is drawn.
+The order matters: top-p sees the probabilities after the temperature and after top-k. Then one token is drawn.
 Here `tokens` is all of the text so far, and `written` the part of it that the model wrote.
 """
 
@@ -29,7 +29,6 @@ class GenerationError(ValueError):
 
 
 # ---- what changes single logits
-
 
 def bias_logits(logits: Array, bias: Mapping[int, float]) -> Array:
     """z_i + b_i for the tokens i that have a bias: -100 all but forbids a token, 100 all but forces it.
@@ -56,7 +55,7 @@ def penalise_repetition(logits: Array, tokens: Iterable[int], penalty: float) ->
 def penalise_frequency(logits: Array, written: Iterable[int], frequency: float, presence: float) -> Array:
     """z_i - frequency n_i - presence [n_i > 0], where n_i is how often token i has been written.
 
-    The two penalties of OpenAI's API.  They look at what was written, and not at the prompt.
+    The two penalties of OpenAI's API. They look at what was written, and not at the prompt.
     """
     logits = logits.copy()
     seen, n = np.unique(np.fromiter(written, np.intp), return_counts=True)
@@ -76,8 +75,7 @@ def forbid_words(logits: Array, tokens: Sequence[int], words: Iterable[Sequence[
 
 # ---- what shapes the whole distribution
 
-
-def heat(logits: Array, temperature: float) -> Array:
+def apply_temperature(logits: Array, temperature: float) -> Array:
     """z_i / temperature: below 1 the likely tokens become likelier, above 1 all become more alike.
 
     Ackley, Hinton, Sejnowski 1985, A Learning Algorithm for Boltzmann Machines, section 2.
@@ -159,7 +157,6 @@ def _keep(logits: Array, kept: Array) -> Array:
 
 # ---- the draw
 
-
 def greedy(logits: Array) -> int:
     """The likeliest token; of several, the first."""
     return int(logits.argmax())
@@ -180,7 +177,7 @@ def check_finite(logits: Array) -> None:
 
 @dataclass(frozen=True)
 class Sampler:
-    """Which rules are applied, in the order that the head of this file states.  The defaults change nothing.
+    """Which rules are applied, in the order that the head of this file states. The defaults change nothing.
 
     temperature                           0 is greedy: the likeliest token
     top_k                                 from 1 to V, or None: all
@@ -191,7 +188,7 @@ class Sampler:
     logit_bias                            {token: number added to its logit}
     forbidden                             words, each a sequence of tokens
     end_of_text                           the token that ends a text, or None: nothing does
-    min_new_tokens                        so many are written before end_of_text may be drawn
+    min_new_tokens                        this many are written before end_of_text may be drawn
 
     raises   ValueError for values outside these ranges
     """
@@ -247,7 +244,7 @@ class Sampler:
         if logits.max() == NEVER:
             raise GenerationError("forbidden: expected to leave at least one token that can be drawn, got all of them")
         if self.temperature == 0: return logits
-        if self.temperature != 1: logits = heat(logits, self.temperature)
+        if self.temperature != 1: logits = apply_temperature(logits, self.temperature)
         if self.top_k is not None: logits = keep_top_k(logits, self.top_k)
         if self.top_p < 1: logits = (keep_openai_top_p if self.openai_top_p else keep_top_p)(logits, self.top_p)
         if self.min_p > 0: logits = keep_min_p(logits, self.min_p)

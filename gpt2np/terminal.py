@@ -6,7 +6,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from .text.utf8 import decode
+from .text.utf8 import decode_utf8
 
 
 def read_text(words: Sequence[str], source: str) -> str:
@@ -15,7 +15,9 @@ def read_text(words: Sequence[str], source: str) -> str:
     source   what the words are, for that message
     """
     # The bytes of the arguments, since Python decodes them by the locale, which need not be that of a text in UTF-8.
-    return decode(os.fsencode(" ".join(words)), source) if words else decode(sys.stdin.buffer.read(), "standard input")
+    if words:
+        return decode_utf8(os.fsencode(" ".join(words)), source)
+    return decode_utf8(sys.stdin.buffer.read(), "standard input")
 
 
 def wants_colour() -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from .checkpoints import loading
-from .command import MOST_THREADS, Parser, not_empty, option, real, run_command, whole
+from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .hints import Array
 from .memory import expect_room, keep_freed_memory
 from .models.config import GPT2Config
@@ -120,7 +120,7 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
                         help=f"learn a vocabulary of so many tokens from the text ({USUAL['n_vocab']})")
     for name in SIZES:
         parser.add_argument(option(name), type=whole(1), metavar="N", help=f"of a new model ({USUAL[name]})")
-    at_least = {"steps": whole(1), "threads": whole(1, MOST_THREADS)}
+    at_least = {"steps": whole(1), "threads": whole(1, MAX_THREADS)}
     for field in fields(Plan):
         default = {"steps": USUAL["steps"], "threads": "all cores"}.get(field.name, field.default)
         choices = {"order": ORDERS, "schedule": SCHEDULES}.get(field.name)

@@ -8,7 +8,7 @@ from pathlib import Path
 from .command import Parser, not_empty, run_command, whole
 from .terminal import wrapped
 from .text.bpe_train import learn_vocabulary
-from .text.vocabulary import TokenizerError
+from .text.vocabulary import expect_no_vocabulary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,9 +20,7 @@ def train(arguments: Sequence[str] | None) -> None:
     """Learn and write what the arguments ask for."""
     options = parse(arguments)
     out = Path(options.out)
-    for name in ("encoder.json", "vocab.bpe"):
-        if (out / name).exists():
-            raise TokenizerError(f"{out / name} exists, and a model may need it: name another folder, or remove it")
+    expect_no_vocabulary(out)
     out.mkdir(parents=True, exist_ok=True)      # before the work, not after: the folder may not be writable
     learn_vocabulary(options.files, options.n_vocab, progress=True).save(out)
     print(wrapped(f"{options.n_vocab:,} tokens written to {out / 'encoder.json'} and {out / 'vocab.bpe'}"))

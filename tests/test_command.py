@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from gpt2np import command, terminal
-from gpt2np.text.utf8 import decode
+from gpt2np.text.utf8 import decode_utf8
 from gpt2np.text.vocabulary import TokenizerError
 
 COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": "gpt2np.evaluate",
@@ -162,9 +162,9 @@ def test_whole_numbers():
 
 
 def test_bytes_that_are_no_text_are_named_with_their_place():
-    assert decode("thé".encode(), "a.txt") == "thé"
+    assert decode_utf8("thé".encode(), "a.txt") == "thé"
     with pytest.raises(TokenizerError, match=r"^a.txt: expected text in UTF-8, got the byte 0xe9 at byte 1,000: conv"):
-        decode(b" " * 1000 + b"\xe9", "a.txt")
+        decode_utf8(b" " * 1000 + b"\xe9", "a.txt")
 
 
 def test_lines_are_wrapped_where_they_can_be_read(monkeypatch):

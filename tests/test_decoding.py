@@ -18,7 +18,6 @@ from gpt2np.decoding import (
     columns,
     generate,
     generate_batch,
-    generate_text,
     speculate,
     window_start,
 )
@@ -26,7 +25,6 @@ from gpt2np.layers.softmax import log_softmax_forward
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.sampling import Sampler
-from gpt2np.text.bpe import Tokenizer
 from tests.golden.make_generation import BEAMS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -85,7 +83,6 @@ def mean_log_p(model, prompt, written):
 
 
 # ---- one text
-
 
 @pytest.mark.parametrize("penalty", [1.0, 2.0])
 def test_greedy_is_that_of_hugging_face(golden_model, golden, penalty):
@@ -164,7 +161,6 @@ def test_no_token_is_computed_that_is_not_asked_for(model, monkeypatch):
 
 # ---- several
 
-
 SAMPLED = Sampler(temperature=0.9, top_k=20, top_p=0.9)
 PROMPTS = [[1, 2, 3, 4, 5], [7], list(range(16)), [3, 1, 4, 1, 5, 9, 2, 6, 5], [7]]
 
@@ -230,7 +226,6 @@ def test_memory_is_taken_once(model):
 
 # ---- beams
 
-
 @pytest.mark.parametrize("beams, penalty, end", BEAMS)
 def test_beams_are_those_of_hugging_face(golden_model, golden, beams, penalty, end):
     prompt = golden["prompts"][0]
@@ -266,7 +261,6 @@ def test_beams_end_where_stop_says_so(model):
 
 
 # ---- speculation
-
 
 class Wrong:
     """A draft that guesses some token with certainty, seldom the right one, and any number of them."""
@@ -322,8 +316,19 @@ def test_ngrams_guess_what_came_after_the_same_tail():
     assert NgramDraft(10).guess([1], 3, None) == []
 
 
+def test_a_draft_may_be_used_for_one_text_after_another():
+    """What came in the first is no guess for the second, which may be shorter."""
+    draft = NgramDraft(10, 3, 2)
+    draft.guess([1, 2, 3, 4, 1, 2, 5, 6], 3, None)
+    for text in ([1, 2], [7, 8, 1, 2], [1, 2, 9, 1, 2]):
+        got = [token for token, _ in draft.guess(text, 3, None)]
+        assert got == [token for token, _ in NgramDraft(10, 3, 2).guess(text, 3, None)]
+
+
 class EveryPath:
-    """In the place of draw: takes one path through all outcomes after another, and notes the probability of each."""
+    """In the place of draw and of its generator: takes one path through all outcomes after another, and notes the
+    probability of each.
+    """
 
     def __init__(self):
         self.script = []
@@ -336,6 +341,16 @@ class EveryPath:
         self.at += 1
         self.probability *= p[outcome] / p.sum()
         return outcome
+
+    def spawn(self, n):
+        return [self] * n
+
+    def random(self):
+        """A number from 0 to 1 that is drawn when it is compared: it is below x with probability x."""
+        return self
+
+    def __lt__(self, x):
+        return self(np.array([1 - x, x]), None) == 1
 
     def paths(self, run):
         """Yield (probability, result of run) for every path."""
@@ -363,7 +378,7 @@ def test_speculation_has_exactly_the_models_distribution(monkeypatch, sampler, n
     monkeypatch.setattr(decoding, "draw", every)
     got = {}
     for p, text in every.paths(lambda: tuple(speculate(
-            model, prompt, n, ModelDraft(small) if name == "model" else NgramDraft(3, 2, 1), sampler, k=2))):
+            model, prompt, n, ModelDraft(small) if name == "model" else NgramDraft(3, 2, 1), sampler, every, k=2))):
         got[text] = got.get(text, 0) + p
     expected = {}
     for text in itertools.product(range(3), repeat=n):
@@ -381,30 +396,7 @@ def test_speculation_has_exactly_the_models_distribution(monkeypatch, sampler, n
         assert abs(got.get(text, 0) - expected.get(text, 0)) < 1e-12, text
 
 
-# ---- text to text
-
-
-def test_generate_text_has_the_chapters_names():
-    tokenizer = Tokenizer([])
-    model = filled(GPT2Config(n_vocab=257, n_ctx=16, n_embd=8, n_head=2, n_layer=1))
-    texts = generate_text(model, tokenizer, "a b", num_return_sequences=3, max_length=12, temperature=1.0, top_k=50,
-                          top_p=0.9, rng=np.random.default_rng(0))
-    assert len(texts) == 3 and len(set(texts)) == 3 and all(text.startswith("a b") for text in texts)
-    assert not any("endoftext" in text for text in texts)
-    assert generate_text(model, tokenizer, "a b", 2, 12, rng=np.random.default_rng(0)) == texts[:2]
-    stops = [next(character for character in text[5:] if character != "\ufffd") for text in texts]
-    for text in generate_text(model, tokenizer, "a b", 3, 12, rng=np.random.default_rng(0), stop=stops):
-        assert any(whole.startswith(text) and len(text) < len(whole) for whole in texts)
-        assert not any(stop in text[3:] for stop in stops)
-    assert len(generate_text(model, tokenizer, "a", max_length=40, temperature=0)) == 1
-    with pytest.raises(ValueError, match="max_length: expected more than the prompt's 3 tokens, got 3"):
-        generate_text(model, tokenizer, "a b", max_length=3)
-    with pytest.raises(ValueError, match="prompt: expected at least one token"):
-        generate_text(model, tokenizer, "")
-
-
 # ---- memory
-
 
 def test_a_step_takes_no_more_memory_late_than_early():
     """But for the attention weights of one query, and a longer list: the keys of one layer are 77,000 bytes by then."""
@@ -433,7 +425,6 @@ def test_a_thousand_generations_leave_nothing_behind(model):
 
 
 # ---- bad input
-
 
 @pytest.mark.parametrize("prompt, message", [
     ([], "prompt: expected at least one token"),

@@ -58,7 +58,6 @@ def written(capsys, folder, *arguments):
 
 # ---- what it writes
 
-
 def test_it_continues_the_prompt(capsys, folder):
     out, err = written(capsys, folder, "the", "cat", "--temperature", "0", "--max-new-tokens", "12")
     model, tokenizer = gpt2np.load(folder)
@@ -104,6 +103,12 @@ def test_it_ends_before_a_stop_string(capsys, folder):
     assert written(capsys, folder, *arguments).out == "the" + whole[:whole.index(stop)] + "\n"
     line = json.loads(written(capsys, folder, *arguments, "--json").out)
     assert (line["text"], line["ended_by"]) == (whole[:whole.index(stop)], "stop")
+
+
+@pytest.mark.parametrize("typed, text", [
+    (r"a\nb\n", "a\nb\n"), (r"a\\nb", r"a\nb"), (r"\\\n", r"\\n"), (r"\t\\", r"\t\\")])
+def test_a_new_line_can_be_typed_and_so_can_a_backslash_before_an_n(typed, text):
+    assert command.text_option(typed) == text
 
 
 def test_a_continuation_that_has_stopped_is_computed_no_further(capsys, folder):
@@ -192,7 +197,6 @@ def test_the_layout_changes_no_value(folder):
 
 # ---- as a process
 
-
 def test_a_prompt_from_a_pipe(folder):
     piped = process(folder, "--seed", "1", input="the 世\n".encode())
     given = process(folder, "the 世", "--seed", "1", stdin=subprocess.DEVNULL)
@@ -253,7 +257,6 @@ def test_interactive_on_a_terminal(folder):
 
 
 # ---- bad input
-
 
 @pytest.mark.parametrize("arguments, message", [
     (["--temperature", "-1"], "--temperature: expected a number from 0 to 1e9, got -1.0"),

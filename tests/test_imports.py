@@ -18,7 +18,8 @@ ALLOWED = {
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"models", "text", "device"},
     "sampling": {"layers"}, "tracing": {"layers", "models"}, "prefill": {"blocks", "models"}, "memory": set(),
-    "decoding": {"sampling", "models", "layers", "device", "text", "prefill"},
+    "decoding": {"sampling", "models", "layers", "device", "prefill"},
+    "text_to_text": {"decoding", "sampling", "models", "text"},
 }
 EVERYWHERE = {"hints"}                                                  # the names of types, for signatures
 ALONE = ("checkpoints/tf_bundle.py", "checkpoints/safetensors.py")      # formats: they know nothing of GPT-2

@@ -12,10 +12,10 @@ from gpt2np.layers.softmax import softmax_forward
 from gpt2np.sampling import (
     NEVER,
     Sampler,
+    apply_temperature,
     draw,
     forbid_words,
     greedy,
-    heat,
     keep_min_p,
     keep_openai_top_p,
     keep_top_k,
@@ -45,7 +45,6 @@ def probabilities(logits):
 
 # ---- against Hugging Face
 
-
 @pytest.mark.parametrize("name", CHAINS)
 def test_hugging_face_gives_the_same(golden, name):
     options = dict(CHAINS[name])
@@ -59,7 +58,6 @@ def test_hugging_face_gives_the_same(golden, name):
 
 
 # ---- what defines each rule
-
 
 @given(seeds, st.integers(1, 50))
 def test_top_k_keeps_k(seed, k):
@@ -139,7 +137,7 @@ def test_minimum_length_holds_the_end_back():
 @given(seeds, st.floats(0.001, 100))
 def test_temperature_divides_the_differences(seed, temperature):
     logits = random_logits(seed)
-    hot = heat(logits, temperature)
+    hot = apply_temperature(logits, temperature)
     np.testing.assert_allclose(hot - hot[0], (logits - logits[0]) / temperature, rtol=1e-9, atol=1e-9 / temperature)
 
 
@@ -166,7 +164,6 @@ def test_rules_are_pure_and_keep_the_dtype(options, dtype):
 
 
 # ---- how often each token is drawn
-
 
 class Fixed:
     """A generator whose next number is known, or next numbers."""
@@ -214,7 +211,6 @@ def test_no_token_of_probability_0_is_ever_drawn():
 
 
 # ---- bad input
-
 
 @pytest.mark.parametrize("options", [
     {"temperature": -0.1}, {"temperature": math.nan}, {"temperature": math.inf}, {"top_k": 0}, {"top_p": 0.0},

@@ -66,9 +66,9 @@ FILES = {
 
 CONNECT_SECONDS, READ_SECONDS = 15, 30
 STALL_SECONDS, STALL_BYTES = 60, 1 << 16        # a server that sends less in that time is taken for a silent one
-MOST_FAILURES = 5                               # in a row without one new byte
+MAX_FAILURES = 5                               # in a row without one new byte
 LONGEST_WAIT = 60
-MOST_REDIRECTS = 5
+MAX_REDIRECTS = 5
 SPARE_BYTES = 1 << 26                           # what a download leaves free on the disk
 CHUNK = 1 << 20
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -144,7 +144,7 @@ def _fetch(session: requests.Session, base: str, url: str, path: Path, release: 
         except _Transient as error:
             failures = 0 if _size(part) > most else failures + 1
             most = max(most, _size(part))               # what was lost and is fetched again is no progress
-            if failures == MOST_FAILURES:
+            if failures == MAX_FAILURES:
                 raise CheckpointError(url, f"it cannot be fetched: {error}. {advice}") from None
             wait = min(LONGEST_WAIT, 2**failures if error.wait is None else error.wait)
             print(f"{path.name}: {error}; trying again in {wait:g} s", file=sys.stderr)
@@ -220,7 +220,7 @@ def _check_answer(response: requests.Response, url: str, part: Path, have: int, 
 
 def _get(session: requests.Session, base: str, url: str, headers: Mapping[str, str]) -> requests.Response:
     """The server's answer, after its redirections, none of which may leave https."""
-    for _ in range(MOST_REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         _check_url(url, base)
         try:
             response = session.get(url, headers=headers, stream=True, allow_redirects=False,
@@ -235,7 +235,7 @@ def _get(session: requests.Session, base: str, url: str, headers: Mapping[str, s
             raise CheckpointError(url, f"it, or where it redirects to, is no URL ({error})") from None
         except requests.exceptions.RequestException as error:
             raise _Transient(f"no connection ({_reason(error)})") from None
-    raise CheckpointError(url, f"more than {MOST_REDIRECTS} redirections")
+    raise CheckpointError(url, f"more than {MAX_REDIRECTS} redirections")
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:

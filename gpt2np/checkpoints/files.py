@@ -12,24 +12,25 @@ from ..hints import Array
 from .errors import CheckpointError
 
 
-def read_small(path: Path, most: int) -> bytes:
-    """The bytes of a file that has no reason to be larger than `most` bytes.
+def read_small(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a file that has no reason to be larger than max_bytes.
 
     Raises CheckpointError if it is missing, unreadable or larger.
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(most + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise unreadable(path, error) from None
-    if len(data) > most:
-        raise CheckpointError(path, "the file is too large for what it should be", expected=f"at most {most:,} bytes")
+    if len(data) > max_bytes:
+        raise CheckpointError(path, "the file is too large for what it should be",
+                              expected=f"at most {max_bytes:,} bytes")
     return data
 
 
-def read_json(path: Path, most: int) -> dict:
+def read_json(path: Path, max_bytes: int) -> dict:
     """The JSON object in a small file: see parse_json and read_small, which say what is refused."""
-    return parse_json(path, read_small(path, most))
+    return parse_json(path, read_small(path, max_bytes))
 
 
 def parse_json(path: Path, data: bytes) -> dict:
@@ -134,6 +135,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object as a dict: as in text/vocabulary.py, of which file formats know nothing."""
     found: dict[str, object] = {}
     for name, value in pairs:
         if name in found:

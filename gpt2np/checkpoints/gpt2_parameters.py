@@ -1,7 +1,9 @@
 """Which parameters a GPT-2 has, and whether what a file holds is that: the same for every format.
 
 A parameter goes by its path in the model: OpenAI's name with dots, for example h.3.attn.c_attn.w. Weights are (in,
-out).
+out). The shapes stand here a second time, beside the model's own, so that a file which asks for too much is refused
+before a model of that size is made; test_shapes_are_those_of_the_model (tests/checkpoints/test_openai_gpt2.py) holds
+the two together.
 """
 
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ from .arrays import count_not_finite
 from .errors import CheckpointError, shortened, some
 
 HPARAMS = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")       # in the order of OpenAI's hparams.json
-MOST_LAYERS = 1000                  # GPT-2's largest has 48; this bounds the list of names
+MAX_LAYERS = 1000                  # GPT-2's largest has 48; this bounds the list of names
 
 
 def check_hparams(file: Path, hparams: Mapping[str, int]) -> dict[str, int]:
@@ -32,7 +34,7 @@ def check_hparams(file: Path, hparams: Mapping[str, int]) -> dict[str, int]:
     if unknown := [name for name in hparams if name not in HPARAMS]:
         raise CheckpointError(file, "it holds something that GPT-2 does not have", found=some(unknown))
     for name in HPARAMS:
-        most = MOST_LAYERS if name == "n_layer" else 2**31 - 1
+        most = MAX_LAYERS if name == "n_layer" else 2**31 - 1
         if type(hparams[name]) is not int or not 1 <= hparams[name] <= most:    # True is an instance of int
             raise CheckpointError(file, name, expected=f"a whole number from 1 to {most}",
                                   found=shortened(hparams[name]))

@@ -23,7 +23,7 @@ from .files import read_json, write_text
 from .gpt2_parameters import as_parameter, check_hparams, check_tensors, parameter_shapes
 
 MODEL_FILE, CONFIG_FILE = "model.safetensors", "config.json"
-MOST_CONFIG_BYTES = 1 << 16
+MAX_CONFIG_BYTES = 1 << 16
 PREFIX, HEAD = "transformer.", "lm_head.weight"
 MASK = re.compile(r"h\.([0-9]{1,4})\.attn\.(bias|masked_bias)")
 FIELDS = {"n_vocab": "vocab_size", "n_ctx": "n_positions", "n_embd": "n_embd", "n_head": "n_head", "n_layer": "n_layer"}
@@ -65,7 +65,7 @@ def read_config(path: Path) -> dict[str, int]:
     Raises CheckpointError for one that does not describe a GPT-2: another model, another activation, another epsilon,
     ...
     """
-    config = read_json(path, MOST_CONFIG_BYTES)
+    config = read_json(path, MAX_CONFIG_BYTES)
     for field, values in ARITHMETIC.items():
         if (value := config.get(field, values[0])) not in values:
             expected = " or ".join(map(repr, values))

@@ -7,7 +7,6 @@ the package itself, into which an installation puts the demo model.
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,18 +19,17 @@ from ..hints import Array
 from ..models.config import SIZES, GPT2Config
 from ..models.gpt2 import GPT2
 from ..text.bpe import Tokenizer
-from ..text.vocabulary import TokenizerError
+from ..text.vocabulary import FILES, TokenizerError
 from . import huggingface_gpt2, openai_gpt2
 from .errors import CheckpointError
-from .files import map_file, read_small, sync_file, sync_folder, what_it_looks_like
+from .files import map_file, sync_file, sync_folder, what_it_looks_like
 
 NAMES = ("demo", *SIZES)
 LAYOUTS = ("openai", "safetensors")
-GPT2_VOCABULARY = 50257
-MOST_VOCABULARY_BYTES = 1 << 24
 
 # The two files of the vocabulary go by other names in Hugging Face's layout, and have the same content.
-VOCABULARY = {"encoder.json": "vocab.json", "vocab.bpe": "merges.txt"}
+HUGGING_FACE_FILES = ("vocab.json", "merges.txt")
+VOCABULARY = dict(zip(FILES, HUGGING_FACE_FILES))
 
 MODEL_FILES = {"checkpoint", "hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001", "model.ckpt.meta",
                "model.safetensors", "config.json", *VOCABULARY, *VOCABULARY.values()}
@@ -95,15 +93,11 @@ def read_tokenizer(folder: Path, n_vocab: int) -> Tokenizer:
     tokens.
     """
     try:
-        if any(os.path.exists(folder / name) for name in VOCABULARY):
+        if any(os.path.exists(folder / name) for name in FILES):
             tokenizer = Tokenizer.load(folder)
-        elif any(os.path.exists(folder / name) for name in VOCABULARY.values()):
-            with tempfile.TemporaryDirectory() as scratch:
-                for name, theirs in VOCABULARY.items():
-                    if os.path.exists(folder / theirs):
-                        Path(scratch, name).write_bytes(read_small(folder / theirs, MOST_VOCABULARY_BYTES))
-                tokenizer = Tokenizer.load(scratch)
-        elif n_vocab == GPT2_VOCABULARY and not os.path.exists(folder / "tokenizer.json"):
+        elif any(os.path.exists(folder / name) for name in HUGGING_FACE_FILES):
+            tokenizer = Tokenizer.load(folder, HUGGING_FACE_FILES)
+        elif n_vocab == SIZES["124M"].n_vocab and not os.path.exists(folder / "tokenizer.json"):
             tokenizer = Tokenizer.gpt2()
         else:
             raise CheckpointError(folder,
@@ -162,13 +156,14 @@ def write_model(folder: str | Path, layout: str, parameters: Mapping[str, Array]
 
 def find(name_or_path: str | Path) -> Path:
     """The folder or file that a name or path stands for; CheckpointError if there is none."""
-    if str(name_or_path) in NAMES:
+    name = str(name_or_path)
+    if name in NAMES:
         for place in places():
-            if os.path.isdir(place / name_or_path):
-                return place / name_or_path
-        name = "124M" if name_or_path == "demo" else name_or_path           # demo comes with the clone, or not at all
-        hint = f"; to fetch {'another' if name_or_path == 'demo' else 'it'}: python -m gpt2np.download {name}"
-        raise CheckpointError(name_or_path, f"this model is in none of {', '.join(map(str, places()))}{hint}")
+            if os.path.isdir(place / name):
+                return place / name
+        other = "another: python -m gpt2np.download 124M"       # demo comes with the clone, or not at all
+        hint = f"; to fetch {other if name == 'demo' else f'it: python -m gpt2np.download {name}'}"
+        raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}{hint}")
     path = Path(name_or_path)
     if not os.path.exists(path):                        # False, where path.exists() may raise: a name too long, ...
         left = path.name and os.path.exists(_old(path))

@@ -31,7 +31,7 @@ from .gpt2_parameters import as_parameter, check_hparams, check_tensors, paramet
 
 BUNDLE, INDEX_FILE, HPARAMS_FILE, CHECKPOINT_FILE = "model.ckpt", "model.ckpt.index", "hparams.json", "checkpoint"
 CHECKPOINT = 'model_checkpoint_path: "model.ckpt"\nall_model_checkpoint_paths: "model.ckpt"\n'
-MOST_HPARAMS_BYTES = 1 << 16
+MAX_HPARAMS_BYTES = 1 << 16
 
 
 def read(folder: str | Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, Array], dict[str, int]]:
@@ -58,7 +58,7 @@ def read(folder: str | Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, A
 def read_hparams(folder: str | Path) -> dict[str, int]:
     """The five hparams; CheckpointError if hparams.json does not hold exactly these."""
     path = Path(folder) / HPARAMS_FILE
-    return check_hparams(path, read_json(path, MOST_HPARAMS_BYTES))
+    return check_hparams(path, read_json(path, MAX_HPARAMS_BYTES))
 
 
 def write(folder: str | Path, parameters: Mapping[str, Array], hparams: Mapping[str, int],

@@ -26,7 +26,7 @@ from .errors import CheckpointError, shortened
 from .files import map_open_file, parse_json, sync, unreadable, what_it_looks_like
 
 LENGTH_BYTES = 8
-MOST_HEADER_BYTES = 10_000_000      # GPT-2's largest has some 60,000
+MAX_HEADER_BYTES = 10_000_000      # GPT-2's largest has some 60,000
 METADATA = "__metadata__"
 
 # In the order in which the official library lays tensors out: the widest first, so that every one is aligned.
@@ -116,7 +116,7 @@ def _header_and_data(path: Path, file: BufferedReader) -> tuple[bytes, Array]:
     """
     total = os.fstat(file.fileno()).st_size
     size = int.from_bytes(file.read(LENGTH_BYTES), "little")
-    most = max(0, min(MOST_HEADER_BYTES, total - LENGTH_BYTES))
+    most = max(0, min(MAX_HEADER_BYTES, total - LENGTH_BYTES))
     if total < LENGTH_BYTES or size > most:
         file.seek(0)
         raise CheckpointError(path, "not a safetensors file" + what_it_looks_like(file.read(200)),

@@ -28,7 +28,7 @@ from .errors import CheckpointError, Malformed
 from .files import map_file, read_small, sync, what_it_looks_like
 from .sstable import LONGEST_KEY, decode_table, decode_varint, encode_table, encode_varint
 
-MOST_INDEX_BYTES = 1 << 22          # the largest GPT-2 has an index of 20,724 bytes
+MAX_INDEX_BYTES = 1 << 22          # the largest GPT-2 has an index of 20,724 bytes
 
 BFLOAT16 = 14
 DTYPES: dict[int, np.dtype] = {
@@ -77,7 +77,7 @@ def read_index(prefix: Path) -> dict[str, Entry]:
     Raises CheckpointError, and nothing else, for whatever is wrong with the index.
     """
     path = Path(f"{prefix}.index")
-    table = read_small(path, MOST_INDEX_BYTES)
+    table = read_small(path, MAX_INDEX_BYTES)
     try:
         pairs = decode_table(table)
         first = next(pairs, None)

@@ -1,4 +1,4 @@
-"""Show how a text becomes tokens:  python -m gpt2np.text "Hello, 世界".  See bpe.py for what it shows."""
+"""Show how a text becomes tokens:  python -m gpt2np.text "Hello, 世界". See bpe.py for what it shows."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from ..terminal import printable, read_text, wants_colour, wrapped
 from .bpe import Piece, Tokenizer
 from .vocabulary import END_OF_TEXT
 
-MOST_MERGES = 40                    # of a piece that are shown step by step: more would fill screens
+MAX_MERGES = 40                    # of a piece that are shown step by step: more would fill screens
 BOLD, BOLD_GREEN = "1", "1;32"      # a piece; the token just made
 CYAN_YELLOW = "36", "33"            # tokens in turn, to tell neighbours apart
 
@@ -58,7 +58,7 @@ def explanation(piece: Piece, tokenizer: Tokenizer, colour: bool) -> Iterator[st
     """The lines that explain a piece: its bytes; the symbols after each merge; the tokens with their ids."""
     yield paint(printable(piece.data), BOLD, colour) + "   " + piece.data.hex(" ")
     symbols = [bytes([byte]) for byte in piece.data]
-    if len(piece.merges) > MOST_MERGES:
+    if len(piece.merges) > MAX_MERGES:
         yield f"    ... {len(piece.merges)} merges ..."
     elif piece.merges:
         yield "    " + " ".join(map(printable, symbols))

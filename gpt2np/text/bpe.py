@@ -26,6 +26,7 @@ import regex
 
 from .vocabulary import (
     END_OF_TEXT,
+    FILES,
     Merges,
     TokenizerError,
     check_ids,
@@ -55,8 +56,7 @@ NO_MERGE = 2**62        # the rank of a pair that is no merge: above every true 
 GONE = -1               # stands where a symbol has become part of the one before it
 
 
-# ---- cutting ---------------------------------------------------------------------------------------------------------
-
+# ---- cutting
 
 def cut(text: str) -> Iterator[list[str]]:
     """The pieces of a text, step 1, as one list after another, each of some WINDOW characters of the text."""
@@ -73,7 +73,7 @@ def cut(text: str) -> Iterator[list[str]]:
         start = end
 
 
-# ---- merging ---------------------------------------------------------------------------------------------------------
+# ---- merging
 #
 # Both functions do step 3, in place, on a list that holds the ids of single bytes at first; they return the ranks they
 # applied, in order. `rank_of` has the rank of each pair of ids that is a merge, `made` the id that each rank makes.
@@ -127,8 +127,7 @@ def merge_long(ids: list[int], rank_of: Mapping[tuple[int, int], int], made: Seq
     return applied
 
 
-# ---- the tokenizer ---------------------------------------------------------------------------------------------------
-
+# ---- the tokenizer
 
 class Merge(NamedTuple):
     """Two tokens that became one; rank counts from 0, the merge that was learned first."""
@@ -152,16 +151,17 @@ class Tokenizer:
 
     merges  (left, right) in the order of learning, as bytes; each part is a byte or what an earlier merge makes
     ids     the id of every token, from 0 without a gap; by default in OpenAI's order: bytes, merges, `<|endoftext|>`
+    names   of the files that ids and merges are from, for messages
 
     TokenizerError where these contradict each other. `Tokenizer.gpt2()` has GPT-2's own vocabulary.
     Attributes to read: n_vocab, how many tokens there are; end_of_text, the id of `<|endoftext|>`; merges.
     """
 
-    def __init__(self, merges: Merges, ids: Mapping[bytes, int] | None = None):
-        check_merges(merges)
+    def __init__(self, merges: Merges, ids: Mapping[bytes, int] | None = None, names: tuple[str, str] = FILES):
+        check_merges(merges, names)
         if ids is None:
             ids = openai_ids(merges)
-        check_ids(ids, merges)
+        check_ids(ids, merges, names)
         self.merges = list(merges)
         self.n_vocab = len(ids)
         self.end_of_text = ids[END_OF_TEXT.encode()]
@@ -177,18 +177,21 @@ class Tokenizer:
         return cls(read_gpt2_merges())
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Tokenizer":
-        """The vocabulary in the files encoder.json and vocab.bpe of `folder`, in OpenAI's layout.
+    def load(cls, folder: str | Path, names: tuple[str, str] = FILES) -> "Tokenizer":
+        """The vocabulary in two files of `folder`: encoder.json and vocab.bpe, or what names says they are called.
 
         TokenizerError says which file and line is missing, damaged or in contradiction with the other.
         """
         try:
-            return cls(*read_vocabulary(folder))
+            return cls(*read_vocabulary(folder, names), names)
         except TokenizerError as error:
             raise TokenizerError(f"the vocabulary in {folder} cannot be used: {error}") from None
 
     def save(self, folder: str | Path) -> None:
-        """Write the vocabulary as encoder.json and vocab.bpe into `folder`, made if need be; OSError if that fails."""
+        """Write the vocabulary as encoder.json and vocab.bpe into `folder`, made if need be.
+
+        OSError where that fails; TokenizerError where one of the two is there already.
+        """
         write_vocabulary(folder, self.merges, {token: i for i, token in self._token_of_id.items()})
 
     def encode(self, text: str, allowed_special: Iterable[str] = ()) -> list[int]:
@@ -232,7 +235,7 @@ class Tokenizer:
         return explained
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of a sequence of ids, with U+FFFD for bytes that are no UTF-8; TokenizerError for an unknown id."""
+        """The text of a sequence of ids, with U+FFFD for bytes that are not UTF-8; TokenizerError for an unknown id."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:

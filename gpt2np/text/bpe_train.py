@@ -10,7 +10,6 @@ vocabulary, whatever the order of its files or words. A pair seen only once is n
 Sennrich, Haddow, Birch 2016, arXiv:1508.07909, algorithm 1 (which counts all pairs again for every merge).
 """
 
-import codecs
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,10 +20,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .bpe import LAST_BREAK, Tokenizer, cut
-from .utf8 import not_utf8
+from .utf8 import read_utf8
 from .vocabulary import BYTE_TOKENS, END_OF_TEXT, Merges, TokenizerError
 
-BLOCK = 2**20       # bytes read at a time
 WALL = -1           # stands before, between and after the pieces, so that every symbol has neighbours
 GONE = -2           # stands where a symbol has become part of the one before it
 
@@ -35,7 +33,7 @@ def learn_vocabulary(paths: Iterable[str | Path], n_vocab: int, progress: bool =
     paths     files in UTF-8; `<|endoftext|>` in them stands between documents and is not learned as text
     n_vocab   how many tokens to have: 256 bytes, n_vocab - 257 merges, and `<|endoftext|>`
     progress  show how far it is on the terminal, if there is one
-    returns   the tokenizer; TokenizerError for text that is no UTF-8 or does not suffice, OSError from reading
+    returns   the tokenizer; TokenizerError for text that is not UTF-8 or does not suffice, OSError from reading
     """
     n_merges = n_vocab - 257
     if n_merges < 0:
@@ -47,101 +45,113 @@ def learn_vocabulary(paths: Iterable[str | Path], n_vocab: int, progress: bool =
     return Tokenizer(merges)
 
 
-# ---- counting pieces -------------------------------------------------------------------------------------------------
-
+# ---- counting pieces
 
 def count_pieces(paths: Iterable[str | Path], progress: bool = False) -> Counter[str]:
-    """How often each piece occurs in some text files. TokenizerError where they are no UTF-8."""
+    """How often each piece occurs in some text files. TokenizerError where they are not UTF-8."""
     paths = list(paths)
     counts: Counter[str] = Counter()
     size = sum(os.path.getsize(path) for path in paths)
     with tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=None if progress else True) as bar:
         for path in paths:
-            for text in _parts(path, bar):
+            for text in _at_breaks(read_utf8(path)):
                 for document in text.split(END_OF_TEXT):
                     for pieces in cut(document):
                         counts.update(pieces)
+                bar.update(len(text.encode()))
     return counts
 
 
-def _parts(path: str | Path, bar: tqdm) -> Iterator[str]:
-    """The text of a file in parts of about BLOCK bytes, cut where a piece begins: so never inside `<|endoftext|>`."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    text, read = "", 0
-    with open(path, "rb") as file:
-        while True:
-            data = file.read(BLOCK)
-            read += len(data)
-            known = len(text)           # searched already, and without a place to cut
-            try:
-                text += decoder.decode(data, final=not data)
-            except UnicodeDecodeError as error:
-                raise not_utf8(path, error, read - len(error.object)) from None     # the object ends where we are
-            if not data: break
-            if found := LAST_BREAK.search(text, known):
-                yield text[: found.start()]
-                text = text[found.start() :]
-            bar.update(len(data))
+def _at_breaks(parts: Iterable[str]) -> Iterator[str]:
+    """The same text in parts that end where a piece begins: so never inside a piece, nor inside `<|endoftext|>`."""
+    text = ""
+    for part in parts:
+        known = len(text)               # searched already, and without a place to cut
+        text += part
+        if found := LAST_BREAK.search(text, known):
+            yield text[: found.start()]
+            text = text[found.start() :]
     yield text
 
 
-# ---- learning merges -------------------------------------------------------------------------------------------------
-
+# ---- learning merges
 
 def learn_merges(piece_counts: Mapping[str, int], n_merges: int, progress: bool = False) -> Merges:
     """The first `n_merges` merges that these pieces teach, or fewer if no pair is left that occurs twice.
 
-    All pieces stand in one linked list (ids, before, after), with a WALL between any two. `counts` and `places` say
-    how often, by weight, and where each pair of neighbours stands. A merge changes both beside each of its places only;
-    places that it made untrue stay listed and are found out when their turn comes. So does the heap: counts of old
-    pairs only ever fall, so an entry promises at least the true count, and is put back lower if it promised more.
+    The most frequent pair comes from a heap. Counts of old pairs only ever fall, so an entry promises at least the true
+    count, and is put back lower if it promised more.
     """
-    ids, weights = _lay_out(piece_counts)
-    before, after = list(range(-1, len(ids) - 1)), list(range(1, len(ids) + 1))
-    counts: dict[tuple[int, int], int] = defaultdict(int)
-    places: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for i, pair in enumerate(pairwise(ids)):
-        if WALL not in pair:
-            counts[pair] += weights[i]
-            places[pair].append(i)
-    heap = [(-count, pair) for pair, count in counts.items()]       # the smallest is the most frequent
+    symbols = _Symbols(piece_counts)
+    heap = [(-count, pair) for pair, count in symbols.counts.items()]       # the smallest is the most frequent
     heapify(heap)
-
     tokens = list(BYTE_TOKENS)
     merges: list[tuple[bytes, bytes]] = []
     with tqdm(total=n_merges, desc="learning", unit=" merges", disable=None if progress else True) as bar:
         while heap and len(merges) < n_merges:
             promised, pair = heappop(heap)
-            if counts[pair] < 2: continue
-            if counts[pair] != -promised:
-                heappush(heap, (-counts[pair], pair))
+            count = symbols.counts[pair]
+            if count < 2: continue
+            if count != -promised:
+                heappush(heap, (-count, pair))
                 continue
             left, right = pair
-            new = len(tokens)
-            tokens.append(tokens[left] + tokens[right])
             merges.append((tokens[left], tokens[right]))
-
-            fresh = set()
-            for i in places.pop(pair):          # from left to right, since they were listed so: it matters in "aaa"
-                j = after[i]
-                if ids[i] != left or ids[j] != right: continue
-                h, k = before[i], after[j]
-                ids[i], ids[j], after[i], before[k] = new, GONE, k, i
-                if ids[h] != WALL:
-                    counts[ids[h], left] -= weights[i]
-                    counts[ids[h], new] += weights[i]
-                    places[ids[h], new].append(h)
-                    fresh.add((ids[h], new))
-                if ids[k] != WALL:
-                    counts[right, ids[k]] -= weights[i]
-                    counts[new, ids[k]] += weights[i]
-                    places[new, ids[k]].append(i)
-                    fresh.add((new, ids[k]))
-            del counts[pair]
-            for pair in fresh:
-                heappush(heap, (-counts[pair], pair))
+            tokens.append(tokens[left] + tokens[right])
+            for new_pair in symbols.merge(left, right, len(tokens) - 1):
+                heappush(heap, (-symbols.counts[new_pair], new_pair))
             bar.update()
     return merges
+
+
+class _Symbols:
+    """The symbols of all pieces in one linked list, with a WALL between any two pieces.
+
+    ids, before, after   the symbol at each place, and the places of its neighbours
+    weights              how often the piece at each place occurs
+    counts, places       of each pair of neighbours: how often it occurs, by weight, and the places of its left symbol
+
+    A merge changes both beside each of its places only. Places that it made untrue stay listed, and are found out when
+    their turn comes.
+    """
+
+    def __init__(self, piece_counts: Mapping[str, int]):
+        self.ids, self.weights = _lay_out(piece_counts)
+        n = len(self.ids)
+        self.before, self.after = list(range(-1, n - 1)), list(range(1, n + 1))
+        self.counts: dict[tuple[int, int], int] = defaultdict(int)
+        self.places: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, pair in enumerate(pairwise(self.ids)):
+            if WALL not in pair:
+                self.counts[pair] += self.weights[i]
+                self.places[pair].append(i)
+
+    def merge(self, left: int, right: int, new: int) -> set[tuple[int, int]]:
+        """Make the symbol `new` of left and right wherever they are neighbours; returns the pairs that come of it.
+
+                h   [i     j]    k      ->     h   [i]   k          places
+                a   left right   b             a   new   b          symbols
+        """
+        ids, before, after, weights = self.ids, self.before, self.after, self.weights
+        counts, places = self.counts, self.places
+        new_pairs = set()
+        for i in places.pop((left, right)):     # from left to right, since they were listed so: it matters in "aaa"
+            j = after[i]
+            if ids[i] != left or ids[j] != right: continue
+            h, k = before[i], after[j]
+            ids[i], ids[j], after[i], before[k] = new, GONE, k, i
+            if (a := ids[h]) != WALL:
+                counts[a, left] -= weights[i]
+                counts[a, new] += weights[i]
+                places[a, new].append(h)
+                new_pairs.add((a, new))
+            if (b := ids[k]) != WALL:
+                counts[right, b] -= weights[i]
+                counts[new, b] += weights[i]
+                places[new, b].append(i)
+                new_pairs.add((new, b))
+        del counts[left, right]
+        return new_pairs
 
 
 def _lay_out(piece_counts: Mapping[str, int]) -> tuple[list[int], list[int]]:

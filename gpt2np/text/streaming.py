@@ -43,12 +43,11 @@ class StoppingDecoder:
         print(decoder.finish())
 
     A stop string may begin and end inside tokens: what may be the beginning of one is held back until it is certain.
+    TokenizerError for an empty one.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()):
-        if "" in stops:
-            raise TokenizerError("stop: expected texts of at least one character, got an empty one")
-        self._decoder, self._stops, self._held = StreamingDecoder(tokenizer), stops, ""
+    def __init__(self, tokenizer: Tokenizer, stops: str | Sequence[str] = ()):
+        self._decoder, self._stops, self._held = StreamingDecoder(tokenizer), stop_strings(stops), ""
         self._end_of_text, self.stopped = tokenizer.end_of_text, False
 
     def feed(self, token: int) -> str:
@@ -81,12 +80,13 @@ class StoppingDecoder:
                      if any(stop.startswith(self._held[-n:]) for stop in self._stops)), 0)
 
 
-def stops_at(tokenizer: Tokenizer, stops: Sequence[str]) -> Callable[[Sequence[int]], bool]:
+def stops_at(tokenizer: Tokenizer, stops: str | Sequence[str]) -> Callable[[Sequence[int]], bool]:
     """Whether a text has just come to a stop string: the `stop` of generate, generate_batch and the others.
 
-    They end the text with the token that completes it, which StoppingDecoder and text_before then cut.
+    They end the text with the token that completes it, which StoppingDecoder and text_before then cut. TokenizerError
+    for a stop string that is empty.
     """
-    texts = [stop.encode("utf-8") for stop in stops]
+    texts = [stop.encode("utf-8") for stop in stop_strings(stops)]
     longest = max(map(len, texts), default=0)           # a token has at least one byte, so it needs no more tokens
 
     def stop(written: Sequence[int]) -> bool:
@@ -96,7 +96,15 @@ def stops_at(tokenizer: Tokenizer, stops: Sequence[str]) -> Callable[[Sequence[i
     return stop
 
 
-def text_before(tokenizer: Tokenizer, written: Sequence[int], stops: Sequence[str] = ()) -> str:
+def text_before(tokenizer: Tokenizer, written: Sequence[int], stops: str | Sequence[str] = ()) -> str:
     """The text of what was written, before <|endoftext|> and before the first stop string."""
     decoder = StoppingDecoder(tokenizer, stops)
     return "".join(map(decoder.feed, written)) + decoder.finish()
+
+
+def stop_strings(stops: str | Sequence[str]) -> list[str]:
+    """The stop strings: one alone, or several. TokenizerError where one is empty, since every text holds that."""
+    stops = [stops] if isinstance(stops, str) else list(stops)
+    if "" in stops:
+        raise TokenizerError("stop: expected texts of at least one character, got an empty one")
+    return stops

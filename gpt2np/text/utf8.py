@@ -1,20 +1,45 @@
-"""Bytes to text, and the one sentence for bytes that are none."""
+"""Bytes in UTF-8 to text, and the one sentence for bytes that are not."""
 
+import codecs
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from .vocabulary import TokenizerError
 
+BLOCK = 2**20       # bytes read at a time
 
-def decode(data: bytes, source: str | Path) -> str:
+
+def decode_utf8(data: bytes, source: str | Path) -> str:
     """The text that these bytes are; TokenizerError, with source and place, where they are not UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise not_utf8(source, error, 0) from None
+        raise _not_utf8(source, error, 0) from None
 
 
-def not_utf8(source: str | Path, error: UnicodeDecodeError, start: int) -> TokenizerError:
+def read_utf8(path: str | Path) -> Iterator[str]:
+    """The text of a file, in parts of about BLOCK bytes, without the byte order mark that some editors put before it.
+
+    TokenizerError, with file and place, where it is not UTF-8; OSError where it cannot be read.
+    """
+    decoder, read, mark = codecs.getincrementaldecoder("utf-8")(), 0, "\ufeff"
+    with open(path, "rb") as file:
+        while True:
+            data = file.read(BLOCK)
+            read += len(data)
+            try:
+                text = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, error, read - len(error.object)) from None    # the object ends where we are
+            if text:
+                yield text.removeprefix(mark)
+                mark = ""                               # further on it is a character like any other
+            if not data:
+                return
+
+
+def _not_utf8(source: str | Path, error: UnicodeDecodeError, start: int) -> TokenizerError:
     """What is said where a decoder fails on bytes, of a file or from elsewhere, that begin there at byte `start`."""
     byte, place = error.object[error.start], start + error.start
     return TokenizerError(f"{os.fspath(source)}: expected text in UTF-8, got the byte 0x{byte:02x} at byte {place:,}: "

@@ -2,7 +2,8 @@
 
 A token is a string of bytes. The 256 single bytes are tokens, each merge of two tokens makes one more, and
 `<|endoftext|>`, which ends a document, is the last. So the merges alone say what the tokens are, and in OpenAI's order
-also what their ids are. Both files spell a token with one printable character for each byte.
+also what their ids are. Both files spell a token with one printable character for each byte. Hugging Face calls the
+same two files vocab.json and merges.txt: so what reads them, or names them in a message, is given their `names`.
 
 Everything that a damaged file can do to us is refused here, by name of the file and number of the line. This file does
 not encode (see bpe.py). The layout is that of openai/gpt-2, src/encoder.py and its released models.
@@ -17,6 +18,7 @@ Merges = Sequence[tuple[bytes, bytes]]
 
 END_OF_TEXT = "<|endoftext|>"
 VERSION_LINE = "#version: 0.2"
+FILES = ("encoder.json", "vocab.bpe")       # the ids, the merges
 MAX_FILE_BYTES = 2**24      # 16 MB: GPT-2's encoder.json has 1 MB
 
 
@@ -24,8 +26,7 @@ class TokenizerError(ValueError):
     """A vocabulary, a text or an id that cannot be right; the message says what was expected and what came."""
 
 
-# ---- the spelling of tokens ------------------------------------------------------------------------------------------
-
+# ---- the spelling of tokens
 
 def _printable_bytes() -> dict[int, str]:
     """One printable character for each byte, so that a token can stand as a word in a text file.
@@ -57,8 +58,7 @@ def unspell(symbol: str) -> bytes:
         raise TokenizerError(f"{unknown!r} (U+{ord(unknown):04X}) in {symbol[:40]!r} spells no byte") from None
 
 
-# ---- what a vocabulary must be ---------------------------------------------------------------------------------------
-
+# ---- what a vocabulary must be
 
 def openai_ids(merges: Merges) -> dict[bytes, int]:
     """The id of every token in OpenAI's order: the bytes by their spelling, what the merges make, `<|endoftext|>`."""
@@ -66,7 +66,7 @@ def openai_ids(merges: Merges) -> dict[bytes, int]:
     return {token: i for i, token in enumerate(tokens)}
 
 
-def check_merges(merges: Merges) -> None:
+def check_merges(merges: Merges, names: tuple[str, str] = FILES) -> None:
     """TokenizerError unless each part is a byte or made by an earlier merge, and no token is made twice.
 
     Encoding rests on both: see the note on merging in bpe.py. Lines are counted as in vocab.bpe: merge 0 is line 2.
@@ -84,51 +84,68 @@ def check_merges(merges: Merges) -> None:
         else:
             line_of[made] = line
             continue
-        raise TokenizerError(f"vocab.bpe line {line}: '{spell(left)} {spell(right)}' {fault}")
+        raise TokenizerError(f"{names[1]} line {line}: '{spell(left)} {spell(right)}' {fault}")
 
 
-def check_ids(ids: Mapping[bytes, int], merges: Merges) -> None:
+def check_ids(ids: Mapping[bytes, int], merges: Merges, names: tuple[str, str] = FILES) -> None:
     """TokenizerError unless exactly the tokens of the merges have ids, and these are 0, 1, 2, ... in any order."""
+    ids_file, merges_file = names
     expected = openai_ids(merges)
     for token in expected:
         if token not in ids:
-            raise TokenizerError(f"encoder.json has no id for '{spell(token)}', which vocab.bpe needs: "
+            raise TokenizerError(f"{ids_file} has no id for '{spell(token)}', which {merges_file} needs: "
                                  f"one file is damaged, or the two do not belong together")
     for token in ids:
         if token not in expected:
-            raise TokenizerError(f"encoder.json has '{spell(token)}', which no line of vocab.bpe makes: "
-                                 f"vocab.bpe is cut short, or the two files do not belong together")
+            raise TokenizerError(f"{ids_file} has '{spell(token)}', which no line of {merges_file} makes: "
+                                 f"{merges_file} is cut short, or the two files do not belong together")
     token_of: dict[int, bytes] = {}
     for token, i in ids.items():
         if not 0 <= i < len(ids):
-            raise TokenizerError(f"encoder.json: expected ids from 0 to {len(ids) - 1}, got {i} for '{spell(token)}'")
+            raise TokenizerError(f"{ids_file}: expected ids from 0 to {len(ids) - 1}, got {i} for '{spell(token)}'")
         if i in token_of:
-            raise TokenizerError(f"encoder.json gives the id {i} twice: to '{spell(token_of[i])}' and '{spell(token)}'")
+            raise TokenizerError(f"{ids_file} gives the id {i} twice: to '{spell(token_of[i])}' and '{spell(token)}'")
         token_of[i] = token
 
 
-# ---- the files -------------------------------------------------------------------------------------------------------
+# ---- the files
 
-
-def read_vocabulary(folder: str | Path) -> tuple[Merges, dict[bytes, int]]:
+def read_vocabulary(folder: str | Path, names: tuple[str, str] = FILES) -> tuple[Merges, dict[bytes, int]]:
     """The merges and ids in the two files of a folder. TokenizerError says where a file is not sound in itself."""
-    ids = _parse_ids(_decode(_read(Path(folder, "encoder.json")), "encoder.json"))
-    merges = _parse_merges(_decode(_read(Path(folder, "vocab.bpe")), "vocab.bpe"))
+    ids_file, merges_file = names
+    ids = _parse_ids(_decode(_read(Path(folder, ids_file)), ids_file), ids_file)
+    merges = _parse_merges(_decode(_read(Path(folder, merges_file)), merges_file), merges_file)
     return merges, ids
 
 
 def read_gpt2_merges() -> Merges:
     """The merges of GPT-2, from the vocab.bpe that comes with this package."""
-    return _parse_merges(_decode(files(__package__).joinpath("gpt2", "vocab.bpe").read_bytes(), "vocab.bpe"))
+    data = files(__package__).joinpath("gpt2", FILES[1]).read_bytes()
+    return _parse_merges(_decode(data, FILES[1]), FILES[1])
 
 
 def write_vocabulary(folder: str | Path, merges: Merges, ids: Mapping[bytes, int]) -> None:
-    """Write encoder.json and vocab.bpe, byte for byte as OpenAI lays them out. OSError where that cannot be done."""
+    """Write encoder.json and vocab.bpe, byte for byte as OpenAI lays them out.
+
+    OSError where that cannot be done; TokenizerError where one of them is there already.
+    """
+    expect_no_vocabulary(folder)
     Path(folder).mkdir(parents=True, exist_ok=True)
     lines = [VERSION_LINE] + [f"{spell(left)} {spell(right)}" for left, right in merges]
-    Path(folder, "vocab.bpe").write_bytes("".join(f"{line}\n" for line in lines).encode())
     spelled = {spell(token): i for token, i in sorted(ids.items(), key=lambda item: item[1])}
-    Path(folder, "encoder.json").write_bytes(json.dumps(spelled).encode())
+    texts = (json.dumps(spelled), "".join(f"{line}\n" for line in lines))
+    for name, text in zip(FILES, texts):
+        Path(folder, name).write_bytes(text.encode())
+
+
+def expect_no_vocabulary(folder: str | Path) -> None:
+    """TokenizerError for a folder that has one of the two files: stopped between them, writing would leave one old and
+    one new, which contradict each other.
+    """
+    for name in FILES:
+        if Path(folder, name).exists():
+            raise TokenizerError(f"{Path(folder, name)} exists, and a model may need it: name another folder, or "
+                                 f"remove it")
 
 
 def _read(path: Path) -> bytes:
@@ -149,60 +166,64 @@ def _decode(data: bytes, name: str) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise TokenizerError(f"{name} line {line}: the byte 0x{data[error.start]:02x} is no UTF-8 here") from None
+        byte = data[error.start]
+        raise TokenizerError(f"{name} line {line}: the byte 0x{byte:02x} is not valid UTF-8 here") from None
 
 
-def _parse_merges(text: str) -> Merges:
+def _parse_merges(text: str, name: str) -> Merges:
     """The merges of vocab.bpe: a version line, then one merge a line, its two parts with one space between them."""
     if "\r" in text:
         number = text.count("\n", 0, text.index("\r")) + 1
-        raise TokenizerError(f"vocab.bpe line {number}: a carriage return: a copy with the line ends of Windows "
+        raise TokenizerError(f"{name} line {number}: a carriage return: a copy with the line ends of Windows "
                              f"(CRLF); get the file anew, as binary")
     version, *lines = text.split("\n")
     if not version.startswith("#version"):
-        raise TokenizerError(f"vocab.bpe line 1: expected '{VERSION_LINE}', got {version[:40]!r}")
+        raise TokenizerError(f"{name} line 1: expected '{VERSION_LINE}', got {version[:40]!r}")
     if not lines or lines.pop() != "":
-        raise TokenizerError(f"vocab.bpe line {text.count(chr(10)) + 1}: no newline at the end: the file is cut short")
+        raise TokenizerError(f"{name} line {text.count(chr(10)) + 1}: no newline at the end: the file is cut short")
     merges = []
     for number, line in enumerate(lines, 2):
         parts = line.split(" ")
         if len(parts) != 2 or not all(parts):
-            raise TokenizerError(f"vocab.bpe line {number}: expected two symbols with one space between them, "
+            raise TokenizerError(f"{name} line {number}: expected two symbols with one space between them, "
                                  f"got {line[:40]!r}")
         try:
             merges.append((unspell(parts[0]), unspell(parts[1])))
         except TokenizerError as error:
-            raise TokenizerError(f"vocab.bpe line {number}: {error}") from None
+            raise TokenizerError(f"{name} line {number}: {error}") from None
     return merges
 
 
-def _parse_ids(text: str) -> dict[bytes, int]:
+def _parse_ids(text: str, name: str) -> dict[bytes, int]:
     """The ids of encoder.json: one JSON object, from the spelling of each token to its id."""
     try:
         ids = json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
-        raise TokenizerError(f"encoder.json line {error.lineno}, column {error.colno}: not JSON ({error.msg}): "
+        raise TokenizerError(f"{name} line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): "
                              f"the file is damaged or cut short") from None
-    except TokenizerError:
-        raise
+    except TokenizerError as error:
+        raise TokenizerError(f"{name}: {error}") from None
     except (RecursionError, ValueError) as error:       # nested a thousand deep, or a number of 5,000 digits
-        raise TokenizerError(f"encoder.json: expected one object of tokens and ids ({error})") from None
+        raise TokenizerError(f"{name}: expected one object of tokens and ids ({error})") from None
     if not isinstance(ids, dict):
-        raise TokenizerError(f"encoder.json: expected an object of tokens and ids, got a {type(ids).__name__}")
+        raise TokenizerError(f"{name}: expected an object of tokens and ids, got a {type(ids).__name__}")
     for symbol, i in ids.items():
         if type(i) is not int:              # isinstance would let true and false through
-            raise TokenizerError(f"encoder.json: expected a whole number as the id of {symbol!r}, got {i!r:.40}")
+            raise TokenizerError(f"{name}: expected a whole number as the id of {symbol!r}, got {i!r:.40}")
     try:
         return {unspell(symbol): i for symbol, i in ids.items()}
     except TokenizerError as error:
-        raise TokenizerError(f"encoder.json: {error}") from None
+        raise TokenizerError(f"{name}: {error}") from None
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object as a dict, where json itself would keep the last of two equal keys and say nothing."""
+    """A JSON object as a dict, where json itself would keep the last of two equal keys and say nothing.
+
+    checkpoints/files.py has the same, since text imports nothing of the package and neither do the files of weights.
+    """
     found: dict[str, object] = {}
     for key, value in pairs:
         if key in found:
-            raise TokenizerError(f"encoder.json has {key!r} twice, with {found[key]!r} and {value!r}")
+            raise TokenizerError(f"the key {key!r} comes twice, with {found[key]!r} and {value!r}")
         found[key] = value
     return found

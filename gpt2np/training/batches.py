@@ -20,7 +20,7 @@ import numpy as np
 
 from ..hints import Array
 from ..text.bpe import Tokenizer
-from ..text.utf8 import decode
+from ..text.utf8 import read_utf8
 from ..text.vocabulary import END_OF_TEXT
 from .errors import TrainingError
 
@@ -89,7 +89,7 @@ def fingerprint(tokenizer: Tokenizer) -> bytes:
 def read_texts(paths: Iterable[str | Path]) -> Iterator[str]:
     """The text of each file; TokenizerError, with the place, where one is not UTF-8."""
     for path in paths:
-        yield decode(Path(path).read_bytes(), path).removeprefix("\ufeff")       # the mark of UTF-8 is no text
+        yield "".join(read_utf8(path))
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------

@@ -126,7 +126,10 @@ def test_the_places(monkeypatch, tmp_path):
 
 
 def test_what_is_not_there(places, tmp_path):
-    refused("124M", "in none of", str(places[0]), "python -m gpt2np.download 124M")
+    for name in ("124M", Path("124M")):
+        refused(name, "in none of", str(places[0]), "to fetch it: python -m gpt2np.download 124M")
+    for name in ("demo", Path("demo")):                 # which is not among what can be fetched
+        refused(name, "in none of", "to fetch another: python -m gpt2np.download 124M")
     refused("117M", "neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one")
     refused(tmp_path / "absent", "neither")
     refused("\0", "neither")
@@ -164,7 +167,7 @@ def test_a_vocabulary_must_be_there_and_be_the_models(folder):
 def test_half_a_vocabulary_under_other_names(folder, tmp_path):
     convert.main([str(folder), str(tmp_path / "hf"), "--to", "safetensors"])
     (tmp_path / "hf" / "merges.txt").unlink()
-    refused(tmp_path / "hf", "vocabulary cannot be read")
+    refused(tmp_path / "hf", "vocabulary cannot be read", "merges.txt cannot be read: No such file")
     (tmp_path / "hf" / "vocab.json").unlink()
     refused(tmp_path / "hf", "lacks its vocabulary")
 

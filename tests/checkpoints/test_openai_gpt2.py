@@ -9,7 +9,9 @@ import pytest
 from gpt2np.checkpoints import openai_gpt2, tf_bundle
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.checkpoints.gpt2_parameters import parameter_shapes
-from tests.checkpoints.tiny import openai_folder, parameters
+from gpt2np.models.config import GPT2Config
+from gpt2np.models.gpt2 import GPT2
+from tests.checkpoints.tiny import SMALL, openai_folder, parameters
 from tests.golden.make_tf_bundles import TINY, tiny_gpt2
 
 SIZES = {"124M": (12, 12, 768, 124_439_808, 148), "355M": (24, 16, 1024, 354_823_168, 292),
@@ -46,6 +48,14 @@ def test_the_released_sizes(size):
     n_layer, n_head, n_embd, count, tensors = SIZES[size]
     shapes = parameter_shapes(dict(n_vocab=50257, n_ctx=1024, n_embd=n_embd, n_head=n_head, n_layer=n_layer))
     assert len(shapes) == tensors and sum(int(np.prod(shape)) for shape in shapes.values()) == count
+
+
+@pytest.mark.parametrize("hparams", [TINY, SMALL], ids=["tiny", "small"])
+def test_shapes_are_those_of_the_model(hparams):
+    """Also in their order, which is that of the files and of what is written."""
+    model = GPT2(GPT2Config(**hparams), np.random.default_rng(0))
+    shapes = [(path, parameter.value.shape) for path, parameter in model.named_parameters()]
+    assert list(parameter_shapes(hparams).items()) == shapes
 
 
 def test_the_index_of_the_released_model_has_its_size():

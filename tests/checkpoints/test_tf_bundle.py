@@ -196,7 +196,7 @@ def test_missing_files_are_named(tmp_path):
     (b"\xef\xbb\xbf<?xml ?>", "XML error page"), (b"\n<!DOCTYPE html><html>", "HTML page"),
     (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
     (b"PK\x03\x04" + bytes(60), "pickle"), (b"\x80\x02" + bytes(60), "pickle"),
-    (bytes(tf_bundle.MOST_INDEX_BYTES + 1), "too large")])
+    (bytes(tf_bundle.MAX_INDEX_BYTES + 1), "too large")])
 def test_a_file_that_is_no_index_is_recognised(content, hint, tmp_path):
     (tmp_path / "x.index").write_bytes(content)
     refused(tmp_path / "x", "x.index", hint)

@@ -46,8 +46,7 @@ def small_vocabularies(draw):
     return merges
 
 
-# ---- the same as the definition --------------------------------------------------------------------------------------
-
+# ---- the same as the definition
 
 @given(text=texts)
 def test_encode_equals_the_definition(gpt2, slow, text):
@@ -97,8 +96,7 @@ def test_cutting_a_long_text_into_windows_changes_nothing(gpt2, window, text):
     assert ids == gpt2.encode(text)
 
 
-# ---- the same as OpenAI's --------------------------------------------------------------------------------------------
-
+# ---- the same as OpenAI's
 
 @pytest.mark.parametrize("case", GOLDEN["texts"], ids=lambda case: ascii(case["text"][:20]))
 def test_golden_ids(gpt2, case):
@@ -135,8 +133,7 @@ def test_gpt2_has_its_size(gpt2):
     assert gpt2.end_of_text == 50256
 
 
-# ---- nothing is lost -------------------------------------------------------------------------------------------------
-
+# ---- nothing is lost
 
 @given(text=texts)
 def test_decode_gives_the_text_back(gpt2, text):
@@ -170,8 +167,7 @@ def test_encode_batch(gpt2):
     assert gpt2.encode_batch(["To be,", "", END_OF_TEXT], {END_OF_TEXT}) == [[2514, 307, 11], [], [50256]]
 
 
-# ---- the special token -----------------------------------------------------------------------------------------------
-
+# ---- the special token
 
 def test_end_of_text_is_text_unless_allowed(gpt2):
     assert gpt2.encode(END_OF_TEXT) == [27, 91, 437, 1659, 5239, 91, 29]
@@ -185,8 +181,7 @@ def test_an_unknown_special_token_is_refused(gpt2):
         gpt2.encode("text", allowed_special={"<|pad|>"})
 
 
-# ---- how it explains itself ------------------------------------------------------------------------------------------
-
+# ---- how it explains itself
 
 def test_explain_shows_pieces_bytes_and_merges(gpt2):
     lower, _, sign = gpt2.explain(" lower!世")
@@ -214,8 +209,7 @@ def test_explain_knows_the_special_token(gpt2):
     assert [(piece.text, piece.ids) for piece in pieces] == [("a", [64]), (END_OF_TEXT, [50256]), ("b", [65])]
 
 
-# ---- speed and memory, by counts that do not depend on the machine ---------------------------------------------------
-
+# ---- speed and memory, by counts that do not depend on the machine
 
 class Steps:
     """Counts the steps of merging: ranks asked for, ranks compared by min, and entries taken from the heap."""
@@ -285,8 +279,7 @@ def test_long_pieces_are_not_remembered():
     assert not tokenizer._ids_of_piece
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
-
+# ---- bad input
 
 @pytest.mark.parametrize("text, message", [
     (b"bytes", "expected text, a str, got bytes; decode it first"),

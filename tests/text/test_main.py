@@ -38,8 +38,7 @@ def piped(monkeypatch, data):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
-# ---- what it shows ---------------------------------------------------------------------------------------------------
-
+# ---- what it shows
 
 def test_it_shows_pieces_bytes_merges_and_ids(capsys):
     assert explain.main([" lower!世"]) == 0
@@ -128,8 +127,7 @@ def test_a_closed_pipe_is_no_error_message():
     assert process.wait(60) == 1
 
 
-# ---- learning a vocabulary -------------------------------------------------------------------------------------------
-
+# ---- learning a vocabulary
 
 def test_a_vocabulary_is_learned_and_used(tmp_path, capsys):
     (tmp_path / "text.txt").write_text("the cat sat on the mat\n" * 10)
@@ -149,8 +147,7 @@ def test_an_existing_vocabulary_is_not_replaced(tmp_path, capsys):
     assert (tmp_path / "vocab.bpe").read_text() == "precious"
 
 
-# ---- bad input -------------------------------------------------------------------------------------------------------
-
+# ---- bad input
 
 @pytest.mark.parametrize("command, arguments, message", [
     (explain, ["--vocab", "missing", "text"], "error: the vocabulary in missing cannot be used: encoder.json cannot"),

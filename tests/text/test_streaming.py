@@ -64,7 +64,6 @@ def test_an_unknown_id_is_refused_and_nothing_is_lost(gpt2):
 
 # ---- stop strings
 
-
 def until_stopped(tokenizer, ids, stops):
     decoder, pieces = StoppingDecoder(tokenizer, stops), []
     for i in ids:
@@ -118,6 +117,16 @@ def test_what_is_held_back_comes_in_the_end(gpt2):
     assert until_stopped(gpt2, gpt2.encode("a\n"), ["\n\n"]) == ("a\n", False)
 
 
-def test_an_empty_stop_string(gpt2):
-    with pytest.raises(TokenizerError, match="stop: expected texts of at least one character"):
-        StoppingDecoder(gpt2, [""])
+def test_one_stop_string_alone(gpt2):
+    """A str is one stop string, not its letters."""
+    ids = gpt2.encode("that is the end")
+    assert text_before(gpt2, ids, "the") == "that is "
+    stop = stops_at(gpt2, "the")
+    assert [stop(ids[:n]) for n in range(1, len(ids) + 1)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("stops", ["", [""], ["a", ""]])
+def test_an_empty_stop_string(gpt2, stops):
+    for door in (StoppingDecoder, stops_at):
+        with pytest.raises(TokenizerError, match="stop: expected texts of at least one character"):
+            door(gpt2, stops)

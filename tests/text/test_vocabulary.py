@@ -6,7 +6,7 @@ import json
 import pytest
 
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.text.vocabulary import BYTE_TOKENS, TokenizerError, spell, unspell
+from gpt2np.text.vocabulary import BYTE_TOKENS, FILES, TokenizerError, spell, unspell
 
 VERSION = b"#version: 0.2\n"
 MERGES = b"h e\nhe l\nl o\n\xc4\xa0 t\n"
@@ -23,8 +23,7 @@ def write(folder, merges=VERSION + MERGES, ids=IDS):
     return folder
 
 
-# ---- the genuine vocabulary ------------------------------------------------------------------------------------------
-
+# ---- the genuine vocabulary
 
 def test_ids_derived_from_the_merges_are_those_of_the_genuine_encoder_json(gpt2, gpt2_folder):
     genuine = json.loads((gpt2_folder / "encoder.json").read_text(encoding="utf-8"))
@@ -55,8 +54,7 @@ def test_every_byte_has_a_printable_spelling():
     assert spell(b" the\n") == "ĠtheĊ"
 
 
-# ---- a small one, sound ----------------------------------------------------------------------------------------------
-
+# ---- a small one, sound
 
 def test_a_small_vocabulary(tmp_path):
     tokenizer = Tokenizer.load(write(tmp_path))
@@ -79,8 +77,7 @@ def test_a_vocabulary_of_bytes_alone(tmp_path):
     assert Tokenizer.load(tmp_path).encode("é") == Tokenizer([]).encode("é") == [127, 102]
 
 
-# ---- damaged ones ----------------------------------------------------------------------------------------------------
-
+# ---- damaged ones
 
 @pytest.mark.parametrize("merges, message", [
     (None, "vocab.bpe cannot be read: No such file or directory"),
@@ -89,13 +86,13 @@ def test_a_vocabulary_of_bytes_alone(tmp_path):
     (MERGES, "vocab.bpe line 1: expected '#version: 0.2', got 'h e'"),
     (VERSION[:-1], "vocab.bpe line 1: no newline at the end: the file is cut short"),
     (VERSION + MERGES[:-1], "vocab.bpe line 5: no newline at the end: the file is cut short"),
-    (VERSION + MERGES[:-4], "vocab.bpe line 5: the byte 0xc4 is no UTF-8 here"),
+    (VERSION + MERGES[:-4], "vocab.bpe line 5: the byte 0xc4 is not valid UTF-8 here"),
     (VERSION + MERGES[:-3] + b"\n", "vocab.bpe line 5: expected two symbols with one space between them, got 'Ġ'"),
     (VERSION + b"h e\nhe l\n", "encoder.json has 'lo', which no line of vocab.bpe makes: vocab.bpe is cut short"),
     (VERSION + MERGES + b"h i\n", "encoder.json has no id for 'hi', which vocab.bpe needs"),
     ((VERSION + MERGES).replace(b"\n", b"\r\n"), r"vocab.bpe line 1: a carriage return: .*\(CRLF\)"),
     (VERSION + b"h e\nhe l\r\nl o\n", "vocab.bpe line 3: a carriage return"),
-    (VERSION + b"h e\nh\xff l\n", "vocab.bpe line 3: the byte 0xff is no UTF-8 here"),
+    (VERSION + b"h e\nh\xff l\n", "vocab.bpe line 3: the byte 0xff is not valid UTF-8 here"),
     (VERSION + b"h e\n\nl o\n", "vocab.bpe line 3: expected two symbols with one space between them, got ''"),
     (VERSION + b"h e\nhe l o\n", "vocab.bpe line 3: expected two symbols .* got 'he l o'"),
     (VERSION + b"h e\nhe  l\n", "vocab.bpe line 3: expected two symbols .* got 'he  l'"),
@@ -120,12 +117,12 @@ def changed(**changes):
 
 @pytest.mark.parametrize("ids, message", [
     (None, "encoder.json cannot be read: No such file or directory"),
-    (b"", "encoder.json line 1, column 1: not JSON"),
-    (b"<?xml version='1.0'?><Error/>", "encoder.json line 1, column 1: not JSON"),
+    (b"", "encoder.json line 1, column 1: not valid JSON"),
+    (b"<?xml version='1.0'?><Error/>", "encoder.json line 1, column 1: not valid JSON"),
     (json.dumps(IDS).encode()[:1000], "encoder.json line 1, column .*: the file is damaged or cut short"),
-    (b'{"a": 0,\n"b": }', "encoder.json line 2, column 6: not JSON"),
-    (b'{"\xff": 0}', "encoder.json line 1: the byte 0xff is no UTF-8 here"),
-    (b'{"a": 0, "b": 1, "a": 2}', "encoder.json has 'a' twice, with 0 and 2"),
+    (b'{"a": 0,\n"b": }', "encoder.json line 2, column 6: not valid JSON"),
+    (b'{"\xff": 0}', "encoder.json line 1: the byte 0xff is not valid UTF-8 here"),
+    (b'{"a": 0, "b": 1, "a": 2}', "encoder.json: the key 'a' comes twice, with 0 and 2"),
     (b'["a", "b"]', "encoder.json: expected an object of tokens and ids, got a list"),
     (b"[" * 200_000, "encoder.json: expected one object of tokens and ids|encoder.json line 1"),
     (b'{"a": ' + b"1" * 5000 + b"}", "encoder.json: expected one object of tokens and ids"),
@@ -146,6 +143,35 @@ def changed(**changes):
 def test_a_damaged_encoder_json_is_refused(tmp_path, ids, message):
     with pytest.raises(TokenizerError, match=message):
         Tokenizer.load(write(tmp_path, ids=ids))
+
+
+@pytest.mark.parametrize("merges, ids, message", [
+    (None, IDS, "merges.txt cannot be read: No such file"), (VERSION, None, "vocab.json cannot be read: No such file"),
+    (VERSION + b"\xff", IDS, "merges.txt line 2: the byte"), (VERSION + b"he\n", IDS, "merges.txt line 2: expected"),
+    (VERSION + b"h e\nh e\n", IDS, "merges.txt line 3: 'h e' is a duplicate"), (VERSION, b"{", "vocab.json line 1, co"),
+    (VERSION, IDS, "vocab.json has 'he', which no line of merges.txt makes: merges.txt is cut short"),
+    (VERSION + MERGES + b"h i\n", IDS, "vocab.json has no id for 'hi', which merges.txt needs: "),
+    (VERSION, b'{"a": 0, "a": 0}', "vocab.json: the key 'a' comes twice"), (VERSION, b"[]", "vocab.json: expected an"),
+    (VERSION + MERGES, IDS | {"he": 999}, "vocab.json: expected ids from 0 to 260, got 999 for 'he'"),
+])
+def test_damaged_files_are_called_by_their_own_names(tmp_path, merges, ids, message):
+    write(tmp_path, merges, ids)
+    names = ("vocab.json", "merges.txt")
+    for own, other in zip(FILES, names):
+        if (tmp_path / own).exists():
+            (tmp_path / own).rename(tmp_path / other)
+    with pytest.raises(TokenizerError) as caught:
+        Tokenizer.load(tmp_path, names)
+    assert str(caught.value).startswith(f"the vocabulary in {tmp_path} cannot be used: {message}")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_vocabulary_that_is_there_is_not_replaced(tmp_path, name):
+    """Not even by half: one file of each vocabulary would be two that contradict each other."""
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(TokenizerError, match=f"{name} exists, and a model may need it"):
+        Tokenizer([(b"t", b"h")]).save(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "precious")]
 
 
 def test_a_merge_that_makes_the_reserved_token_is_refused():
