@@ -29,7 +29,7 @@ from .models.gpt2 import GPT2
 from .terminal import wrapped
 from .text.bpe import Tokenizer
 from .text.bpe_train import learn_vocabulary
-from .training import checkpoint
+from .training import run_folder
 from .training.batches import ORDERS, map_tokens, read_texts, write_tokens
 from .training.curve import write_curve
 from .training.diagnosis import initial_loss_warning
@@ -87,7 +87,7 @@ def prepare(options: argparse.Namespace, ranks: World) -> Trainer:
     if options.resume is None and ranks.rank == 0:
         begin(options, ranks)
     before = plan = plan_of(out)
-    loaded = _, tokenizer, _, state = checkpoint.load(out, plan.dropout, plan.recompute)
+    loaded = _, tokenizer, _, state = run_folder.load(out, plan.dropout, plan.recompute)
     if options.resume is not None and ranks.rank == 0:
         plan = changed(plan, options, state)
     trainer = Trainer.resume(loaded, *tokens_of(out, tokenizer), plan, out, ranks)
@@ -177,19 +177,19 @@ def begin(options: argparse.Namespace, ranks: World) -> None:
                                 "give more text" + ", or train with a shorter context" * (name == "text"))
     if not options.init_from:
         expect_room_to_train(options.config, plan)
-    checkpoint.write_run(options.out, {"plan": asdict(plan), "processes": ranks.size, "files": options.files,
+    run_folder.write_run(options.out, {"plan": asdict(plan), "processes": ranks.size, "files": options.files,
                                        "val": options.val, "init_from": options.init_from})
     try:
         if options.init_from:
-            model, tokenizer = checkpoint.load_to_train(options.init_from, plan.dropout, plan.recompute)
+            model, tokenizer = run_folder.load_to_train(options.init_from, plan.dropout, plan.recompute)
             expect_room_to_train(model.config, plan)
         else:
             tokenizer = vocabulary(options, files)
             config = GPT2Config(**asdict(options.config) | {"n_vocab": tokenizer.n_vocab})
             model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
-        write_tokens(Path(options.out, checkpoint.TRAIN), read_texts(files), tokenizer)
+        write_tokens(Path(options.out, run_folder.TRAIN), read_texts(files), tokenizer)
         if options.val:
-            write_tokens(Path(options.out, checkpoint.VAL), read_texts([options.val]), tokenizer)
+            write_tokens(Path(options.out, run_folder.VAL), read_texts([options.val]), tokenizer)
         Trainer(model, tokenizer, *tokens_of(options.out, tokenizer), plan, options.out).save()
     except BaseException:
         shutil.rmtree(options.out, ignore_errors=True)
@@ -233,9 +233,9 @@ def vocabulary(options: argparse.Namespace, files: Sequence[str]) -> Tokenizer:
 def plan_of(out: str) -> Plan:
     """The plan of the run in a folder."""
     try:
-        return Plan(**checkpoint.read_run(out)["plan"])
+        return Plan(**run_folder.read_run(out)["plan"])
     except (KeyError, TypeError) as error:
-        raise TrainingError(f"{Path(out, checkpoint.RUN)}: expected the plan of a run, got something else "
+        raise TrainingError(f"{Path(out, run_folder.RUN)}: expected the plan of a run, got something else "
                             f"({error})") from None
 
 
@@ -254,7 +254,7 @@ def changed(plan: Plan, options: argparse.Namespace, state: dict) -> Plan:
 
 def note_changes(out: str, plan: Plan, new: Plan, processes: int, step: int) -> None:
     """Say what a resumed run does differently after a step, and write it into run.json; nothing where nothing is."""
-    run = checkpoint.read_run(out)
+    run = run_folder.read_run(out)
     before = {"steps": plan.steps, "threads": plan.threads, "processes": run.get("processes", 1)}
     after = {"steps": new.steps, "threads": new.threads, "processes": processes}
     entry = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
@@ -268,7 +268,7 @@ def note_changes(out: str, plan: Plan, new: Plan, processes: int, step: int) -> 
                       "longer, bit for bit, what it would have been"))
     if entry:
         changes = [*run.get("changes", []), {"after_step": step} | entry]
-        checkpoint.rewrite_run(out, run | {"plan": asdict(new), "processes": processes, "changes": changes})
+        run_folder.rewrite_run(out, run | {"plan": asdict(new), "processes": processes, "changes": changes})
 
 
 def workers(processes: int, threads: int) -> str:
@@ -279,9 +279,9 @@ def workers(processes: int, threads: int) -> str:
 
 def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[Array, Array]:
     """The token ids of a run: to learn from, and to measure by."""
-    train = map_tokens(Path(out, checkpoint.TRAIN), tokenizer)
-    if Path(out, checkpoint.VAL).exists():
-        return train, map_tokens(Path(out, checkpoint.VAL), tokenizer)
+    train = map_tokens(Path(out, run_folder.TRAIN), tokenizer)
+    if Path(out, run_folder.VAL).exists():
+        return train, map_tokens(Path(out, run_folder.VAL), tokenizer)
     held_out = math.ceil(HELD_OUT * len(train))
     return train[:len(train) - held_out], train[len(train) - held_out:]
 
@@ -297,7 +297,7 @@ def follow(trainer: Trainer) -> int:
         for record in trainer.run():
             show(record, bar)
             if "val_loss" in record and ranks.rank == 0:
-                write_curve(Path(trainer.out, CURVE), f"Loss of {trainer.out}", checkpoint.read_log(trainer.out))
+                write_curve(Path(trainer.out, CURVE), f"Loss of {trainer.out}", run_folder.read_log(trainer.out))
             if record["step"] == 0 and is_new(trainer.out) and (
                     warning := initial_loss_warning(record["val_loss"], config.n_vocab)):
                 bar.write(wrapped(f"warning: {warning}"))
@@ -311,7 +311,7 @@ def follow(trainer: Trainer) -> int:
         return 130
     early = f", after {plan.patience} evaluations without a better one" if state["step"] < plan.steps else ""
     print(wrapped(f"done after step {state['step']:,}{early}: the lowest validation loss, {state['best_loss']:.4f}, "
-                  f"came after step {state['best_step']:,}; that model is in {Path(trainer.out, checkpoint.BEST)}"))
+                  f"came after step {state['best_step']:,}; that model is in {Path(trainer.out, run_folder.BEST)}"))
     return 0
 
 
@@ -337,7 +337,7 @@ def indented(text: str) -> str:
 
 def is_new(out: str | Path) -> bool:
     """Whether a run began with random weights."""
-    return checkpoint.read_run(out).get("init_from") is None
+    return run_folder.read_run(out).get("init_from") is None
 
 
 class Interrupt:

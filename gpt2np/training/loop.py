@@ -14,7 +14,7 @@ from ..hints import Array
 from ..models.gpt2 import GPT2
 from ..sampling import Sampler
 from ..text.bpe import Tokenizer
-from . import checkpoint
+from . import run_folder
 from .adamw import AdamW
 from .batches import FOR_DROPOUT, FOR_SAMPLES, ORDERS, Batches
 from .clipping import clip_scale
@@ -104,7 +104,7 @@ class Trainer:
     model, tokenizer   what is trained (in place; with the plan's dropout and recompute), and what it comes with
     train, val         token ids (n,): to learn from, and to measure by
     plan               Plan
-    out                the folder, begun by checkpoint.write_run
+    out                the folder, begun by run_folder.write_run
     ranks              World: the processes that share the run; each has a Trainer, and the first one writes
 
     for record in trainer.run(): ... trains, and may be left at any record; save() then keeps what has been done.
@@ -126,14 +126,14 @@ class Trainer:
         self.state: dict = {"step": 0, "best_loss": None, "best_step": None, "evaluations": 0}
 
     @classmethod
-    def resume(cls, loaded: tuple[GPT2, Tokenizer, checkpoint.Moments, dict], train: Array, val: Array, plan: Plan,
+    def resume(cls, loaded: tuple[GPT2, Tokenizer, run_folder.Moments, dict], train: Array, val: Array, plan: Plan,
                out: str | Path, ranks: World | None = None) -> "Trainer":
-        """The run as it was when its last checkpoint was written: loaded is what checkpoint.load returns."""
+        """The run as it was when its last checkpoint was written: loaded is what run_folder.load returns."""
         model, tokenizer, moments, state = loaded
         trainer = cls(model, tokenizer, train, val, plan, out, ranks)
-        checkpoint.restore(trainer.optimizer, moments, state["step"], out)
+        run_folder.restore(trainer.optimizer, moments, state["step"], out)
         if trainer.ranks.rank == 0:
-            checkpoint.cut_log(out, state["step"])
+            run_folder.cut_log(out, state["step"])
         trainer.state = state
         return trainer
 
@@ -153,7 +153,7 @@ class Trainer:
     def run(self) -> Iterator[dict]:
         """Train to the end, and yield what goes into the log: a record of each step and of each evaluation."""
         if self.state["step"] == 0:
-            if not checkpoint.checkpoints(self.out):
+            if not run_folder.checkpoints(self.out):
                 self.save()                             # from here on there is something to resume
             yield self._evaluation()
         while not self.finished:
@@ -168,7 +168,7 @@ class Trainer:
     def save(self) -> None:
         """Write a checkpoint of the last step that has been done."""
         if self.ranks.rank == 0:
-            checkpoint.save(self.out, self.model, self.tokenizer, self.optimizer, self.state)
+            run_folder.save(self.out, self.model, self.tokenizer, self.optimizer, self.state)
 
     def _step(self) -> dict:
         """One update.  Weights, moments and state stay as they were where the loss or the gradient is not finite."""
@@ -197,7 +197,7 @@ class Trainer:
                                 f"not finite appeared first {where}: try a lower learning rate")
         if best := state["best_loss"] is None or loss < state["best_loss"]:
             if self.ranks.rank == 0:
-                checkpoint.save_best(self.out, self.model, self.tokenizer)
+                run_folder.save_best(self.out, self.model, self.tokenizer)
             state |= {"best_loss": loss, "best_step": state["step"], "evaluations": 0}
         else:
             state["evaluations"] += 1
@@ -217,5 +217,5 @@ class Trainer:
 
     def _log(self, record: dict) -> dict:
         if self.ranks.rank == 0:
-            checkpoint.append_log(self.out, record)
+            run_folder.append_log(self.out, record)
         return record

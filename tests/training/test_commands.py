@@ -16,8 +16,8 @@ import pytest
 import gpt2np
 from gpt2np import evaluate, train
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.training import checkpoint
-from gpt2np.training.checkpoint import checkpoints
+from gpt2np.training import run_folder
+from gpt2np.training.run_folder import checkpoints
 from tests.training.conftest import TEXT
 from tests.training.test_loop import contents, records
 
@@ -288,7 +288,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_from_its_last_checkpoint(text, 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = contents(out / "step-00000001")
-    for place in (checkpoint.safetensors, "write"), (checkpoint, "write_text"):
+    for place in (run_folder.safetensors, "write"), (run_folder, "write_text"):
         with monkeypatch.context() as patch:
             patch.setattr(*place, full)
             refused(capsys, ["--resume", str(out), "--steps", "3"], "No space left on device")

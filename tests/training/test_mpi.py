@@ -19,10 +19,10 @@ import pytest
 
 from gpt2np import train
 from gpt2np.training import mpi
-from gpt2np.training.checkpoint import checkpoints
 from gpt2np.training.clipping import gradient_norm
 from gpt2np.training.errors import TrainingError
 from gpt2np.training.mpi import MPIParallel, World
+from gpt2np.training.run_folder import checkpoints
 from tests.training.test_commands import arguments, refused, wait_for_lines
 from tests.training.test_loop import contents, records
 from tests.training.test_parallel import assert_close, gradients, model_and_batch
