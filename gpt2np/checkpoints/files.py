@@ -3,6 +3,7 @@
 import json
 import mmap
 import os
+import shutil
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -109,6 +110,24 @@ def replace_text(path: Path, text: str) -> None:
     except BaseException:
         new.unlink(missing_ok=True)                     # a full disk should not stay full of it
         raise
+
+
+def replace_folder(folder: Path, new: Path, old: Path) -> None:
+    """Give the folder `new` the name `folder`; one that has it is called `old` in between, and then removed.
+
+    Whatever happens, one whole folder is at `folder` or at `old`.
+    """
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)          # if both are there, `folder` is the newer one, and whole
+        folder.rename(old)
+    try:
+        new.rename(folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def sync(file: IO) -> None:

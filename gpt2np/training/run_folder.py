@@ -43,7 +43,8 @@ def save(out: str | Path, model: GPT2, tokenizer: Tokenizer, optimizer: Optimize
     remove_unfinished(out)
     new = folder.with_name(f".{folder.name}.new")
     try:
-        loading.save(new, model, tokenizer)
+        new.mkdir()
+        loading.write_files(new, "openai", *loading.contents(model), tokenizer)
         safetensors.write(new / MOMENTS, {f"{name}.{path}": array for name, arrays in optimizer.moments.items()
                                           for path, array in arrays.items()})
         write_text(new / STATE, json.dumps(state, indent=1) + "\n")
@@ -54,7 +55,7 @@ def save(out: str | Path, model: GPT2, tokenizer: Tokenizer, optimizer: Optimize
         remove_unfinished(out)                          # a full disk should not stay full of it
         raise
     for older in checkpoints(out)[:-1]:
-        older.rename(older.with_name(f".{older.name}.old"))         # never there by half under its name
+        older.rename(older.with_name(f".{older.name}.old"))         # never half there under its name
     remove_unfinished(out)
 
 
@@ -115,7 +116,7 @@ def checkpoints(out: str | Path) -> list[Path]:
 
 def remove_unfinished(out: str | Path) -> None:
     """Remove what an interrupted save or removal has left."""
-    for path in [*Path(out).glob(".step-*"), *Path(out).glob("..step-*"), *Path(out).glob(f".{BEST}.*.new")]:
+    for path in [*Path(out).glob(".step-*"), *Path(out).glob(f".{BEST}.*.new")]:
         shutil.rmtree(path)
     best, old = Path(out, BEST), Path(out, f".{BEST}.old")
     if old.exists():                                    # a crash in loading.save, before or after best got its name
@@ -136,9 +137,8 @@ def write_run(out: str | Path, run: dict) -> None:
 
 def only_begun(out: Path) -> bool:
     """Whether a folder holds what write_run made, and beside it nothing but what comes before a checkpoint."""
-    unfinished = f"{step_name(0)}.new"
-    if not (out / RUN).exists() or any(path.name not in (RUN, TRAIN, VAL) and not path.name.strip(".").startswith(
-            unfinished) for path in out.iterdir()):
+    first = (RUN, TRAIN, VAL, f".{step_name(0)}.new")
+    if not (out / RUN).exists() or any(path.name not in first for path in out.iterdir()):
         return False
     try:
         return "plan" in read_json(out / RUN, MOST_STATE_BYTES)
