@@ -35,7 +35,7 @@ from .training.curve import write_curve
 from .training.diagnosis import initial_loss_warning
 from .training.errors import TrainingError
 from .training.loop import Plan, Trainer
-from .training.mpi import World, world
+from .training.mpi import World, join_world
 from .training.schedules import SCHEDULES
 
 CURVE = "curve.html"
@@ -43,9 +43,9 @@ HELD_OUT = 0.1                  # the part of the text, its end, that is measure
 
 # What an option is that is not given: with FILE; without, a model that learns something in a few minutes; fine-tuning.
 USUAL = {"steps": 2000, "n_layer": 6, "n_head": 8, "n_embd": 256, "n_vocab": 4096}
-TRYING = {"steps": 300, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 1024, "context": 128, "every": 50,
+TRYING = {"steps": 300, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 1024, "context": 128, "eval_every": 50,
           "warmup": 30, "lr": 3e-3}
-FINE_TUNING = {"steps": 500, "lr": 5e-5, "warmup": 20, "every": 50}
+FINE_TUNING = {"steps": 500, "lr": 5e-5, "warmup": 20, "eval_every": 50}
 SIZES = ("n_layer", "n_head", "n_embd")
 
 # Every option that is a field of Plan; what has to be a number above 0, Plan refuses.
@@ -54,10 +54,10 @@ HELP = {
     "accumulate": "pieces that each thread makes of its share of a batch, to need less memory",
     "order": "windows at random places, or epochs, in which each window of the text comes once",
     "lr": "the highest learning rate", "warmup": "steps until it is reached", "schedule": "what follows",
-    "least": "the learning rate at the end", "beta1": "of AdamW", "beta2": "of AdamW", "weight_decay": "of AdamW",
+    "min_lr": "the learning rate at the end", "beta1": "of AdamW", "beta2": "of AdamW", "weight_decay": "of AdamW",
     "clip": "the longest norm of a gradient, 0 for no limit", "dropout": "the rate of dropout",
     "recompute": "need far less memory, and some more time: run each block again in the backward pass",
-    "every": "steps from one evaluation to the next",
+    "eval_every": "steps from one evaluation to the next",
     "save_every": "steps from one checkpoint to the next, 0 for one with each evaluation",
     "sample": "tokens of the text that the model writes at each evaluation, 0 for none",
     "patience": "end after so many evaluations without a better loss, 0 for never",
@@ -72,27 +72,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(arguments: Sequence[str] | None) -> int:
     """Begin or resume the run that the arguments ask for, and train; on many processes, if mpiexec has started them."""
-    with world() as ranks:
-        options = parse(arguments, ranks.cores())
+    with join_world() as world:
+        options = parse(arguments, world.cores())
         keep_freed_memory()
-        return follow(ranks.together(prepare, options, ranks))
+        return follow(world.together(prepare, options, world))
 
 
-def prepare(options: argparse.Namespace, ranks: World) -> Trainer:
+def prepare(options: argparse.Namespace, world: World) -> Trainer:
     """The run where it goes on: at its last checkpoint, which of a new run is the one before the first step."""
     out = options.resume or options.out
     batch = options.plan.batch if options.resume is None else plan_of(out).batch
-    if batch < ranks.size:
-        raise TrainingError(f"--batch: expected a window for each of the {ranks.size} processes at least, got {batch}")
-    if options.resume is None and ranks.rank == 0:
-        begin(options, ranks)
+    if batch < world.size:
+        raise TrainingError(f"--batch: expected a window for each of the {world.size} processes at least, got {batch}")
+    if options.resume is None and world.rank == 0:
+        begin(options, world)
     before = plan = plan_of(out)
     loaded = _, tokenizer, _, state = run_folder.load(out, plan.dropout, plan.recompute)
-    if options.resume is not None and ranks.rank == 0:
+    if options.resume is not None and world.rank == 0:
         plan = changed(plan, options, state)
-    trainer = Trainer.resume(loaded, *tokens_of(out, tokenizer), plan, out, ranks)
-    if ranks.rank == 0:
-        note_changes(out, before, plan, ranks.size, state["step"])      # the other ranks read them
+    trainer = Trainer.resume(loaded, *tokens_of(out, tokenizer), plan, out, world)
+    if world.rank == 0:
+        note_changes(out, before, plan, world.size, state["step"])      # the other ranks read them
     return trainer
 
 
@@ -167,7 +167,7 @@ def settle(options: argparse.Namespace, given: dict) -> None:
                                     given["n_layer"])
 
 
-def begin(options: argparse.Namespace, ranks: World) -> None:
+def begin(options: argparse.Namespace, world: World) -> None:
     """Make the folder of a new run, with its first checkpoint. It is removed again if it comes to nothing."""
     plan, files = options.plan, options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
     for name, paths, least in (("text", files, plan.context + 1),
@@ -177,7 +177,7 @@ def begin(options: argparse.Namespace, ranks: World) -> None:
                                 "give more text" + ", or train with a shorter context" * (name == "text"))
     if not options.init_from:
         expect_room_to_train(options.config, plan)
-    run_folder.write_run(options.out, {"plan": asdict(plan), "processes": ranks.size, "files": options.files,
+    run_folder.write_run(options.out, {"plan": asdict(plan), "processes": world.size, "files": options.files,
                                        "val": options.val, "init_from": options.init_from})
     try:
         if options.init_from:
@@ -246,7 +246,7 @@ def changed(plan: Plan, options: argparse.Namespace, state: dict) -> Plan:
     if options.steps is not None:
         if new.steps <= plan.steps:
             raise TrainingError(f"--steps: expected more than the {plan.steps:,} that the run has, got {new.steps:,}")
-        if 0 < plan.patience <= state["evaluations"]:
+        if 0 < plan.patience <= state["evaluations_since_best"]:
             raise TrainingError(f"--steps: the run ended at step {state['step']:,} because {plan.patience} evaluations "
                                 "in a row brought no better loss; more steps do not change that")
     return new
@@ -288,24 +288,24 @@ def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[Array, Array]:
 
 def follow(trainer: Trainer) -> int:
     """Train, and show how it goes; returns 0, or 130 where Ctrl-C ended it."""
-    plan, state, config, ranks = trainer.plan, trainer.state, trainer.model.config, trainer.ranks
+    plan, state, config, world = trainer.plan, trainer.state, trainer.model.config, trainer.world
     print(wrapped(f"{config.n_parameters:,} parameters, {len(trainer.batches.tokens):,} tokens to learn from, "
                   f"{len(trainer.val):,} to measure by; a step sees {plan.batch * plan.context:,} of them, "
-                  f"{'on' if ranks.size > 1 else 'with'} {workers(ranks.size, plan.threads)}"), flush=True)
+                  f"{'on' if world.size > 1 else 'with'} {workers(world.size, plan.threads)}"), flush=True)
     with (trainer, Interrupt() as interrupt,
           tqdm(total=plan.steps, initial=state["step"], unit="step", disable=None) as bar):
         for record in trainer.run():
             show(record, bar)
-            if "val_loss" in record and ranks.rank == 0:
+            if "val_loss" in record and world.rank == 0:
                 write_curve(Path(trainer.out, CURVE), f"Loss of {trainer.out}", run_folder.read_log(trainer.out))
             if record["step"] == 0 and is_new(trainer.out) and (
                     warning := initial_loss_warning(record["val_loss"], config.n_vocab)):
                 bar.write(wrapped(f"warning: {warning}"))
-            if any(ranks.gather(interrupt.asked)):      # all stop at the same record
+            if any(world.gather(interrupt.asked)):      # all stop at the same record
                 break
         trainer.save()
     if not trainer.finished:
-        launch = f"mpiexec -n {ranks.size} " * (ranks.size > 1)
+        launch = f"mpiexec -n {world.size} " * (world.size > 1)
         print(f"stopped after step {state['step']:,}, and saved. To go on:\n"
               f"    {launch}python -m gpt2np.train --resume {trainer.out}")
         return 130

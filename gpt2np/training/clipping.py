@@ -30,11 +30,11 @@ def square_sum(g: Array) -> float:
     return float(g @ g)
 
 
-def clip_scale(norm: float, most: float) -> float:
-    """What to multiply gradients of this norm by, so that their norm is at most `most`; 0 means no limit.
+def clip_scale(norm: float, max_norm: float) -> float:
+    """What to multiply gradients of this norm by, so that their norm is at most `max_norm`; 0 means no limit.
 
-        scale = min(1, most / norm)
+        scale = min(1, max_norm / norm)
 
     Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063, section 3.2.
     """
-    return most / norm if 0 < most < norm else 1.0
+    return max_norm / norm if 0 < max_norm < norm else 1.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..checkpoints.files import replace_text
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 480, 60, 20, 20, 45
-MOST_POINTS = 900               # of a line: one for each pixel
+MAX_POINTS = 900               # of a line: one for each pixel
 
 Points = list[tuple[float, float]]      # (step, loss)
 
@@ -71,7 +71,7 @@ def summary(train: Points, val: Points) -> str:
     return " ".join(parts)
 
 
-def averaged(points: Points, most: int = MOST_POINTS) -> Points:
+def averaged(points: Points, most: int = MAX_POINTS) -> Points:
     """At most so many points, each the mean of as many neighbours: what a line of so many pixels can show."""
     size = math.ceil(len(points) / most) or 1
     groups = [points[i:i + size] for i in range(0, len(points), size)]

@@ -10,7 +10,7 @@ from ..layers.lm_head import lm_head_forward
 from ..layers.module import Module, Parameter
 from ..models.gpt2 import GPT2
 
-MOST_ABOVE = 1.0                # nats; OpenAI's initial weights give 0.0 to 0.4, the more the wider the model
+MAX_ABOVE = 1.0                # nats; OpenAI's initial weights give 0.0 to 0.4, the more the wider the model
 
 
 def initial_loss_warning(loss: float, n_vocab: int) -> str | None:
@@ -19,7 +19,7 @@ def initial_loss_warning(loss: float, n_vocab: int) -> str | None:
     Better means that it sees what it should predict; much worse, that its first weights are too large.
     """
     guessing = math.log(n_vocab)
-    if guessing - 0.1 <= loss <= guessing + MOST_ABOVE:
+    if guessing - 0.1 <= loss <= guessing + MAX_ABOVE:
         return None
     return f"an untrained model should have a loss near log({n_vocab}) = {guessing:.3f}, but this one has {loss:.3f}"
 

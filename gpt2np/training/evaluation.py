@@ -11,7 +11,7 @@ from .errors import TrainingError
 from .mpi import MPIParallel
 from .parallel import DataParallel
 
-MOST_LOGITS = 1 << 27           # numbers in the logits of a batch, 512 MB of float32: more gain nothing
+MAX_LOGITS = 1 << 27           # numbers in the logits of a batch, 512 MB of float32: more gain nothing
 
 
 def evaluate(parallel: DataParallel | MPIParallel, tokens: Array, window: int, stride: int) -> float:
@@ -28,7 +28,7 @@ def evaluate(parallel: DataParallel | MPIParallel, tokens: Array, window: int, s
         raise TrainingError(f"text: expected at least 2 tokens, of which the second is predicted, got {len(tokens)}")
     if not 1 <= stride <= window:
         raise TrainingError(f"stride: expected a number from 1 to the window, {window}, got {stride}")
-    batch = max(1, min(8, MOST_LOGITS // (parallel.replicas[0].config.n_vocab * window)))
+    batch = max(1, min(8, MAX_LOGITS // (parallel.replicas[0].config.n_vocab * window)))
     total, places = 0.0, list(windows(len(tokens), window, stride))
     for first in range(0, len(places), batch):
         x, y = scored_windows(tokens, places[first:first + batch])

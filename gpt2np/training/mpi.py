@@ -106,7 +106,7 @@ class World:
         return DataParallel(model, threads) if self.comm is None else MPIParallel(self.comm, model, threads)
 
 
-def world() -> World:
+def join_world() -> World:
     """The World that this process was started in: of many ranks by mpiexec, and otherwise of one.
 
     TrainingError where mpiexec is there and mpi4py is not, or is that of another MPI.

@@ -30,7 +30,7 @@ from .optimizer import Optimizer
 
 LOG, RUN, BEST, STATE, MOMENTS = "log.jsonl", "run.json", "best", "state.json", "moments.safetensors"
 TRAIN, VAL = "train.tokens", "val.tokens"
-MOST_STATE_BYTES = 1 << 20
+MAX_STATE_BYTES = 1 << 20
 
 Moments = dict[str, dict[str, Array]]               # of an optimizer: name -> path of a parameter -> array
 
@@ -72,7 +72,7 @@ def load(out: str | Path, dropout: float = 0.0, recompute: bool = False) -> tupl
                             + ("the run was stopped before its first one; begin it again, with --out, which takes "
                                "this folder" if again else "is it the right folder?"))
     model, tokenizer = load_to_train(folders[-1], dropout, recompute)
-    state = read_json(folders[-1] / STATE, MOST_STATE_BYTES)
+    state = read_json(folders[-1] / STATE, MAX_STATE_BYTES)
     tensors, _ = safetensors.read(folders[-1] / MOMENTS)
     moments: Moments = {}
     for key, array in tensors.items():
@@ -141,7 +141,7 @@ def only_begun(out: Path) -> bool:
     if not (out / RUN).exists() or any(path.name not in first for path in out.iterdir()):
         return False
     try:
-        return "plan" in read_json(out / RUN, MOST_STATE_BYTES)
+        return "plan" in read_json(out / RUN, MAX_STATE_BYTES)
     except CheckpointError:
         return False
 
@@ -156,7 +156,7 @@ def read_run(out: str | Path) -> dict:
     if not Path(out, RUN).exists():
         raise TrainingError(f"{out}: expected the folder of a run, with {RUN} in it, got one without: is it the right "
                             f"folder?")
-    return read_json(Path(out, RUN), MOST_STATE_BYTES)
+    return read_json(Path(out, RUN), MAX_STATE_BYTES)
 
 
 def append_log(out: str | Path, record: dict) -> None:

@@ -22,7 +22,7 @@ from tests.training.conftest import TEXT
 from tests.training.test_loop import contents, records
 
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "8", "--context", "16", "--batch", "4", "--warmup", "2",
-        "--every", "1", "--sample", "3", "--threads", "2", "--dropout", "0.1"]
+        "--eval-every", "1", "--sample", "3", "--threads", "2", "--dropout", "0.1"]
 KILLS = int(os.environ.get("GPT2NP_KILLS", 10))
 
 

@@ -20,7 +20,7 @@ from gpt2np.training.errors import TrainingError
 from gpt2np.training.loop import Plan, Trainer
 from tests.checkpoints.tiny import MERGES
 
-PLAN = Plan(steps=6, batch=4, context=8, lr=1e-2, warmup=2, every=2, sample=5, threads=2)
+PLAN = Plan(steps=6, batch=4, context=8, lr=1e-2, warmup=2, eval_every=2, sample=5, threads=2)
 TEXT = np.random.default_rng(5).integers(0, 9, 300)     # nine of the tokens: that much can be learned at once
 VAL = TEXT[:60]
 
@@ -253,7 +253,7 @@ def test_every_step_is_clipped_and_has_masks_of_its_own(tmp_path, monkeypatch):
 
 
 def test_it_stops_early_and_keeps_the_best(tmp_path):
-    plan = dataclasses.replace(PLAN, steps=100, every=1, patience=2, lr=5.0, warmup=0, clip=0.0)
+    plan = dataclasses.replace(PLAN, steps=100, eval_every=1, patience=2, lr=5.0, warmup=0, clip=0.0)
     out = tmp_path / "run"
     with new_run(out, plan) as trainer:
         list(trainer.run())

@@ -103,7 +103,7 @@ def test_each_rank_has_masks_of_its_own():
 def test_without_a_launcher_there_is_one_rank(monkeypatch):
     for name in mpi.SIZES:
         monkeypatch.delenv(name, raising=False)
-    with mpi.world() as world:
+    with mpi.join_world() as world:
         assert (world.rank, world.size, world.gather(3), world.together(max, 1, 2)) == (0, 1, [3], 2)
 
 
@@ -186,7 +186,7 @@ def process_of_rank(rank, out):
 
 @needs_mpi
 def test_two_processes_are_one_run_and_survive_what_happens_to_one(text, tmp_path):
-    options = ["--threads", "1", "--dropout", "0", "--every", "20", "--sample", "0"]
+    options = ["--threads", "1", "--dropout", "0", "--eval-every", "20", "--sample", "0"]
     assert train.main([*arguments(text, tmp_path / "one", 60), *options]) == 0
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     process = launch(*arguments(text, whole, 60), *options)
