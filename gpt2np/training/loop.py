@@ -124,19 +124,18 @@ class Trainer:
         self.optimizer = AdamW(model, plan.beta1, plan.beta2, weight_decay=plan.weight_decay)
         self.world = world or World()
         self.parallel = self.world.parallel(model, plan.threads)
-        # What, beside weights and moments, the rest of the run depends on.  evaluations counts those since the best.
+        # What, beside weights and moments, the rest of the run depends on.
         self.state: dict = {"step": 0, "best_loss": None, "best_step": None, "evaluations_since_best": 0}
 
     @classmethod
-    def resume(cls, loaded: tuple[GPT2, Tokenizer, run_folder.Moments, dict], train: Array, val: Array, plan: Plan,
-               out: str | Path, world: World | None = None) -> "Trainer":
-        """The run as it was when its last checkpoint was written: loaded is what run_folder.load returns."""
-        model, tokenizer, moments, state = loaded
-        trainer = cls(model, tokenizer, train, val, plan, out, world)
-        run_folder.restore(trainer.optimizer, moments, state["step"], out)
+    def resume(cls, checkpoint: run_folder.Checkpoint, train: Array, val: Array, plan: Plan, out: str | Path,
+               world: World | None = None) -> "Trainer":
+        """The run as it was when its last checkpoint was written."""
+        trainer = cls(checkpoint.model, checkpoint.tokenizer, train, val, plan, out, world)
+        trainer.state = checkpoint.state
+        run_folder.restore(trainer.optimizer, checkpoint.moments, trainer.state["step"], out)
         if trainer.world.rank == 0:
-            run_folder.cut_log(out, state["step"])
-        trainer.state = state
+            run_folder.cut_log(out, trainer.state["step"])
         return trainer
 
     def __enter__(self) -> "Trainer":

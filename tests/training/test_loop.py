@@ -216,6 +216,16 @@ def test_killed_at_any_moment_of_a_save_nothing_is_lost(tmp_path, finished, monk
     assert k > 10 and steps == {6, 7}
 
 
+def test_the_log_is_on_the_disk_before_the_checkpoint(tmp_path, monkeypatch):
+    events, sync, rename = [], run_folder.sync_file, pathlib.Path.rename
+    monkeypatch.setattr(run_folder, "sync_file", lambda path: [events.append(path.read_text().count("\n")), sync(path)])
+    monkeypatch.setattr(pathlib.Path, "rename", lambda path, name: [events.append(name.name), rename(path, name)])
+    with new_run(tmp_path / "run", dataclasses.replace(PLAN, steps=2, save_every=1, eval_every=2)) as trainer:
+        list(trainer.run())
+    events = [event for event in events if "best" not in str(event) and ".old" not in str(event)]
+    assert events == ["step-00000000", 2, "step-00000001", 4, "step-00000002"]      # so many lines, and then
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, finished, monkeypatch):
     out = tmp_path / "run"
     shutil.copytree(finished, out)
