@@ -14,14 +14,18 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gpt2np
 from gpt2np import evaluate, train
+from gpt2np.models.config import GPT2Config
+from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.training import run_folder
 from gpt2np.training.loop import Plan
 from gpt2np.training.run_folder import checkpoints
+from tests.checkpoints.tiny import MERGES
 from tests.training.conftest import TEXT
 from tests.training.test_loop import contents, records
 
@@ -95,14 +99,27 @@ def test_a_run_and_its_measure(text, tmp_path, capsys):
     measured = capsys.readouterr().out
     _, tokenizer = gpt2np.load(out / "best")
     n_bytes, ids = len(TEXT.encode()) - 3, tokenizer.encode(TEXT)       # the first token is "the"
-    assert f"{len(ids) - 1:,} tokens, {n_bytes:,} bytes" in measured
-    assert "window 16, stride 4" in measured and "at least 12 tokens of context" in measured
+    assert f"{len(ids) - 1:,} tokens, {n_bytes:,} bytes of text, " in measured
+    assert "window 16, stride 4" in measured and "from at least 13 tokens\n" in measured
     loss, ppl, bits = (float(re.search(rf"{name} +([\d.]+)", measured)[1]) for name in
                        ("loss per token", "perplexity", "bits per byte"))
     assert ppl == pytest.approx(2.718281828 ** loss, rel=1e-3)
     assert bits == pytest.approx(loss * (len(ids) - 1) / n_bytes / 0.693147, rel=1e-3)
     refused(capsys, [text, "--model", str(out / "best"), "--window", "17"], "at most the model's n_ctx, 16, got 17",
             command=evaluate)
+
+
+def test_an_end_of_text_is_no_text(text, tmp_path, capsys):
+    model, tokenizer = GPT2(GPT2Config(259, 8, 8, 2, 1), np.random.default_rng(0)), Tokenizer(MERGES)
+    gpt2np.save(tmp_path / "model", model, tokenizer)
+    for written, tokens, n_bytes in (("the<|endoftext|>a thé<|endoftext|>", 7, 6), ("<|endoftext|>a", 1, 1),
+                                     ("a<|endoftext|><|endoftext|>", 2, 0)):
+        (tmp_path / "marked").write_text(written, encoding="utf-8")
+        assert evaluate.main([str(tmp_path / "marked"), "--model", str(tmp_path / "model"), "--threads", "1"]) == 0
+        printed = capsys.readouterr().out
+        assert f"{tokens} tokens, {n_bytes} bytes of text" in printed
+        loss, bits = (float(re.search(rf"{name} +([\d.inf]+)", printed)[1]) for name in ("per token", "per byte"))
+        assert bits == pytest.approx(loss * tokens / n_bytes / 0.693147 if n_bytes else float("inf"), rel=1e-3)
 
 
 def test_fine_tuning_begins_with_what_was_learned(text, tmp_path, capsys):

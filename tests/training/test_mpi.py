@@ -86,6 +86,18 @@ def test_ranks_are_the_whole_batch(B, ranks, threads, pieces):
         assert (loss, norm, loss_alone, loss_of_one_row) == results[0][:4]
 
 
+def test_a_gradient_too_large_has_no_norm_and_no_warning():
+    def work(comm):
+        model, tokens, targets = model_and_batch(4)
+        model.ln_f.g.value[:] = 1e200                   # its gradients are finite, their squares are not
+        with MPIParallel(comm, model, 2) as parallel:
+            assert parallel.workers == 4
+            loss, norm = parallel.loss_and_gradients(tokens, targets)
+            return np.isfinite(loss), all(np.isfinite(g).all() for g in gradients(model).values()), norm
+
+    assert on_ranks(2, work) == [(True, True, np.inf)] * 2
+
+
 def test_each_rank_has_masks_of_its_own():
     _, tokens, _ = model_and_batch(4, dropout=0.5)
     tokens[:] = tokens[0]
