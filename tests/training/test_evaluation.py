@@ -78,11 +78,18 @@ def test_the_initial_loss():
 
 @pytest.mark.parametrize("path, value, expected", [
     ("h.1.attn.c_proj.w", np.nan, "in the parameter h.1.attn.c_proj.w"), ("wte", np.inf, "in the parameter wte"),
-    ("h.1.mlp.c_fc.w", 1e308, "in the output of h.1.mlp"), ("h.0.attn.c_attn.w", 1e308, "in the output of h.0.attn"),
-    ("ln_f.g", 1e308, "in the output of ln_f")])
+    ("h.1.mlp.c_fc.w", 1e308, "in the output of h.1.mlp.c_fc"), ("ln_f.g", 1e308, "in the output of ln_f"),
+    ("h.0.attn.c_attn.w", 1e308, "in the output of h.0.attn.c_attn")])
 def test_the_first_layer_that_is_not_finite_is_named(model, path, value, expected):
     dict(model.named_parameters())[path].value.flat[::2] = value
-    assert first_not_finite(model, np.arange(8)[None]).startswith(expected)
+    assert first_not_finite(model, np.arange(16).reshape(2, 8)) == expected
+
+
+def test_the_first_layer_is_the_first_on_any_row(model):
+    model.h[1].mlp.c_fc.w.value.flat[::2] = 1e308
+    model.wte.value[7] = 1e308                          # ln_1 sums it
+    assert first_not_finite(model, np.array([[1, 2, 3], [4, 7, 6]])) == "in the output of h.0.ln_1"
+    assert first_not_finite(model, np.array([[1, 2, 3], [4, 5, 6]])) == "in the output of h.1.mlp.c_fc"
 
 
 def test_the_first_gradient_that_is_not_finite_is_named(model):
