@@ -282,8 +282,9 @@ def test_what_is_not_finite_stops_the_run_and_is_named(tmp_path):
             pass
         trainer.model.h[1].ln_2.g.value[:] = 1e38
         trainer.model.h[1].mlp.c_fc.w.value *= 1e10
-        with pytest.raises(TrainingError, match=r"step 4: expected a finite loss and gradient, got loss nan and norm "
-                                                r"nan; what is not finite appeared first in the output of h.1.mlp.c_fc: "):
+        with pytest.raises(TrainingError, match=r"step 4: expected a finite loss and gradient, got loss nan and "
+                                                r"norm nan; what is not finite appeared first in the output of "
+                                                r"h\.1\.mlp\.c_fc: "):
             next(run)
         assert trainer.optimizer.t == trainer.state["step"] == 3
     with resumed(out) as trainer:
