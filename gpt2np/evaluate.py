@@ -35,11 +35,11 @@ def measure(arguments: Sequence[str] | None) -> None:
     keep_freed_memory()
     with DataParallel(model, options.threads or cores()) as parallel:
         loss = evaluate(parallel, np.array(ids), window, stride)
-    n_bytes = len(text.encode()) - len(tokenizer.decode_bytes(ids[:1]))
-    print(wrapped(f"{options.model} on {options.file}: {len(ids) - 1:,} tokens, {n_bytes:,} bytes, after the first "
-                  f"token, which is not scored"))
-    print(wrapped(f"window {window:,}, stride {stride:,}: each token is scored once; beyond the first window, it has "
-                  f"at least {window - stride:,} tokens of context"))
+    n_bytes = len(tokenizer.decode_bytes([i for i in ids[1:] if i != tokenizer.end_of_text]))
+    print(wrapped(f"{options.model} on {options.file}: {len(ids) - 1:,} tokens, {n_bytes:,} bytes of text, after the "
+                  f"first token, which is not scored"))
+    print(wrapped(f"window {window:,}, stride {stride:,}: each token is scored once; beyond the first window, it is "
+                  f"predicted from at least {window - stride + 1:,} tokens"))
     print(f"loss per token {loss:10.4f} nats\n"
           f"perplexity     {perplexity(loss):10.4f}\n"
           f"bits per byte  {bits_per_byte(loss, len(ids) - 1, n_bytes):10.4f}")

@@ -13,6 +13,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,13 @@ from .models.gpt2 import GPT2
 from .terminal import wrapped
 from .text.bpe import Tokenizer
 from .text.bpe_train import learn_vocabulary
-from .training import checkpoint
+from .training import run_folder
 from .training.batches import ORDERS, map_tokens, read_texts, write_tokens
 from .training.curve import write_curve
 from .training.diagnosis import initial_loss_warning
 from .training.errors import TrainingError
 from .training.loop import Plan, Trainer
-from .training.mpi import World, world
+from .training.mpi import World, join_world
 from .training.schedules import SCHEDULES
 
 CURVE = "curve.html"
@@ -43,10 +44,10 @@ HELD_OUT = 0.1                  # the part of the text, its end, that is measure
 
 # What an option is that is not given: with FILE; without, a model that learns something in a few minutes; fine-tuning.
 USUAL = {"steps": 2000, "n_layer": 6, "n_head": 8, "n_embd": 256, "n_vocab": 4096}
-TRYING = {"steps": 300, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 1024, "context": 128, "every": 50,
+TRYING = {"steps": 300, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 1024, "context": 128, "eval_every": 50,
           "warmup": 30, "lr": 3e-3}
-FINE_TUNING = {"steps": 500, "lr": 5e-5, "warmup": 20, "every": 50}
-SIZES = ("n_layer", "n_head", "n_embd")
+FINE_TUNING = {"steps": 500, "lr": 5e-5, "warmup": 20, "eval_every": 50}
+SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 
 # Every option that is a field of Plan; what has to be a number above 0, Plan refuses.
 HELP = {
@@ -54,14 +55,16 @@ HELP = {
     "accumulate": "pieces that each thread makes of its share of a batch, to need less memory",
     "order": "windows at random places, or epochs, in which each window of the text comes once",
     "lr": "the highest learning rate", "warmup": "steps until it is reached", "schedule": "what follows",
-    "least": "the learning rate at the end", "beta1": "of AdamW", "beta2": "of AdamW", "weight_decay": "of AdamW",
-    "clip": "the longest norm of a gradient, 0 for no limit", "dropout": "the rate of dropout",
+    "min_lr": "the learning rate at the end", "beta1": "how much of the mean of gradients AdamW keeps in a step",
+    "beta2": "the same for the mean of their squares",
+    "weight_decay": "how much of a weight AdamW takes away in a step, times the learning rate",
+    "clip": "the highest norm of a gradient, 0 for no limit", "dropout": "the rate of dropout",
     "recompute": "need far less memory, and some more time: run each block again in the backward pass",
-    "every": "steps from one evaluation to the next",
+    "eval_every": "steps from one evaluation to the next",
     "save_every": "steps from one checkpoint to the next, 0 for one with each evaluation",
     "sample": "tokens of the text that the model writes at each evaluation, 0 for none",
-    "patience": "end after so many evaluations without a better loss, 0 for never",
-    "seed": "of all random numbers", "threads": "how many share each batch, in each process",
+    "patience": "end after this many evaluations without a better loss, 0 for never",
+    "seed": "the number from which all random numbers follow", "threads": "how many share each batch, in each process",
 }
 
 
@@ -72,28 +75,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(arguments: Sequence[str] | None) -> int:
     """Begin or resume the run that the arguments ask for, and train; on many processes, if mpiexec has started them."""
-    with world() as ranks:
-        options = parse(arguments, ranks.cores())
+    with join_world() as world, ExitStack() as held:
+        options = parse(arguments, world.cores())
         keep_freed_memory()
-        return follow(ranks.together(prepare, options, ranks))
+        return follow(world.together(prepare, options, world, held))
 
 
-def prepare(options: argparse.Namespace, ranks: World) -> Trainer:
-    """The run where it goes on: at its last checkpoint, which of a new run is the one before the first step."""
-    out = options.resume or options.out
-    batch = options.plan.batch if options.resume is None else plan_of(out).batch
-    if batch < ranks.size:
-        raise TrainingError(f"--batch: expected a window for each of the {ranks.size} processes at least, got {batch}")
-    if options.resume is None and ranks.rank == 0:
-        begin(options, ranks)
-    before = plan = plan_of(out)
-    loaded = _, tokenizer, _, state = checkpoint.load(out, plan.dropout, plan.recompute)
-    if options.resume is not None and ranks.rank == 0:
-        plan = changed(plan, options, state)
-    trainer = Trainer.resume(loaded, *tokens_of(out, tokenizer), plan, out, ranks)
-    if ranks.rank == 0:
-        note_changes(out, before, plan, ranks.size, state["step"])      # the other ranks read them
+def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> Trainer:
+    """The run where it goes on; rank 0 comes here first, and makes or changes what the others read.
+
+    held   gets the lock of the folder: no other process trains there until it is closed
+    """
+    return begin(options, world, held) if options.resume is None else resume(options, world, held)
+
+
+def begin(options: argparse.Namespace, world: World, held: ExitStack) -> Trainer:
+    """A new run, at its first checkpoint, the one before the first step."""
+    expect_a_window_for_each(options.plan, world)
+    out = options.out
+    if world.rank == 0:
+        expect_texts(options)
+        if not options.init_from:
+            expect_room_to_train(options.config, options.plan)
+        run_folder.make(out)
+        held.enter_context(run_folder.locked(out))
+        make_run(options, world.size)
+    plan = plan_of(out)
+    checkpoint = run_folder.load(out, plan.dropout, plan.recompute)
+    return Trainer.resume(checkpoint, *tokens_of(out, checkpoint.tokenizer), plan, out, world)
+
+
+def resume(options: argparse.Namespace, world: World, held: ExitStack) -> Trainer:
+    """A run at its last checkpoint, with what the options change."""
+    out = options.resume
+    if world.rank == 0:
+        run_folder.read_run(out)                        # no lock is left in a folder that is not a run's
+        held.enter_context(run_folder.locked(out))
+    plan = plan_of(out)
+    expect_a_window_for_each(plan, world)
+    checkpoint = run_folder.load(out, plan.dropout, plan.recompute)
+    tokens = tokens_of(out, checkpoint.tokenizer)
+    if world.rank > 0:
+        return Trainer.resume(checkpoint, *tokens, plan, out, world)
+    new = changed(plan, options, checkpoint.state)
+    trainer = Trainer.resume(checkpoint, *tokens, new, out, world)
+    note_changes(out, plan, new, world.size, checkpoint.state["step"])
     return trainer
+
+
+def expect_a_window_for_each(plan: Plan, world: World) -> None:
+    """TrainingError where processes would have no share of a batch."""
+    if plan.batch < world.size:
+        raise TrainingError(f"--batch: expected a window for each of the {world.size} processes at least, got "
+                            f"{plan.batch}")
 
 
 def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
@@ -111,27 +145,29 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
                         help="a new folder for the run: checkpoints, the best model, the log")
     parser.add_argument("--resume", type=not_empty, metavar="DIR",
                         help="go on with the run in this folder; of the other options, only more --steps and --threads")
-    parser.add_argument("--val", type=not_empty, metavar="FILE", help="text to measure by (the last tenth of the text)")
+    parser.add_argument("--val", type=not_empty, metavar="FILE",
+                        help="text to measure by (the last tenth of the text, which a vocabulary is learned from too)")
     parser.add_argument("--init-from", type=not_empty, metavar="MODEL",
                         help=f"fine-tune one of {', '.join(loading.NAMES)}, or the model in a folder")
     parser.add_argument("--vocabulary", type=not_empty, metavar="NAME",
                         help="gpt2, demo, or a folder with encoder.json and vocab.bpe (learned from the text)")
     parser.add_argument("--n-vocab", type=whole(257), metavar="N",
-                        help=f"learn a vocabulary of so many tokens from the text ({USUAL['n_vocab']})")
-    for name in SIZES:
-        parser.add_argument(option(name), type=whole(1), metavar="N", help=f"of a new model ({USUAL[name]})")
+                        help=f"learn a vocabulary of this many tokens from the text ({USUAL['n_vocab']})")
+    for name, what in SIZES.items():
+        parser.add_argument(option(name), type=whole(1), metavar="N", help=f"{what} of a new model ({USUAL[name]})")
     at_least = {"steps": whole(1), "threads": whole(1, MAX_THREADS)}
     for field in fields(Plan):
-        default = {"steps": USUAL["steps"], "threads": "all cores"}.get(field.name, field.default)
+        default = USUAL.get(field.name, field.default)
+        kind, shown = type(default), "all cores" if field.name == "threads" else default
         choices = {"order": ORDERS, "schedule": SCHEDULES}.get(field.name)
-        if field.type is bool:
+        if kind is bool:
             parser.add_argument(option(field.name), action="store_true", default=None, help=HELP[field.name])
         elif choices:
-            parser.add_argument(option(field.name), choices=choices, help=f"{HELP[field.name]} ({default})")
+            parser.add_argument(option(field.name), choices=choices, help=f"{HELP[field.name]} ({shown})")
         else:
-            kind = at_least.get(field.name, whole(0)) if field.type is int else real
-            parser.add_argument(option(field.name), type=kind, metavar="N" if field.type is int else "X",
-                                help=f"{HELP[field.name]} ({default})")
+            parser.add_argument(option(field.name), metavar="N" if kind is int else "X",
+                                type=at_least.get(field.name, whole(0)) if kind is int else real,
+                                help=f"{HELP[field.name]} ({shown})")
     options = parser.parse_args(arguments)
     given = {name: value for name, value in vars(options).items() if value not in (None, [])}
     if options.resume is not None:
@@ -167,29 +203,41 @@ def settle(options: argparse.Namespace, given: dict) -> None:
                                     given["n_layer"])
 
 
-def begin(options: argparse.Namespace, ranks: World) -> None:
-    """Make the folder of a new run, with its first checkpoint. It is removed again if it comes to nothing."""
-    plan, files = options.plan, options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
-    for name, paths, least in (("text", files, plan.context + 1),
+def texts(options: argparse.Namespace) -> Sequence[str]:
+    """The files to learn from."""
+    return options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
+
+
+def expect_texts(options: argparse.Namespace) -> None:
+    """TrainingError or OSError for texts of which it can be seen before they are read that they do not do."""
+    for name, paths, least in (("text", texts(options), options.plan.context + 1),
                                ("validation text", [options.val] if options.val else [], 2)):
         if (size := size_of(paths)) is not None and size < least:
             raise TrainingError(f"{name}: expected at least {least:,} bytes, one or more for a token, got {size:,}: "
                                 "give more text" + ", or train with a shorter context" * (name == "text"))
-    if not options.init_from:
-        expect_room_to_train(options.config, plan)
-    checkpoint.write_run(options.out, {"plan": asdict(plan), "processes": ranks.size, "files": options.files,
+    if not (options.init_from or options.vocabulary):
+        for path in texts(options):
+            if not os.path.isfile(path):
+                raise TrainingError(f"{path}: expected a file, for the text is read twice, to learn a vocabulary and "
+                                    "to encode it; got a pipe: save it to a file, or name a --vocabulary")
+
+
+def make_run(options: argparse.Namespace, processes: int) -> None:
+    """Fill the folder of a new run: the text, and its first checkpoint. It is removed again if it comes to nothing."""
+    plan, files = options.plan, texts(options)
+    run_folder.write_run(options.out, {"plan": asdict(plan), "processes": processes, "files": options.files,
                                        "val": options.val, "init_from": options.init_from})
     try:
         if options.init_from:
-            model, tokenizer = checkpoint.load_to_train(options.init_from, plan.dropout, plan.recompute)
+            model, tokenizer = run_folder.load_to_train(options.init_from, plan.dropout, plan.recompute)
             expect_room_to_train(model.config, plan)
         else:
             tokenizer = vocabulary(options, files)
             config = GPT2Config(**asdict(options.config) | {"n_vocab": tokenizer.n_vocab})
             model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
-        write_tokens(Path(options.out, checkpoint.TRAIN), read_texts(files), tokenizer)
+        write_tokens(Path(options.out, run_folder.TRAIN), read_texts(files), tokenizer)
         if options.val:
-            write_tokens(Path(options.out, checkpoint.VAL), read_texts([options.val]), tokenizer)
+            write_tokens(Path(options.out, run_folder.VAL), read_texts([options.val]), tokenizer)
         Trainer(model, tokenizer, *tokens_of(options.out, tokenizer), plan, options.out).save()
     except BaseException:
         shutil.rmtree(options.out, ignore_errors=True)
@@ -215,8 +263,9 @@ def size_of(paths: Iterable[str]) -> int | None:
     """
     sizes = []
     for path in paths:
-        with open(path, "rb"):
-            sizes.append(os.path.getsize(path) if os.path.isfile(path) else None)
+        if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
+            open(path, "rb").close()
+        sizes.append(os.path.getsize(path) if os.path.isfile(path) else None)
     known = [size for size in sizes if size is not None]
     return sum(known) if sizes and len(known) == len(sizes) else None
 
@@ -233,10 +282,11 @@ def vocabulary(options: argparse.Namespace, files: Sequence[str]) -> Tokenizer:
 def plan_of(out: str) -> Plan:
     """The plan of the run in a folder."""
     try:
-        return Plan(**checkpoint.read_run(out)["plan"])
+        return Plan(**run_folder.read_run(out)["plan"])
     except (KeyError, TypeError) as error:
-        raise TrainingError(f"{Path(out, checkpoint.RUN)}: expected the plan of a run, got something else "
-                            f"({error})") from None
+        raise TrainingError(f"{Path(out, run_folder.RUN)}: expected the plan of a run of this version, got something "
+                            f"else ({error}): begin a new run; --init-from {Path(out, run_folder.BEST)} takes this "
+                            "one's model") from None
 
 
 def changed(plan: Plan, options: argparse.Namespace, state: dict) -> Plan:
@@ -246,7 +296,7 @@ def changed(plan: Plan, options: argparse.Namespace, state: dict) -> Plan:
     if options.steps is not None:
         if new.steps <= plan.steps:
             raise TrainingError(f"--steps: expected more than the {plan.steps:,} that the run has, got {new.steps:,}")
-        if 0 < plan.patience <= state["evaluations"]:
+        if 0 < plan.patience <= state["evaluations_since_best"]:
             raise TrainingError(f"--steps: the run ended at step {state['step']:,} because {plan.patience} evaluations "
                                 "in a row brought no better loss; more steps do not change that")
     return new
@@ -254,7 +304,7 @@ def changed(plan: Plan, options: argparse.Namespace, state: dict) -> Plan:
 
 def note_changes(out: str, plan: Plan, new: Plan, processes: int, step: int) -> None:
     """Say what a resumed run does differently after a step, and write it into run.json; nothing where nothing is."""
-    run = checkpoint.read_run(out)
+    run = run_folder.read_run(out)
     before = {"steps": plan.steps, "threads": plan.threads, "processes": run.get("processes", 1)}
     after = {"steps": new.steps, "threads": new.threads, "processes": processes}
     entry = {name: [before[name], after[name]] for name in before if before[name] != after[name]}
@@ -268,7 +318,7 @@ def note_changes(out: str, plan: Plan, new: Plan, processes: int, step: int) -> 
                       "longer, bit for bit, what it would have been"))
     if entry:
         changes = [*run.get("changes", []), {"after_step": step} | entry]
-        checkpoint.rewrite_run(out, run | {"plan": asdict(new), "processes": processes, "changes": changes})
+        run_folder.rewrite_run(out, run | {"plan": asdict(new), "processes": processes, "changes": changes})
 
 
 def workers(processes: int, threads: int) -> str:
@@ -279,40 +329,48 @@ def workers(processes: int, threads: int) -> str:
 
 def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[Array, Array]:
     """The token ids of a run: to learn from, and to measure by."""
-    train = map_tokens(Path(out, checkpoint.TRAIN), tokenizer)
-    if Path(out, checkpoint.VAL).exists():
-        return train, map_tokens(Path(out, checkpoint.VAL), tokenizer)
+    train = map_tokens(Path(out, run_folder.TRAIN), tokenizer)
+    if Path(out, run_folder.VAL).exists():
+        return train, map_tokens(Path(out, run_folder.VAL), tokenizer)
     held_out = math.ceil(HELD_OUT * len(train))
     return train[:len(train) - held_out], train[len(train) - held_out:]
 
 
 def follow(trainer: Trainer) -> int:
     """Train, and show how it goes; returns 0, or 130 where Ctrl-C ended it."""
-    plan, state, config, ranks = trainer.plan, trainer.state, trainer.model.config, trainer.ranks
+    plan, state, config, world = trainer.plan, trainer.state, trainer.model.config, trainer.world
     print(wrapped(f"{config.n_parameters:,} parameters, {len(trainer.batches.tokens):,} tokens to learn from, "
-                  f"{len(trainer.val):,} to measure by; a step sees {plan.batch * plan.context:,} of them, "
-                  f"{'on' if ranks.size > 1 else 'with'} {workers(ranks.size, plan.threads)}"), flush=True)
+                  f"{len(trainer.val):,} to measure by (in windows side by side: those of gpt2np.evaluate overlap, and "
+                  f"give a lower loss); a step sees {plan.batch * plan.context:,} tokens, "
+                  f"{'on' if world.size > 1 else 'with'} {workers(world.size, plan.threads)}"), flush=True)
     with (trainer, Interrupt() as interrupt,
           tqdm(total=plan.steps, initial=state["step"], unit="step", disable=None) as bar):
         for record in trainer.run():
             show(record, bar)
-            if "val_loss" in record and ranks.rank == 0:
-                write_curve(Path(trainer.out, CURVE), f"Loss of {trainer.out}", checkpoint.read_log(trainer.out))
+            if "val_loss" in record:
+                draw(trainer)
             if record["step"] == 0 and is_new(trainer.out) and (
                     warning := initial_loss_warning(record["val_loss"], config.n_vocab)):
                 bar.write(wrapped(f"warning: {warning}"))
-            if any(ranks.gather(interrupt.asked)):      # all stop at the same record
+            if any(world.gather(interrupt.asked)):      # all stop at the same record
                 break
         trainer.save()
+    draw(trainer)                                       # Ctrl-C may have come before the evaluation of the last step
     if not trainer.finished:
-        launch = f"mpiexec -n {ranks.size} " * (ranks.size > 1)
+        launch = f"mpiexec -n {world.size} " * (world.size > 1)
         print(f"stopped after step {state['step']:,}, and saved. To go on:\n"
               f"    {launch}python -m gpt2np.train --resume {trainer.out}")
         return 130
     early = f", after {plan.patience} evaluations without a better one" if state["step"] < plan.steps else ""
     print(wrapped(f"done after step {state['step']:,}{early}: the lowest validation loss, {state['best_loss']:.4f}, "
-                  f"came after step {state['best_step']:,}; that model is in {Path(trainer.out, checkpoint.BEST)}"))
+                  f"came after step {state['best_step']:,}; that model is in {Path(trainer.out, run_folder.BEST)}"))
     return 0
+
+
+def draw(trainer: Trainer) -> None:
+    """The curve of the log so far, into the run's folder."""
+    if trainer.world.rank == 0 and (records := run_folder.read_log(trainer.out)):
+        write_curve(Path(trainer.out, CURVE), f"Loss of {trainer.out}", records)
 
 
 def show(record: dict, bar: tqdm) -> None:
@@ -337,7 +395,7 @@ def indented(text: str) -> str:
 
 def is_new(out: str | Path) -> bool:
     """Whether a run began with random weights."""
-    return checkpoint.read_run(out).get("init_from") is None
+    return run_folder.read_run(out).get("init_from") is None
 
 
 class Interrupt:

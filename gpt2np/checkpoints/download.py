@@ -8,7 +8,6 @@ renamed. A second process that wants the same model waits for the first.
 The release: openai/gpt-2, download_model.py. Resuming: RFC 9110, sections 13.1.5 (If-Range) and 14 (ranges).
 """
 
-import contextlib
 import hashlib
 import os
 import re
@@ -18,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from http.client import responses
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -28,7 +27,7 @@ from tqdm import tqdm
 from ..models.config import SIZES
 from . import openai_gpt2
 from .errors import CheckpointError
-from .files import sync, sync_folder, what_it_looks_like
+from .files import locked, sync, sync_folder, what_it_looks_like
 from .loading import places, read_tokenizer
 
 RELEASE = "https://openaipublic.blob.core.windows.net/gpt-2/models"
@@ -103,7 +102,7 @@ def download(name: str, mirror: str | None = None) -> Path:
     part = folder.with_name(f".{name}.part")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(folder.with_name(f".{name}.lock")):
+        with locked(folder.with_name(f".{name}.lock"), _say_that_we_wait):
             if folder.exists():                             # the other process, for which we waited, has fetched it
                 return _check_existing(folder, name)
             part.mkdir(exist_ok=True)
@@ -347,29 +346,5 @@ def _check_space(part: Path, files: Mapping[str, Release]) -> None:
         raise CheckpointError(part, "the disk is too full", expected=f"{needed:,} bytes free", found=f"{free:,}")
 
 
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Wait until no other process holds this lock. The system releases it when a process ends, however it ends."""
-    with open(path, "a+b") as file:
-        if not _lock(file, wait=False):
-            print("Another process is fetching this model; waiting for it ...", file=sys.stderr)
-            _lock(file, wait=True)
-        yield
-
-
-def _lock(file: IO[bytes], wait: bool) -> bool:
-    if sys.platform == "win32":
-        import msvcrt
-        while True:
-            try:
-                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-                return True
-            except OSError:                                         # LK_LOCK gives up after ten seconds
-                if not wait:
-                    return False
-    import fcntl
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
+def _say_that_we_wait() -> None:
+    print("Another process is fetching this model; waiting for it ...", file=sys.stderr)

@@ -1,8 +1,13 @@
-"""Bytes from files: small ones whole, large ones mapped."""
+"""Bytes from files: small ones whole, large ones mapped; and into files, so that whatever happens they are whole."""
 
+import contextlib
+import errno
 import json
 import mmap
 import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -112,6 +117,40 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
+def replace_folder(folder: Path, new: Path, old: Path) -> None:
+    """Give the folder `new` the name `folder`; one that has it is called `old` in between, and then removed.
+
+    Whatever happens, one whole folder is at `folder` or at `old`.
+    """
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)          # if both are there, `folder` is the newer one, and whole
+        folder.rename(old)
+    try:
+        new.rename(folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, taken: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock that a file stands for, which no two processes hold at once; for use in a with statement.
+
+    path    is made where it is not there, and stays, empty
+    taken   is called where another process holds the lock: it may raise, or this waits until the lock is free
+
+    The system releases it when a process ends, however it ends.
+    """
+    with open(path, "a+b") as file:
+        if not _lock(file, wait=False):
+            taken()
+            _lock(file, wait=True)
+        yield
+
+
 def sync(file: IO) -> None:
     """Have what was written to an open file on the disk."""
     file.flush()
@@ -146,3 +185,26 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _lock(file: IO[bytes], wait: bool) -> bool:
+    """Whether this process has the lock now."""
+    if sys.platform == "win32":
+        import msvcrt
+        while True:
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+                return True
+            except OSError:                                         # LK_LOCK gives up after ten seconds
+                if not wait:
+                    return False
+    import fcntl
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            return True                                 # a file system without locks, as on some clusters
+        raise

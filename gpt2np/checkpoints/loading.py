@@ -22,7 +22,7 @@ from ..text.bpe import Tokenizer
 from ..text.vocabulary import FILES, TokenizerError
 from . import huggingface_gpt2, openai_gpt2
 from .errors import CheckpointError
-from .files import map_file, sync_file, sync_folder, what_it_looks_like
+from .files import map_file, replace_folder, sync_file, sync_folder, what_it_looks_like
 
 NAMES = ("demo", *SIZES)
 LAYOUTS = ("openai", "safetensors")
@@ -62,8 +62,12 @@ def save(folder: str | Path, model: GPT2, tokenizer: Tokenizer) -> None:
     Raises CheckpointError if the folder holds anything but a model, if model and tokenizer do not belong together, or
     if a parameter is not finite; OSError where the disk refuses. See write_model for what a crash can leave behind.
     """
-    parameters = {path: to_host(parameter.value) for path, parameter in model.named_parameters()}
-    write_model(folder, "openai", parameters, asdict(model.config), tokenizer)
+    write_model(folder, "openai", *contents(model), tokenizer)
+
+
+def contents(model: GPT2) -> tuple[dict, dict]:
+    """What write_model and write_files take of a model: its parameters by path, on the host, and its hparams."""
+    return {path: to_host(parameter.value) for path, parameter in model.named_parameters()}, asdict(model.config)
 
 
 def read_model(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[dict, dict, Tokenizer]:
@@ -124,34 +128,33 @@ def write_model(folder: str | Path, layout: str, parameters: Mapping[str, Array]
     """
     folder = Path(os.path.realpath(folder))
     _refuse_what_is_no_model(folder)
-    old, new = _old(folder), folder.with_name(f".{folder.name}.{os.getpid()}.new")
     if tokenizer.n_vocab != hparams["n_vocab"]:
         raise CheckpointError(folder, "the tokenizer is not the model's", expected=f"{hparams['n_vocab']:,} tokens",
                               found=f"{tokenizer.n_vocab:,}")
+    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        tokenizer.save(new)
-        if layout == "safetensors":
-            for name, theirs in VOCABULARY.items():
-                (new / name).rename(new / theirs)
-            huggingface_gpt2.write(new, parameters, hparams, tokenizer.end_of_text, dtype)
-        else:
-            openai_gpt2.write(new, parameters, hparams, dtype)
-        for path in new.iterdir():
-            sync_file(path)
+        write_files(new, layout, parameters, hparams, tokenizer, dtype)
         sync_folder(new)
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)      # if both are there, `folder` is the newer one, and whole
-            folder.rename(old)
-        new.rename(folder)
-        sync_folder(folder.parent)
+        replace_folder(folder, new, _old(folder))
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_files(folder: Path, layout: str, parameters: Mapping[str, Array], hparams: Mapping[str, int],
+                tokenizer: Tokenizer, dtype: DTypeLike = np.float32) -> None:
+    """Write a model's files into an empty folder, and have them there for good: write_model's inner half."""
+    tokenizer.save(folder)
+    if layout == "safetensors":
+        for name, theirs in VOCABULARY.items():
+            (folder / name).rename(folder / theirs)
+        huggingface_gpt2.write(folder, parameters, hparams, tokenizer.end_of_text, dtype)
+    else:
+        openai_gpt2.write(folder, parameters, hparams, dtype)
+    for path in folder.iterdir():
+        sync_file(path)
 
 
 def find(name_or_path: str | Path) -> Path:

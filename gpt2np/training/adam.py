@@ -2,7 +2,7 @@
 
 import math
 
-from numpy import divide, sqrt
+import numpy as np
 
 from ..hints import Array
 from ..layers.module import Module
@@ -35,13 +35,13 @@ def adam_update(w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1
     m *= beta1
     m += g
     g *= g
-    g *= (1 - beta2) / (1 - beta1) ** 2
+    g *= (1 - beta2) / (1 - beta1) ** 2                 # it was multiplied by 1 - beta1 before it was squared
     v *= beta2
     v += g
     root = math.sqrt(1 - beta2 ** t)
-    sqrt(v, out=g)
+    np.sqrt(v, out=g)                                   # from here on, g becomes the step
     g += eps * root
-    divide(m, g, out=g)
+    np.divide(m, g, out=g)
     g *= lr * root / (1 - beta1 ** t)
     w -= g
 

@@ -11,13 +11,13 @@ A token file is a header of 64 bytes and then the ids, little-endian, 2 bytes ea
 
 import functools
 import hashlib
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from ..checkpoints.files import sync
 from ..hints import Array
 from ..text.bpe import Tokenizer
 from ..text.utf8 import read_utf8
@@ -35,8 +35,8 @@ FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES = 1, 2, 3, 4
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: Tokenizer) -> int:
-    """Encode texts into a new token file, <|endoftext|> between two of them; returns how many tokens it holds.
+def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: Tokenizer) -> None:
+    """Encode texts into a new token file, <|endoftext|> between two of them.
 
     <|endoftext|> within a text ends a document, too.
     """
@@ -47,13 +47,10 @@ def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: Tokenizer) -
             ids = tokenizer.encode(text, allowed_special=(END_OF_TEXT,))
             np.array([tokenizer.end_of_text] * (i > 0) + ids, dtype).tofile(file)
             count += len(ids) + (i > 0)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
         file.seek(0)
         file.write(HEADER.pack(MAGIC, dtype.itemsize, tokenizer.n_vocab, count, fingerprint(tokenizer)))
-        file.flush()
-        os.fsync(file.fileno())
-    return count
+        sync(file)
 
 
 def map_tokens(path: str | Path, tokenizer: Tokenizer) -> Array:
@@ -102,7 +99,7 @@ class Batches:
     B, T     how many windows a batch has, and how long they are
     seed     integer
     order    "windows": each begins at a random place, any place as likely as any other
-             "epochs":  the text is cut into windows side by side, and each comes once before any comes again
+             "epochs":  the text is cut into windows side by side, and each comes once before it is cut again
 
     A batch follows from (seed, step) alone, so a run that is resumed needs no state to go on with the same batches.
     """
@@ -130,17 +127,19 @@ class Batches:
     def _start(self, i: int) -> int:
         """Where window number i begins, counted through all epochs.
 
-        The cut is shifted in each epoch, so that no token always stands at the beginning, without context; what is
-        left over at both ends, less than a window, waits for another epoch.
+        The cut is shifted in each epoch by 0 to T - 1 tokens, so that no token always stands at the beginning, without
+        context.  That takes one window less than the text has room for; what is left over at both ends waits for
+        another epoch.  A text with room for one window alone is shifted as far as there is room.
         """
-        n = (len(self.tokens) - 1) // self.T
+        last = len(self.tokens) - 1                     # only a target
+        n = max(1, (last - self.T + 1) // self.T)
         epoch, place = divmod(i, n)
-        order, shift = shuffled(self.seed, epoch, n, (len(self.tokens) - 1) % self.T)
+        order, shift = shuffled(self.seed, epoch, n, min(self.T - 1, last - n * self.T))
         return shift + self.T * order[place]
 
 
 @functools.lru_cache(maxsize=2)                         # a batch may reach from one epoch into the next
-def shuffled(seed: int, epoch: int, n: int, spare: int) -> tuple[Array, int]:
-    """The order of the n windows of an epoch (n,), and how far their cut is shifted: from 0 to spare."""
+def shuffled(seed: int, epoch: int, n: int, most: int) -> tuple[Array, int]:
+    """The order of the n windows of an epoch (n,), and how far their cut is shifted: from 0 to `most`."""
     rng = np.random.default_rng([seed, FOR_EPOCHS, epoch])
-    return rng.permutation(n), int(rng.integers(0, spare + 1))
+    return rng.permutation(n), int(rng.integers(0, most + 1))

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+
 from ..hints import Array
 from ..layers.module import Module
 from ..layers.tiles import rows, tiles
@@ -19,9 +21,10 @@ def gradient_norm(model: Module, run: Callable[..., Iterable[float]] = map) -> f
 
 
 def square_sum_of_tile(tile: Sequence[Array]) -> float:
-    """The sum of the squares of a tile's one array, (n, C) -> float."""
+    """The sum of the squares of a tile's one array, (n, C) -> float; where it is not finite, there is no warning."""
     g, = tile
-    return square_sum(g)
+    with np.errstate(over="ignore", invalid="ignore"):  # here: each thread has its own
+        return square_sum(g)
 
 
 def square_sum(g: Array) -> float:
@@ -30,11 +33,11 @@ def square_sum(g: Array) -> float:
     return float(g @ g)
 
 
-def clip_scale(norm: float, most: float) -> float:
-    """What to multiply gradients of this norm by, so that their norm is at most `most`; 0 means no limit.
+def clip_scale(norm: float, max_norm: float) -> float:
+    """What to multiply gradients of this norm by, so that their norm is at most `max_norm`; 0 means no limit.
 
-        scale = min(1, most / norm)
+        scale = min(1, max_norm / norm)
 
     Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063, section 3.2.
     """
-    return most / norm if 0 < most < norm else 1.0
+    return max_norm / norm if 0 < max_norm < norm else 1.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..checkpoints.files import replace_text
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 480, 60, 20, 20, 45
-MOST_POINTS = 900               # of a line: one for each pixel
+MAX_POINTS = 900                # of a line: one for each pixel
 
 Points = list[tuple[float, float]]      # (step, loss)
 
@@ -46,7 +46,7 @@ def write_curve(path: str | Path, title: str, records: Sequence[dict]) -> None:
     to_y = partial(place, losses[0], losses[-1], HEIGHT - BOTTOM, TOP)
     shapes = [f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{to_y(tick):.1f}" y2="{to_y(tick):.1f}"/>'
               f'<text x="{LEFT - 8}" y="{to_y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>' for tick in losses]
-    shapes += [f'<text x="{to_x(tick):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{tick:,g}</text>'
+    shapes += [f'<text x="{to_x(tick):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{tick:,.10g}</text>'
                for tick in steps]
     shapes.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">step</text>')
     for name, line in (("train", averaged(train)), ("val", val)):
@@ -71,7 +71,7 @@ def summary(train: Points, val: Points) -> str:
     return " ".join(parts)
 
 
-def averaged(points: Points, most: int = MOST_POINTS) -> Points:
+def averaged(points: Points, most: int = MAX_POINTS) -> Points:
     """At most so many points, each the mean of as many neighbours: what a line of so many pixels can show."""
     size = math.ceil(len(points) / most) or 1
     groups = [points[i:i + size] for i in range(0, len(points), size)]

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..hints import Array
-from ..layers.lm_head import lm_head_forward
 from ..layers.module import Module, Parameter
 from ..models.gpt2 import GPT2
+from ..tracing import trace
 
-MOST_ABOVE = 1.0                # nats; OpenAI's initial weights give 0.0 to 0.4, the more the wider the model
+MAX_ABOVE = 1.0                 # nats; OpenAI's initial weights give 0.0 to 0.4, the more the wider the model
 
 
 def initial_loss_warning(loss: float, n_vocab: int) -> str | None:
@@ -19,7 +19,7 @@ def initial_loss_warning(loss: float, n_vocab: int) -> str | None:
     Better means that it sees what it should predict; much worse, that its first weights are too large.
     """
     guessing = math.log(n_vocab)
-    if guessing - 0.1 <= loss <= guessing + MOST_ABOVE:
+    if guessing - 0.1 <= loss <= guessing + MAX_ABOVE:
         return None
     return f"an untrained model should have a loss near log({n_vocab}) = {guessing:.3f}, but this one has {loss:.3f}"
 
@@ -27,36 +27,21 @@ def initial_loss_warning(loss: float, n_vocab: int) -> str | None:
 def first_not_finite(model: GPT2, tokens: Array) -> str:
     """The first thing that is not finite, in the order in which a step computes: a phrase.
 
-    Parameters come first, then what each layer puts out for these tokens (without dropout), then the gradients that
-    the parameters hold, from the last layer to the first.
+    Parameters come first, then what each pair puts out for these tokens (without dropout), then the gradients that the
+    parameters hold, from the last layer to the first.
     """
     for path, p in model.named_parameters():
         if not np.isfinite(p.value).all():
             return f"in the parameter {path}"
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for name, x in outputs(model, tokens):
-            if not np.isfinite(x).all():
-                return f"in the output of {name}"
+        traces = [trace(model, row[None]) for row in tokens]            # one by one, to need little memory
+    for steps in zip(*traces):                          # the same step on each row; NaN is its own min and max
+        if not all(math.isfinite(step.min) and math.isfinite(step.max) for step in steps):
+            return f"in the output of {steps[0].name}"
     for path, p in backward_order(model):
         if p.grad is not None and not np.isfinite(p.grad).all():
             return f"in the gradient of {path}"
     return "in the sum of the squares of the gradients: each of them is finite"
-
-
-def outputs(model: GPT2, tokens: Array) -> Iterator[tuple[str, Array]]:
-    """What each layer of GPT-2 puts out, by its name, in the order of the forward pass."""
-    x = model.wte.forward(tokens)[0] + model.wpe.forward(np.arange(tokens.shape[1]))[0]
-    yield "wte + wpe", x
-    for i, block in enumerate(model.h):
-        for norm, layer in (("ln_1", "attn"), ("ln_2", "mlp")):
-            h = getattr(block, norm).forward(x)[0]
-            yield f"h.{i}.{norm}", h
-            h = getattr(block, layer).forward(h, keep_cache=False)[0]
-            yield f"h.{i}.{layer}", h
-            x = x + h
-    x = model.ln_f.forward(x)[0]
-    yield "ln_f", x
-    yield "the head (wte)", lm_head_forward(x, model.wte.value)[0]
 
 
 def backward_order(model: Module) -> Iterator[tuple[str, Parameter]]:

@@ -11,7 +11,7 @@ from .errors import TrainingError
 from .mpi import MPIParallel
 from .parallel import DataParallel
 
-MOST_LOGITS = 1 << 27           # numbers in the logits of a batch, 512 MB of float32: more gain nothing
+MAX_WINDOWS, MAX_LOGITS = 8, 1 << 27    # of a batch; the numbers in its logits, 512 MB of float32: more gain nothing
 
 
 def evaluate(parallel: DataParallel | MPIParallel, tokens: Array, window: int, stride: int) -> float:
@@ -21,14 +21,18 @@ def evaluate(parallel: DataParallel | MPIParallel, tokens: Array, window: int, s
     tokens    (n,)  integers, n >= 2
     window    how many tokens the model sees at a time, at most its n_ctx
     stride    by how many tokens one window is ahead of the one before, from 1 to window: the smaller, the more context
-              a token has (at least window - stride tokens, but in the first window), and the longer it takes
+              a token has, and the longer it takes: beyond the first window, each is predicted from at least
+              window - stride + 1 tokens
     returns   loss, float; TrainingError for a text or sizes that cannot be
+
+    A batch has as many windows for each worker as the limits above allow, but one at least.
     """
     if len(tokens) < 2:
         raise TrainingError(f"text: expected at least 2 tokens, of which the second is predicted, got {len(tokens)}")
     if not 1 <= stride <= window:
         raise TrainingError(f"stride: expected a number from 1 to the window, {window}, got {stride}")
-    batch = max(1, min(8, MOST_LOGITS // (parallel.replicas[0].config.n_vocab * window)))
+    most = min(MAX_WINDOWS, MAX_LOGITS // (parallel.replicas[0].config.n_vocab * window))
+    batch = parallel.workers * max(1, most // parallel.workers)
     total, places = 0.0, list(windows(len(tokens), window, stride))
     for first in range(0, len(places), batch):
         x, y = scored_windows(tokens, places[first:first + batch])
@@ -67,5 +71,8 @@ def bits_per_byte(loss: float, n_tokens: int, n_bytes: int) -> float:
     """The loss in bits, for each byte of the text: it compares models with different vocabularies.
 
         loss n_tokens / (n_bytes ln 2)
+
+    n_tokens   how many were scored, <|endoftext|> among them
+    n_bytes    how many they stand for: <|endoftext|> is no text, and stands for none; inf where there are none at all
     """
-    return loss * n_tokens / (n_bytes * math.log(2))
+    return loss * n_tokens / (n_bytes * math.log(2)) if n_bytes else math.inf

@@ -106,7 +106,7 @@ class World:
         return DataParallel(model, threads) if self.comm is None else MPIParallel(self.comm, model, threads)
 
 
-def world() -> World:
+def join_world() -> World:
     """The World that this process was started in: of many ranks by mpiexec, and otherwise of one.
 
     TrainingError where mpiexec is there and mpi4py is not, or is that of another MPI.
@@ -141,6 +141,7 @@ class MPIParallel:
     def __init__(self, comm: Comm, model: GPT2, threads: int):
         self.comm, self.local = comm, DataParallel(model, threads)
         self.replicas, self.run = self.local.replicas, self.local.run
+        self.workers = comm.size * threads
 
     def __enter__(self) -> "MPIParallel":
         self.local.__enter__()
@@ -153,7 +154,8 @@ class MPIParallel:
                            seed: Sequence[int] | None = None) -> tuple[float, float]:
         """As DataParallel's, for a batch (B, T) that all ranks have, of a row for each rank at least."""
         rows, row_targets, weight = self._share(tokens, targets)
-        loss, _ = self.local.loss_and_gradients(rows, row_targets, pieces, seed and [*seed, self.comm.rank])
+        loss, _ = self.local.loss_and_gradients(rows, row_targets, pieces,
+                                                None if seed is None else [*seed, self.comm.rank])
         model = self.replicas[0]
         for _, p in model.named_parameters():
             if p.grad is not None:
@@ -161,8 +163,8 @@ class MPIParallel:
                 g = np.ascontiguousarray(p.grad)        # in the order of all ranks
                 p.grad = np.empty_like(g)
                 self.comm.Allreduce(g, p.grad)          # the sum
-        with np.errstate(over="ignore", invalid="ignore"):
-            norm = gradient_norm(model)
+        with self.local._blas_threads(self.local.threads):
+            norm = gradient_norm(model, self.run)
         # Processors of different kinds may round norms differently: all take rank 0's.
         return sum(self.comm.allgather(weight * loss)), self.comm.bcast(norm)
 

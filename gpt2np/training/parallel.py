@@ -36,7 +36,7 @@ class DataParallel:
     def __init__(self, model: GPT2, threads: int):
         if threads < 1:
             raise ValueError(f"threads: expected a positive integer, got {threads}")
-        self.threads = threads
+        self.threads = self.workers = threads
         self.replicas = [model] + [model.replica() for _ in range(threads - 1)]
         self.pool = ThreadPoolExecutor(threads)
         self.blas = ThreadpoolController()

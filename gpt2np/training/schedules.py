@@ -1,39 +1,39 @@
-"""Learning-rate schedules: how long the step number `step` is, counted from 0.
+"""Learning-rate schedules: the learning rate lr of each step.
 
 All begin with a warm-up, in which the rate rises in a straight line to `peak`: the first moments of Adam rest on few
 gradients, and steps of full length by them can spoil the initial weights for good.
 
-    step    0, 1, ..., steps - 1; later ones get what the last one gets
+    step    which one: 0, 1, ..., steps - 1; linear and cosine stay after that at what the last one gets
     peak    the highest rate
     warmup  how many steps it takes to get there; step warmup - 1 is the first at the peak
     steps   how many there are in all
-    least   the rate at the end, for the schedules that end
+    min_lr  the rate in the last step, for linear and cosine; the others have no end
 """
 
 import math
 from collections.abc import Callable
 
 
-def constant(step: int, peak: float, warmup: int = 0, steps: int = 0, least: float = 0.0) -> float:
+def constant(step: int, peak: float, warmup: int = 0, steps: int = 0, min_lr: float = 0.0) -> float:
     """lr = peak"""
     return peak * warming(step, warmup)
 
 
-def linear(step: int, peak: float, warmup: int, steps: int, least: float = 0.0) -> float:
-    """lr = peak + (least - peak) p         p from 0, after the warm-up, to 1 at the last step"""
-    return warming(step, warmup) * (peak + (least - peak) * progress(step, warmup, steps))
+def linear(step: int, peak: float, warmup: int, steps: int, min_lr: float = 0.0) -> float:
+    """lr = peak + (min_lr - peak) p         p from 0, after the warm-up, to 1 at the last step"""
+    return warming(step, warmup) * (peak + (min_lr - peak) * progress(step, warmup, steps))
 
 
-def cosine(step: int, peak: float, warmup: int, steps: int, least: float = 0.0) -> float:
-    """lr = least + (peak - least) (1 + cos(pi p)) / 2      p as in linear
+def cosine(step: int, peak: float, warmup: int, steps: int, min_lr: float = 0.0) -> float:
+    """lr = min_lr + (peak - min_lr) (1 + cos(pi p)) / 2      p as in linear
 
     Loshchilov, Hutter 2017, arXiv:1608.03983, equation 5, without restarts.
     """
     falling = (1 + math.cos(math.pi * progress(step, warmup, steps))) / 2
-    return warming(step, warmup) * (least + (peak - least) * falling)
+    return warming(step, warmup) * (min_lr + (peak - min_lr) * falling)
 
 
-def inverse_sqrt(step: int, peak: float, warmup: int, steps: int = 0, least: float = 0.0) -> float:
+def inverse_sqrt(step: int, peak: float, warmup: int, steps: int = 0, min_lr: float = 0.0) -> float:
     """lr = peak sqrt(warmup / (step + 1))      after the warm-up; it has no end
 
     Vaswani et al. 2017, arXiv:1706.03762, equation 3, with peak = d_model^-0.5 warmup^-0.5.

@@ -23,8 +23,8 @@ from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.text.bpe import Tokenizer
 from tests.checkpoints.tiny import MERGES, SMALL, parameters
 
-MOST_MEMORY = 64 << 20              # beyond what the process has: the files have 40 KB
-MOST_SECONDS = 5
+MAX_MEMORY = 64 << 20              # beyond what the process has: the files have 40 KB
+MAX_SECONDS = 5
 INTERESTING = [b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff" * 4, b"\xff" * 8 + b"\xff\x01",
                b"\x80" * 9 + b"\x01",
                b"0", b"-1", b"1e999", b"NaN", b"null", b"{", b"[", b'"', b",", b"99999999999999999999", b"true", b"\r",
@@ -90,7 +90,7 @@ class Fuzz:
                 assert array.dtype == np.float32 and array.shape == self.parameters[name].shape
                 assert np.isfinite(array).all()
                 assert may_differ or np.array_equal(array, self.parameters[name])
-        assert time.monotonic() - begin < MOST_SECONDS, "too slow"
+        assert time.monotonic() - begin < MAX_SECONDS, "too slow"
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def little_memory():
     import resource
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (now + MOST_MEMORY, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (now + MAX_MEMORY, hard))
     try:
         yield
     finally:

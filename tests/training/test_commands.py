@@ -9,20 +9,28 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import time
+from dataclasses import asdict
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gpt2np
 from gpt2np import evaluate, train
+from gpt2np.models.config import GPT2Config
+from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.training import checkpoint
-from gpt2np.training.checkpoint import checkpoints
+from gpt2np.training import run_folder
+from gpt2np.training.loop import Plan
+from gpt2np.training.run_folder import checkpoints
+from tests.checkpoints.tiny import MERGES
 from tests.training.conftest import TEXT
 from tests.training.test_loop import contents, records
 
 TINY = ["--n-layer", "1", "--n-head", "2", "--n-embd", "8", "--context", "16", "--batch", "4", "--warmup", "2",
-        "--every", "1", "--sample", "3", "--threads", "2", "--dropout", "0.1"]
+        "--eval-every", "1", "--sample", "3", "--threads", "2", "--dropout", "0.1"]
 KILLS = int(os.environ.get("GPT2NP_KILLS", 10))
 
 
@@ -84,21 +92,34 @@ def test_a_run_and_its_measure(text, tmp_path, capsys):
     assert "step 0: validation loss 5.5" in printed and ", with 2 threads\n" in printed and "warning" not in printed
     assert re.search(r"done after step 3: the lowest validation loss, 5\.\d+, came after step \d; that model is in .*"
                      r"best", printed)
-    assert sorted(path.name for path in out.iterdir()) == ["best", "curve.html", "log.jsonl", "run.json",
-                                                           "step-00000003", "train.tokens"]
+    assert sorted(path.name for path in out.iterdir()) == [".lock", "best", "curve.html", "log.jsonl",
+                                                           "run.json", "step-00000003", "train.tokens"]
     assert "the validation loss, lowest at step" in (out / "curve.html").read_text()
     assert evaluate.main([text, "--model", str(out / "best"), "--stride", "4", "--threads", "1"]) == 0
     measured = capsys.readouterr().out
     _, tokenizer = gpt2np.load(out / "best")
     n_bytes, ids = len(TEXT.encode()) - 3, tokenizer.encode(TEXT)       # the first token is "the"
-    assert f"{len(ids) - 1:,} tokens, {n_bytes:,} bytes" in measured
-    assert "window 16, stride 4" in measured and "at least 12 tokens of context" in measured
+    assert f"{len(ids) - 1:,} tokens, {n_bytes:,} bytes of text, " in measured
+    assert "window 16, stride 4" in measured and "from at least 13 tokens\n" in measured
     loss, ppl, bits = (float(re.search(rf"{name} +([\d.]+)", measured)[1]) for name in
                        ("loss per token", "perplexity", "bits per byte"))
     assert ppl == pytest.approx(2.718281828 ** loss, rel=1e-3)
     assert bits == pytest.approx(loss * (len(ids) - 1) / n_bytes / 0.693147, rel=1e-3)
     refused(capsys, [text, "--model", str(out / "best"), "--window", "17"], "at most the model's n_ctx, 16, got 17",
             command=evaluate)
+
+
+def test_an_end_of_text_is_no_text(text, tmp_path, capsys):
+    model, tokenizer = GPT2(GPT2Config(259, 8, 8, 2, 1), np.random.default_rng(0)), Tokenizer(MERGES)
+    gpt2np.save(tmp_path / "model", model, tokenizer)
+    for written, tokens, n_bytes in (("the<|endoftext|>a thé<|endoftext|>", 7, 6), ("<|endoftext|>a", 1, 1),
+                                     ("a<|endoftext|><|endoftext|>", 2, 0)):
+        (tmp_path / "marked").write_text(written, encoding="utf-8")
+        assert evaluate.main([str(tmp_path / "marked"), "--model", str(tmp_path / "model"), "--threads", "1"]) == 0
+        printed = capsys.readouterr().out
+        assert f"{tokens} tokens, {n_bytes} bytes of text" in printed
+        loss, bits = (float(re.search(rf"{name} +([\d.inf]+)", printed)[1]) for name in ("per token", "per byte"))
+        assert bits == pytest.approx(loss * tokens / n_bytes / 0.693147 if n_bytes else float("inf"), rel=1e-3)
 
 
 def test_fine_tuning_begins_with_what_was_learned(text, tmp_path, capsys):
@@ -153,10 +174,11 @@ def test_killed_again_and_again_it_ends_as_if_never_stopped(text, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for another process")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_saves_and_says_how_to_go_on(text, tmp_path, number):
+def test_an_interrupt_saves_and_says_how_to_go_on(text, tmp_path, capsys, number):
     out, output = tmp_path / "run", tmp_path / "output"
     process = start(output, *arguments(text, out, 100000))
     wait_for_lines(out / "log.jsonl", 3)
+    refused(capsys, ["--resume", str(out)], f"^error: {out}: another process trains here; end it first\n$")
     os.kill(process.pid, number)
     assert end(process) == 130
     assert output.read_text().endswith(f"and saved. To go on:\n    python -m gpt2np.train --resume {out}\n")
@@ -252,7 +274,7 @@ def test_folders_that_hold_something_else(text, tmp_path, capsys):
     out = tmp_path / "run"
     assert train.main(arguments(text, out, 1)) == 0
     (out / "run.json").write_text('{"plan": {"steps": 1, "pace": 2}}')
-    refused(capsys, ["--resume", str(out)], "run.json: expected the plan of a run, got something else")
+    refused(capsys, ["--resume", str(out)], "run.json: expected the plan of a run of this version, got something e")
     (out / "run.json").write_text('{"plan": {"steps": 1}}')
     Tokenizer([(b"a", b"t"), (b"c", b"at")]).save(out / "step-00000001")
     before = contents(out / "step-00000001") | {"run.json": (out / "run.json").read_bytes()}
@@ -260,6 +282,60 @@ def test_folders_that_hold_something_else(text, tmp_path, capsys):
     assert contents(out / "step-00000001") | {"run.json": (out / "run.json").read_bytes()} == before
     shutil.rmtree(out / "step-00000001")
     refused(capsys, ["--resume", str(out)], "expected a folder step-...")
+
+
+def test_a_second_process_leaves_a_run_as_it_is(text, tmp_path, capsys):
+    """The first is one that has not yet written its first checkpoint: to a second one it looks as if it were killed."""
+    out = tmp_path / "run"
+    (out / ".step-00000000.new").mkdir(parents=True)
+    (out / "run.json").write_text(json.dumps({"plan": asdict(Plan(steps=2))}))
+    with run_folder.locked(out):
+        for second in (arguments(text, out, 2), ["--resume", str(out)]):
+            refused(capsys, second, "another process trains here; end it first")
+    assert sorted(path.name for path in out.iterdir()) == [".lock", ".step-00000000.new", "run.json"]
+    assert train.main(arguments(text, out, 2)) == 0     # the lock file that a killed one leaves is no lock
+
+
+def test_the_run_of_an_older_version(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "run.json").write_text('{"plan": {"steps": 9, "every": 3}}')
+    refused(capsys, ["--resume", str(out)], f"the plan of a run of this version.*'every'.*; --init-from {out}.best tak")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_pipe_is_read_once(text, tmp_path, capsys):
+    pipe, out = str(tmp_path / "pipe"), tmp_path / "run"
+    os.mkfifo(pipe)
+    refused(capsys, [pipe, "--out", str(out), "--n-vocab", "270", *TINY], "expected a file, for the text is read twice")
+    assert not out.exists()
+    writer = threading.Thread(target=Path(pipe).write_text, args=(TEXT,))
+    writer.start()
+    assert train.main([pipe, *arguments(text, out, 1)[1:]]) == 0
+    writer.join()
+
+
+class SecondRecord(train.Interrupt):
+    """As if Ctrl-C came while the second record was shown."""
+
+    seen = 0
+
+    @property
+    def asked(self):
+        self.seen += 1
+        return self.seen == 2
+
+    @asked.setter
+    def asked(self, value):
+        pass
+
+
+def test_ctrl_c_between_a_step_and_its_evaluation(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "Interrupt", SecondRecord)
+    out = tmp_path / "run"
+    assert train.main(arguments(text, out, 9)) == 130
+    assert [("val_loss" in record, record["step"]) for record in records(out)] == [(True, 0), (False, 1), (True, 1)]
+    assert (out / "curve.html").read_text().count("<circle") == 2
 
 
 def test_a_run_whose_sizes_were_changed(text, tmp_path, capsys):
@@ -288,11 +364,11 @@ def test_a_full_disk_is_said_and_the_run_goes_on_from_its_last_checkpoint(text, 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = contents(out / "step-00000001")
-    for place in (checkpoint.safetensors, "write"), (checkpoint, "write_text"):
+    for place in (run_folder.safetensors, "write"), (run_folder, "write_text"):
         with monkeypatch.context() as patch:
             patch.setattr(*place, full)
             refused(capsys, ["--resume", str(out), "--steps", "3"], "No space left on device")
-        assert contents(out / "step-00000001") == before and not list(out.glob(".*"))
+        assert contents(out / "step-00000001") == before and [path.name for path in out.glob(".*")] == [".lock"]
         (out / "run.json").write_text((out / "run.json").read_text().replace('"steps": 3', '"steps": 1'))
     assert train.main(["--resume", str(out), "--steps", "3"]) == 0
 

@@ -38,6 +38,12 @@ def test_a_log_with_one_line(tmp_path):
     assert "nan" not in (tmp_path / "curve.html").read_text()
 
 
+def test_a_long_run(tmp_path):
+    write_curve(tmp_path / "curve.html", "run", [{"step": 0, "val_loss": 5.0}, {"step": 2_000_000, "val_loss": 2.0}])
+    page = (tmp_path / "curve.html").read_text()
+    assert ">500,000<" in page and ">2,000,000<" in page
+
+
 @pytest.mark.parametrize("low, high", [(0, 1), (3.0, 3.0), (0, 123456), (1.93, 8.3), (2.001, 2.002), (0, 7)])
 def test_ticks_are_few_and_round_and_enclose(low, high):
     ticks = nice_ticks(low, high)

@@ -8,6 +8,7 @@ import pytest
 from gpt2np.layers.cross_entropy import IGNORED
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.training import evaluation
 from gpt2np.training.diagnosis import first_not_finite, initial_loss_warning
 from gpt2np.training.errors import TrainingError
 from gpt2np.training.evaluation import bits_per_byte, evaluate, perplexity, scored_windows, windows
@@ -27,7 +28,19 @@ def test_each_token_is_scored_once_with_enough_before_it(n, window, stride):
     assert sorted(y[y != IGNORED]) == list(range(101, 100 + n))
     assert ((y == x + 1) | (y == IGNORED)).all()
     row, place = np.nonzero((y != IGNORED) & (y - 100 > window))        # of these, context could have been left out
-    assert (place >= window - stride).all()
+    assert (place + 1 >= window - stride + 1).all()     # how many tokens it is predicted from
+    assert n <= window + stride or (place + 1).min() == window - stride + 1
+
+
+@pytest.mark.parametrize("workers, max_logits, expected", [(1, 1 << 27, 8), (2, 1 << 27, 8), (3, 1 << 27, 6),
+                                                           (3, 400, 3), (2, 5 * 400, 4), (12, 1 << 27, 12)])
+def test_each_worker_has_a_window_and_all_have_as_many(monkeypatch, model, workers, max_logits, expected):
+    monkeypatch.setattr(evaluation, "MAX_LOGITS", max_logits)       # of a window: 8 tokens x 50
+    with DataParallel(model, workers) as parallel:
+        sizes, loss = [], parallel.loss
+        parallel.loss = lambda x, y: [sizes.append(len(x)), loss(x, y)][1]
+        evaluate(parallel, np.arange(50).repeat(4), 8, 8)           # 25 windows
+    assert sizes[0] == expected and sum(sizes) == 25
 
 
 def test_the_loss_is_that_of_one_token_after_the_other(model):
@@ -54,6 +67,7 @@ def test_perplexity_and_bits_per_byte():
     assert perplexity(math.log(50)) == pytest.approx(50) and perplexity(1e4) == math.inf
     assert bits_per_byte(math.log(256), 10, 10) == pytest.approx(8)     # guessing bytes
     assert bits_per_byte(math.log(2), 10, 40) == pytest.approx(0.25)
+    assert bits_per_byte(0.5, 2, 0) == math.inf
 
 
 def test_the_initial_loss():
@@ -64,11 +78,18 @@ def test_the_initial_loss():
 
 @pytest.mark.parametrize("path, value, expected", [
     ("h.1.attn.c_proj.w", np.nan, "in the parameter h.1.attn.c_proj.w"), ("wte", np.inf, "in the parameter wte"),
-    ("h.1.mlp.c_fc.w", 1e308, "in the output of h.1.mlp"), ("h.0.attn.c_attn.w", 1e308, "in the output of h.0.attn"),
-    ("ln_f.g", 1e308, "in the output of ln_f")])
+    ("h.1.mlp.c_fc.w", 1e308, "in the output of h.1.mlp.c_fc"), ("ln_f.g", 1e308, "in the output of ln_f"),
+    ("h.0.attn.c_attn.w", 1e308, "in the output of h.0.attn.c_attn")])
 def test_the_first_layer_that_is_not_finite_is_named(model, path, value, expected):
     dict(model.named_parameters())[path].value.flat[::2] = value
-    assert first_not_finite(model, np.arange(8)[None]).startswith(expected)
+    assert first_not_finite(model, np.arange(16).reshape(2, 8)) == expected
+
+
+def test_the_first_layer_is_the_first_on_any_row(model):
+    model.h[1].mlp.c_fc.w.value.flat[::2] = 1e308
+    model.wte.value[7] = model.wpe.value[1] = 1e308     # at this place of the second row, their sum
+    assert first_not_finite(model, np.array([[1, 2, 3], [4, 7, 6]])) == "in the output of h.0.ln_1"
+    assert first_not_finite(model, np.array([[1, 2, 3], [4, 5, 6]])) == "in the output of h.1.mlp.c_fc"
 
 
 def test_the_first_gradient_that_is_not_finite_is_named(model):

@@ -15,24 +15,24 @@ from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.training import checkpoint, loop
+from gpt2np.training import loop, run_folder
 from gpt2np.training.errors import TrainingError
 from gpt2np.training.loop import Plan, Trainer
 from tests.checkpoints.tiny import MERGES
 
-PLAN = Plan(steps=6, batch=4, context=8, lr=1e-2, warmup=2, every=2, sample=5, threads=2)
+PLAN = Plan(steps=6, batch=4, context=8, lr=1e-2, warmup=2, eval_every=2, sample=5, threads=2)
 TEXT = np.random.default_rng(5).integers(0, 9, 300)     # nine of the tokens: that much can be learned at once
 VAL = TEXT[:60]
 
 
 def new_run(out, plan=PLAN, val=VAL):
-    checkpoint.write_run(out, {})
+    run_folder.write_run(out, {})
     model = GPT2(GPT2Config(259, 8, 12, 3, 2), np.random.default_rng(0), plan.dropout, recompute=plan.recompute)
     return Trainer(model, Tokenizer(MERGES), TEXT, val, plan, out)
 
 
 def resumed(out, plan=PLAN):
-    return Trainer.resume(checkpoint.load(out, plan.dropout, plan.recompute), TEXT, VAL, plan, out)
+    return Trainer.resume(run_folder.load(out, plan.dropout, plan.recompute), TEXT, VAL, plan, out)
 
 
 def records(out):
@@ -146,13 +146,13 @@ def test_a_model_that_cannot_write_is_trained_all_the_same(tmp_path, monkeypatch
 @pytest.mark.parametrize("save_every, saved", [(0, [0, 2, 4, 6]), (1, [0, 1, 2, 3, 4, 5, 6]), (3, [0, 3, 6]),
                                                (4, [0, 4, 6])])
 def test_checkpoints_and_evaluations_each_at_their_own_steps(tmp_path, finished, monkeypatch, save_every, saved):
-    steps, save = [], checkpoint.save
+    steps, save = [], run_folder.save
 
     def watched(out, model, tokenizer, optimizer, state):
         steps.append(state["step"])
         save(out, model, tokenizer, optimizer, state)
 
-    monkeypatch.setattr(checkpoint, "save", watched)
+    monkeypatch.setattr(run_folder, "save", watched)
     out = tmp_path / "run"
     plan = dataclasses.replace(PLAN, save_every=save_every)
     with new_run(out, plan) as trainer:
@@ -194,12 +194,12 @@ def test_killed_at_any_moment_of_a_save_nothing_is_lost(tmp_path, finished, monk
                                 (pathlib.Path, "mkdir")):
                 patch.setattr(owner, name, counted(getattr(owner, name)))
             try:
-                checkpoint.save_best(out, trainer.model, trainer.tokenizer)
+                run_folder.save_best(out, trainer.model, trainer.tokenizer)
                 trainer.save()
             except Killed:
                 pass
         gone = calls["left"] < 0
-        model, _, moments, state = checkpoint.load(out)
+        model, _, moments, state = run_folder.load(out)
         steps.add(state["step"])
         gpt2np.load(out / "best")
         if state["step"] == 7:                          # the new one, whole
@@ -216,6 +216,16 @@ def test_killed_at_any_moment_of_a_save_nothing_is_lost(tmp_path, finished, monk
     assert k > 10 and steps == {6, 7}
 
 
+def test_the_log_is_on_the_disk_before_the_checkpoint(tmp_path, monkeypatch):
+    events, sync, rename = [], run_folder.sync_file, pathlib.Path.rename
+    monkeypatch.setattr(run_folder, "sync_file", lambda path: [events.append(path.read_text().count("\n")), sync(path)])
+    monkeypatch.setattr(pathlib.Path, "rename", lambda path, name: [events.append(name.name), rename(path, name)])
+    with new_run(tmp_path / "run", dataclasses.replace(PLAN, steps=2, save_every=1, eval_every=2)) as trainer:
+        list(trainer.run())
+    events = [event for event in events if "best" not in str(event) and ".old" not in str(event)]
+    assert events == ["step-00000000", 2, "step-00000001", 4, "step-00000002"]      # so many lines, and then
+
+
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, finished, monkeypatch):
     out = tmp_path / "run"
     shutil.copytree(finished, out)
@@ -225,7 +235,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, finished, monkeypatch)
 
     with resumed(out, dataclasses.replace(PLAN, steps=8)) as trainer:
         trainer._step()
-        monkeypatch.setattr(checkpoint.safetensors, "write", full)
+        monkeypatch.setattr(run_folder.safetensors, "write", full)
         with pytest.raises(OSError, match="No space"):
             trainer.save()
     assert sorted(path.name for path in out.iterdir()) == ["best", "log.jsonl", "run.json", "step-00000006"]
@@ -253,7 +263,7 @@ def test_every_step_is_clipped_and_has_masks_of_its_own(tmp_path, monkeypatch):
 
 
 def test_it_stops_early_and_keeps_the_best(tmp_path):
-    plan = dataclasses.replace(PLAN, steps=100, every=1, patience=2, lr=5.0, warmup=0, clip=0.0)
+    plan = dataclasses.replace(PLAN, steps=100, eval_every=1, patience=2, lr=5.0, warmup=0, clip=0.0)
     out = tmp_path / "run"
     with new_run(out, plan) as trainer:
         list(trainer.run())
@@ -272,8 +282,9 @@ def test_what_is_not_finite_stops_the_run_and_is_named(tmp_path):
             pass
         trainer.model.h[1].ln_2.g.value[:] = 1e38
         trainer.model.h[1].mlp.c_fc.w.value *= 1e10
-        with pytest.raises(TrainingError, match=r"step 4: expected a finite loss and gradient, got loss nan and norm "
-                                                r"nan; what is not finite appeared first in the output of h\.1\.mlp: "):
+        with pytest.raises(TrainingError, match=r"step 4: expected a finite loss and gradient, got loss nan and "
+                                                r"norm nan; what is not finite appeared first in the output of "
+                                                r"h\.1\.mlp\.c_fc: "):
             next(run)
         assert trainer.optimizer.t == trainer.state["step"] == 3
     with resumed(out) as trainer:
@@ -304,16 +315,16 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path):
 def test_a_folder_that_holds_something_is_left_alone(tmp_path, finished):
     before = sorted(finished.iterdir())
     with pytest.raises(TrainingError, match="expected a new or empty folder for the run, got one that holds something"):
-        checkpoint.write_run(finished, {})
+        run_folder.write_run(finished, {})
     assert sorted(finished.iterdir()) == before
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="expected a new or empty folder"):
-        checkpoint.write_run(tmp_path / "file", {})
+        run_folder.write_run(tmp_path / "file", {})
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(TrainingError, match=r"expected a folder step-\.\.\., the checkpoint of a run, got none"):
-            checkpoint.load(folder, 0.0)
+            run_folder.load(folder, 0.0)
         with pytest.raises(TrainingError, match=r"expected the folder of a run, with run\.json in it, got one without"):
-            checkpoint.read_run(folder)
+            run_folder.read_run(folder)
 
 
 def begun(out, name="run.json", text='{"plan": {}}'):
@@ -327,12 +338,12 @@ def test_what_is_left_of_a_run_that_was_killed_as_it_began_is_begun_again(tmp_pa
     out = tmp_path / "run"
     begun(out)
     with pytest.raises(TrainingError, match="the run was stopped before its first one; begin it again, with --out, wh"):
-        checkpoint.load(out)
+        run_folder.load(out)
     begun(out / "other")                                # whatever else is there is somebody's
     with pytest.raises(TrainingError, match="expected a new or empty folder"):
-        checkpoint.write_run(out, {})
+        run_folder.write_run(out, {})
     shutil.rmtree(out / "other")
-    checkpoint.write_run(out, {"plan": {}})
+    run_folder.write_run(out, {"plan": {}})
     assert [path.name for path in out.iterdir()] == ["run.json"]
 
 
@@ -343,7 +354,7 @@ def test_what_is_not_surely_the_beginning_of_a_run_is_left_alone(tmp_path, name,
     begun(out, name, text)
     before = sorted(out.rglob("*"))
     with pytest.raises(TrainingError, match="expected a new or empty folder"):
-        checkpoint.write_run(out, {})
+        run_folder.write_run(out, {})
     assert sorted(out.rglob("*")) == before
 
 
@@ -351,9 +362,9 @@ def test_moments_of_another_model_are_refused(tmp_path, finished):
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     step = out / "step-00000006"
-    tensors, _ = checkpoint.safetensors.read(step / "moments.safetensors")
+    tensors, _ = run_folder.safetensors.read(step / "moments.safetensors")
     del tensors["v.h.0.ln_1.g"]
     (step / "moments.safetensors").unlink()
-    checkpoint.safetensors.write(step / "moments.safetensors", tensors)
+    run_folder.safetensors.write(step / "moments.safetensors", tensors)
     with pytest.raises(CheckpointError, match="the optimizer's v is not that of the model's parameters"):
         resumed(out)

@@ -19,10 +19,10 @@ import pytest
 
 from gpt2np import train
 from gpt2np.training import mpi
-from gpt2np.training.checkpoint import checkpoints
 from gpt2np.training.clipping import gradient_norm
 from gpt2np.training.errors import TrainingError
 from gpt2np.training.mpi import MPIParallel, World
+from gpt2np.training.run_folder import checkpoints
 from tests.training.test_commands import arguments, refused, wait_for_lines
 from tests.training.test_loop import contents, records
 from tests.training.test_parallel import assert_close, gradients, model_and_batch
@@ -86,6 +86,18 @@ def test_ranks_are_the_whole_batch(B, ranks, threads, pieces):
         assert (loss, norm, loss_alone, loss_of_one_row) == results[0][:4]
 
 
+def test_a_gradient_too_large_has_no_norm_and_no_warning():
+    def work(comm):
+        model, tokens, targets = model_and_batch(4)
+        model.ln_f.g.value[:] = 1e200                   # its gradients are finite, their squares are not
+        with MPIParallel(comm, model, 2) as parallel:
+            assert parallel.workers == 4
+            loss, norm = parallel.loss_and_gradients(tokens, targets)
+            return np.isfinite(loss), all(np.isfinite(g).all() for g in gradients(model).values()), norm
+
+    assert on_ranks(2, work) == [(True, True, np.inf)] * 2
+
+
 def test_each_rank_has_masks_of_its_own():
     _, tokens, _ = model_and_batch(4, dropout=0.5)
     tokens[:] = tokens[0]
@@ -103,7 +115,7 @@ def test_each_rank_has_masks_of_its_own():
 def test_without_a_launcher_there_is_one_rank(monkeypatch):
     for name in mpi.SIZES:
         monkeypatch.delenv(name, raising=False)
-    with mpi.world() as world:
+    with mpi.join_world() as world:
         assert (world.rank, world.size, world.gather(3), world.together(max, 1, 2)) == (0, 1, [3], 2)
 
 
@@ -186,7 +198,7 @@ def process_of_rank(rank, out):
 
 @needs_mpi
 def test_two_processes_are_one_run_and_survive_what_happens_to_one(text, tmp_path):
-    options = ["--threads", "1", "--dropout", "0", "--every", "20", "--sample", "0"]
+    options = ["--threads", "1", "--dropout", "0", "--eval-every", "20", "--sample", "0"]
     assert train.main([*arguments(text, tmp_path / "one", 60), *options]) == 0
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     process = launch(*arguments(text, whole, 60), *options)
