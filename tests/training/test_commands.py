@@ -276,6 +276,8 @@ def test_folders_that_hold_something_else(text, tmp_path, capsys):
     (out / "run.json").write_text('{"plan": {"steps": 1, "pace": 2}}')
     refused(capsys, ["--resume", str(out)], "run.json: expected the plan of a run of this version, got something e")
     (out / "run.json").write_text('{"plan": {"steps": 1}}')
+    for name in ("encoder.json", "vocab.bpe"):
+        (out / "step-00000001" / name).unlink()
     Tokenizer([(b"a", b"t"), (b"c", b"at")]).save(out / "step-00000001")
     before = contents(out / "step-00000001") | {"run.json": (out / "run.json").read_bytes()}
     refused(capsys, ["--resume", str(out), "--steps", "9"], "train.tokens: expected tokens of this run's vocabulary")
