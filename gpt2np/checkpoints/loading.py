@@ -124,7 +124,8 @@ def write_model(folder: str | Path, layout: str, parameters: Mapping[str, Array]
 
     Everything is written into a folder .NAME.PID.new beside it, is on the disk, and only then gets its name. A model
     that is there moves to .NAME.old in the moment before and is removed in the moment after: whatever happens, one
-    whole model is in NAME or in .NAME.old. Raises what `save` raises.
+    whole model is in NAME or in .NAME.old. A process that is killed may leave its .NAME.PID.new, which nobody needs;
+    the next one does not remove it, since it could be that of a process that still writes. Raises what `save` raises.
     """
     folder = Path(os.path.realpath(folder))
     _refuse_what_is_no_model(folder)
