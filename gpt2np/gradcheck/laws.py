@@ -705,7 +705,7 @@ def next_logits_are_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:
     wide = np.stack([np.concatenate([np.zeros(p, int), row[:T - p]]) for p, row in zip(pads, tokens)])
     mask = np.arange(T) >= pads[:, None]
     past = model.new_past(B, n_ctx)
-    parts = [model.next_logits(wide[:, :2], past, mask[:, :2], last=2)]
+    parts = [model.next_logits(wide[:, :2], past, mask[:, :2], last=min(2, T))]
     parts += [model.next_logits(wide[:, t:t + 1], past, mask[:, :t + 1]) for t in range(2, T)]
     padded = np.concatenate(parts, axis=1)
     for b, p in enumerate(pads):
