@@ -25,12 +25,19 @@ def adam_update(w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1
     decays less.  AdamW is the form in which it does not.
     Kingma, Ba 2015, arXiv:1412.6980, algorithm 1.
 
+    """
+    if weight_decay:
+        g += weight_decay * w
+    w -= adam_step(g, m, v, t, lr, beta1, beta2, eps)
+
+
+def adam_step(g: Array, m: Array, v: Array, t: int, lr: float, beta1: float, beta2: float, eps: float) -> Array:
+    """lr mhat / (sqrt(vhat) + eps), in the memory of g; m and v are brought up to date as in adam_update.
+
     The corrections multiply the two constants instead of m and v:
 
         mhat / (sqrt(vhat) + eps) = root / (1 - beta1^t) * m / (sqrt(v) + eps root)         root = sqrt(1 - beta2^t)
     """
-    if weight_decay:
-        g += weight_decay * w
     g *= 1 - beta1
     m *= beta1
     m += g
@@ -43,7 +50,7 @@ def adam_update(w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1
     g += eps * root
     np.divide(m, g, out=g)
     g *= lr * root / (1 - beta1 ** t)
-    w -= g
+    return g
 
 
 class Adam(Optimizer):

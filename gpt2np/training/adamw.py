@@ -2,7 +2,7 @@
 
 from ..hints import Array
 from ..layers.module import Module
-from .adam import Adam, adam_update
+from .adam import Adam, adam_step
 
 
 def adamw_update(w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1: float = 0.9, beta2: float = 0.999,
@@ -14,10 +14,13 @@ def adamw_update(w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta
 
     Every weight decays by the same share, whatever its gradients are.
     Loshchilov, Hutter 2019, arXiv:1711.05101, algorithm 2; lr multiplies the decay too, as in PyTorch.
+
+    w is read for both lines at once: at the top, m and v would push it out of the cache before its second turn.
     """
+    step = adam_step(g, m, v, t, lr, beta1, beta2, eps)
     if weight_decay:
         w *= 1 - lr * weight_decay
-    adam_update(w, g, m, v, t, lr, beta1, beta2, eps)
+    w -= step
 
 
 class AdamW(Adam):
