@@ -317,14 +317,15 @@ def filled(module: Module, rng: Rng) -> Module:
 
 
 of_any_parameter = (laws.gradients_add, laws.frozen_parameters_get_nothing)
-of_any_module = (*of_any_parameter, laws.a_replica_has_its_own_gradients, laws.a_shared_parameter_counts_once)
+of_any_module = (*of_any_parameter, laws.frozen_as_a_whole, laws.a_replica_has_its_own_gradients,
+                 laws.a_shared_parameter_counts_once)
 
 CASES = (
     Case("linear", linear, (laws.bias_has_a_shape, laws.one_column)),
     Case("linear, frozen", linear_frozen),
     Case("Linear", linear_module, of_any_module),
     Case("embedding", embedding, (laws.ids_outside_the_table, laws.repeated_ids_add, laws.small_ids_reach_far,
-                                  laws.many_tiles_of_ids)),
+                                  laws.many_tiles_of_ids, laws.sums_are_not_lost_in_a_copy)),
     Case("Embedding", embedding_module, of_any_parameter),
     Case("layernorm", layernorm, (laws.normalised, laws.affine_invariant, laws.gradient_rows_sum_to_0,
                                   laws.accurate_far_from_0, laws.gain_and_bias_have_a_shape, laws.many_tiles_are_one)),

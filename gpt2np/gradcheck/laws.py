@@ -11,7 +11,7 @@ import numpy as np
 
 from ..blocks.kv_cache import KVCache
 from ..hints import Array, Rng
-from ..layers import activations, cross_entropy, dropout, lm_head
+from ..layers import activations, cross_entropy, dropout, embedding, lm_head
 from ..layers.attention import split_heads
 from ..layers.module import Parameter
 from ..layers.tiles import TILE
@@ -239,6 +239,12 @@ def small_ids_reach_far(subject: Subject, rng: Rng) -> None:
     expected = np.zeros_like(w)
     expected[[0, 250, 299]] = dy
     close("dw", subject.backward(dy, cache)["w"], expected, EXACT)
+
+
+def sums_are_not_lost_in_a_copy(subject: Subject, rng: Rng) -> None:
+    """A table whose rows would be a copy, to add_rows, is refused."""
+    table = np.zeros((4, 3), order="F")
+    refused("a table in Fortran order", embedding.add_rows, table, np.array([1]), np.ones((1, 3)))
 
 
 def many_tiles_of_ids(subject: Subject, rng: Rng) -> None:
@@ -592,6 +598,15 @@ def frozen_parameters_get_nothing(subject: ModuleSubject, rng: Rng) -> None:
                 close(f"d{name} with {frozen} frozen", gradients[name], free[name], EXACT)
 
 
+def frozen_as_a_whole(subject: ModuleSubject, rng: Rng) -> None:
+    """freeze is for all parameters below, and unfreeze undoes it."""
+    for act, trainable in ((subject.module.freeze, False), (subject.module.unfreeze, True)):
+        act()
+        for path, parameter in subject.parameters.items():
+            if parameter.trainable is not trainable:
+                raise CheckFailed(f"{path} after {act.__name__}: expected trainable = {trainable}")
+
+
 def _unwanted(gradient: Array) -> None:
     raise CheckFailed(f"a frozen matrix: expected that no gradient is made for it, got one of shape {gradient.shape}")
 
@@ -681,7 +696,7 @@ def a_kv_cache_keeps_what_it_is_given(subject: Subject, rng: Rng) -> None:
     identical("v after what was left", v_s[1], np.concatenate([v[0, :, :1], v[2, :, 3:]], axis=1))
     for length in (-1, 4):
         refused(f"forget all but {length} of 3", chosen.forget, length)
-    for rows in ([-1], [3], [True, False, True]):
+    for rows in ([-1], [3], [True, True, True]):
         refused(f"a selection of {rows}", cache.select, rows)
     identical("the sequences of an empty selection", cache.select([]).k.shape[0], 0)
     refused("keys of fewer sequences", cache.append, k[:1], v)
@@ -701,6 +716,7 @@ def next_logits_are_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:
             close(f"logits at {t}", model.next_logits(tokens[:, t:t + 1], past), logits[:, t:t + 1], 1e-12)
         refused("tokens beyond the past's room", model.next_logits, tokens[:, :1], past)
     close("the last logits alone", model.next_logits(tokens, model.new_past(B, T)), logits[:, -1:], 1e-12)
+    close("no logits", model.next_logits(tokens, model.new_past(B, T), last=0), logits[:, :0], 1e-12)
     pads = np.minimum(np.arange(B) % 3, T - 1)          # columns of padding on the left of each row
     wide = np.stack([np.concatenate([np.zeros(p, int), row[:T - p]]) for p, row in zip(pads, tokens)])
     mask = np.arange(T) >= pads[:, None]
@@ -803,6 +819,8 @@ def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
     refused("a cache that has been used", subject.module.backward, dlogits, cache)
     _, cache = subject.forward(subject.arguments | {"keep_cache": False})
     refused("the cache of inference", subject.module.backward, dlogits, cache)
+    if subject.module.hidden(subject.arguments["tokens"], keep_cache=False)[1] is not None:
+        raise CheckFailed("the cache of hidden for inference: expected None")
     for path, parameter in subject.parameters.items():
         identical(f"d{path} after two that were refused", parameter.grad, once[path])
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from gpt2np.layers.checks import check_heads, check_ids, check_padding_mask, check_shape
-from gpt2np.layers.embedding import add_rows
 from gpt2np.layers.linear import Linear
 from gpt2np.layers.module import Parameter
 from gpt2np.layers.tiles import sum_rows, tiles
@@ -75,7 +74,3 @@ def test_ids_are_looked_at_in_a_memmap_too(tmp_path):
     with pytest.raises(ValueError, match=r"^ids: expected ids from 0 to 4, got -1 at index \(2,\)$"):
         check_ids("ids", ids, 5)
 
-
-def test_rows_are_not_added_to_a_copy():
-    with pytest.raises(ValueError, match=r"^dw: expected a C-contiguous array, got strides \(8, 32\)"):
-        add_rows(np.zeros((4, 3), order="F"), np.array([1]), np.ones((1, 3)))
