@@ -16,7 +16,7 @@ help:           ## print this list
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r a b; do printf '%-18s %s\n' "$$a" "$$b"; done
 
 generate: $(VENV)/installed-run    ## let the demo model write a text
-	@$(RUN) -m gpt2np.generate
+	@$(RUN) -m gpt2np.generate --min-new-tokens 30
 
 gradcheck: $(VENV)/installed-run   ## check every gradient, and print the table
 	@$(RUN) -m gpt2np.gradcheck

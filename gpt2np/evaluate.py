@@ -39,7 +39,7 @@ def measure(arguments: Sequence[str] | None) -> None:
     print(wrapped(f"{options.model} on {options.file}: {len(ids) - 1:,} tokens, {n_bytes:,} bytes of text, after the "
                   f"first token, which is not scored"))
     print(wrapped(f"window {window:,}, stride {stride:,}: each token is scored once; beyond the first window, it is "
-                  f"predicted from at least {window - stride + 1:,} tokens"))
+                  f"predicted from the {window - stride + 1:,} before it at least"))
     print(f"loss per token {loss:10.4f} nats\n"
           f"perplexity     {perplexity(loss):10.4f}\n"
           f"bits per byte  {bits_per_byte(loss, len(ids) - 1, n_bytes):10.4f}")
