@@ -52,7 +52,7 @@ def make(folder, *arguments, fails=""):
 
 CREATE = "-m venv .venv"
 INSTALL = "-m pip install --disable-pip-version-check --editable ."
-GENERATE, TEST = "-m gpt2np.generate", "-m pytest"
+GENERATE, TEST = "-m gpt2np.generate --min-new-tokens 30", "-m pytest"
 
 
 @needs_make

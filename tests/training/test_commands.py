@@ -100,7 +100,7 @@ def test_a_run_and_its_measure(text, tmp_path, capsys):
     _, tokenizer = gpt2np.load(out / "best")
     n_bytes, ids = len(TEXT.encode()) - 3, tokenizer.encode(TEXT)       # the first token is "the"
     assert f"{len(ids) - 1:,} tokens, {n_bytes:,} bytes of text, " in measured
-    assert "window 16, stride 4" in measured and "from at least 13 tokens\n" in measured
+    assert "window 16, stride 4" in measured and "from the 13 before it at least\n" in measured
     loss, ppl, bits = (float(re.search(rf"{name} +([\d.]+)", measured)[1]) for name in
                        ("loss per token", "perplexity", "bits per byte"))
     assert ppl == pytest.approx(2.718281828 ** loss, rel=1e-3)
