@@ -8,6 +8,7 @@ With mpiexec -n 4 before it, four processes share each batch, on one machine or 
 import argparse
 import math
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -359,7 +360,7 @@ def follow(trainer: Trainer) -> int:
     if not trainer.finished:
         launch = f"mpiexec -n {world.size} " * (world.size > 1)
         print(f"stopped after step {state['step']:,}, and saved. To go on:\n"
-              f"    {launch}python -m gpt2np.train --resume {trainer.out}")
+              f"    {launch}python -m gpt2np.train --resume {shlex.quote(str(trainer.out))}")
         return 130
     early = f", after {plan.patience} evaluations without a better one" if state["step"] < plan.steps else ""
     print(wrapped(f"done after step {state['step']:,}{early}: the lowest validation loss, {state['best_loss']:.4f}, "

@@ -151,8 +151,9 @@ def make(out: str | Path) -> None:
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and (contents(out) == [] or only_begun(out))):
-        raise TrainingError(f"{out}: expected a new or empty folder for the run, got one that holds something: name "
-                            f"another one, or go on with a run by --resume {out}")
+        what = "one that holds something" if out.is_dir() else "a file"
+        go_on = ", or go on with its run by --resume" if Path(out, RUN).exists() else ""
+        raise TrainingError(f"{out}: expected a new or empty folder for the run, got {what}: name another one{go_on}")
     out.mkdir(parents=True, exist_ok=True)
 
 

@@ -175,13 +175,13 @@ def test_killed_again_and_again_it_ends_as_if_never_stopped(text, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for another process")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_saves_and_says_how_to_go_on(text, tmp_path, capsys, number):
-    out, output = tmp_path / "run", tmp_path / "output"
+    out, output = tmp_path / "a run", tmp_path / "output"
     process = start(output, *arguments(text, out, 100000))
     wait_for_lines(out / "log.jsonl", 3)
     refused(capsys, ["--resume", str(out)], f"^error: {out}: another process trains here; end it first\n$")
     os.kill(process.pid, number)
     assert end(process) == 130
-    assert output.read_text().endswith(f"and saved. To go on:\n    python -m gpt2np.train --resume {out}\n")
+    assert output.read_text().endswith(f"and saved. To go on:\n    python -m gpt2np.train --resume '{out}'\n")
     last = checkpoints(out)[-1]
     state = json.loads((last / "state.json").read_text())
     assert state["step"] == records(out)[-1]["step"] == int(last.name[-8:])
