@@ -46,7 +46,7 @@ HELD_OUT = 0.1                  # the part of the text, its end, that is measure
 # What an option is that is not given: with FILE; without, a model that learns something in a few minutes; fine-tuning.
 USUAL = {"steps": 2000, "n_layer": 6, "n_head": 8, "n_embd": 256, "n_vocab": 4096}
 TRYING = {"steps": 300, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 1024, "context": 128, "eval_every": 50,
-          "warmup": 30, "lr": 3e-3}
+          "warmup": 100, "lr": 3e-3}
 FINE_TUNING = {"steps": 500, "lr": 5e-5, "warmup": 20, "eval_every": 50}
 SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 
