@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .errors import Gpt2npError
 from .hints import Array
 
 Thing = TypeVar("Thing")        # what is moved comes back as the same kind of thing
 
 
-class NoDeviceError(RuntimeError):
+class NoDeviceError(Gpt2npError):
     """A GPU was asked for, and CuPy or the GPU itself is missing."""
 
 

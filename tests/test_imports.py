@@ -21,7 +21,7 @@ ALLOWED = {
     "decoding": {"sampling", "models", "layers", "device", "prefill"},
     "text_to_text": {"decoding", "sampling", "models", "text"},
 }
-EVERYWHERE = {"hints"}                                                  # the names of types, for signatures
+EVERYWHERE = {"hints", "errors"}                # the names of types, for signatures; the base of all errors
 ALONE = ("checkpoints/tf_bundle.py", "checkpoints/safetensors.py")      # formats: they know nothing of GPT-2
 
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from ..errors import Gpt2npError
+
 Merges = Sequence[tuple[bytes, bytes]]
 
 END_OF_TEXT = "<|endoftext|>"
@@ -22,7 +24,7 @@ FILES = ("encoder.json", "vocab.bpe")       # the ids, the merges
 MAX_FILE_BYTES = 2**24      # 16 MB: GPT-2's encoder.json has 1 MB
 
 
-class TokenizerError(ValueError):
+class TokenizerError(Gpt2npError):
     """A vocabulary, a text or an id that cannot be right; the message says what was expected and what came."""
 
 
