@@ -1,4 +1,4 @@
-"""What all classes share: a Parameter is an array with its gradient, a Constant one without, a Module a tree of them."""
+"""What all classes share: a Parameter is learned, and has a gradient; a Constant is not; a Module is a tree of them."""
 
 import copy
 from collections.abc import Iterator
@@ -109,7 +109,8 @@ class Module:
         """A copy that shares every value and owns its gradients: for a thread with its own share of the batch."""
         # deepcopy looks into a dict, by id, for what has been copied before, and takes the copy it finds there: here
         # each value is its own copy, and the copy of each gradient is None.
-        shared = {id(p.value): p.value for _, p in (*self.named_parameters(), *self.named_constants())}
+        shared = {id(p.value): p.value for _, p in self.named_parameters()}
+        shared |= {id(c.value): c.value for _, c in self.named_constants()}
         forgotten = {id(p.grad): None for _, p in self.named_parameters()}
         return copy.deepcopy(self, shared | forgotten)
 

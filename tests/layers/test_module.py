@@ -7,8 +7,8 @@ import pytest
 
 from gpt2np import device
 from gpt2np.layers.checks import check_heads, check_ids, check_padding_mask, check_shape
-from gpt2np.layers.linear import Linear
 from gpt2np.layers.embedding import Embedding
+from gpt2np.layers.linear import Linear
 from gpt2np.layers.module import Constant, Module, Parameter
 from gpt2np.layers.tiles import sum_rows, tiles
 
@@ -69,7 +69,7 @@ def test_initial_values():
     assert not layer.b.value.any()
     assert not Linear(3, 4, None).w.value.any()
     xavier = Linear(300, 400, np.random.default_rng(0), std=None)
-    assert abs(xavier.w.value.std() - math.sqrt(2 / 700)) < 1e-4
+    assert xavier.w.value.std() == pytest.approx(math.sqrt(2 / 700), rel=0.01)
 
 
 def test_tiles_cover_every_row_once(monkeypatch):
