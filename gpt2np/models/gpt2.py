@@ -9,9 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..blocks.kv_cache import KVCache, Past
 from ..blocks.stack import Stack, check_unused
 from ..blocks.transformer import PreNormBlock
-from ..device import to_host
 from ..hints import Array, Cache, Rng
-from ..layers.checks import check_ids, check_padding_mask
 from ..layers.cross_entropy import IGNORED, count_targets
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.embedding import Embedding
@@ -19,6 +17,7 @@ from ..layers.layernorm import LayerNorm
 from ..layers.lm_head import LMHead
 from ..layers.module import Module
 from .config import GPT2Config
+from .tokens import check_inference, host_ids, positions_of
 
 
 class GPT2(Module):
@@ -153,9 +152,8 @@ class GPT2(Module):
         tokens = self.check_next(tokens, past, padding_mask, last)
         T, S = tokens.shape[1], past[0].length + tokens.shape[1]
         tokens = np.asarray(tokens, like=self.wte.value)
-        positions = np.arange(S - T, S, like=tokens)
+        positions = positions_of(T, S, padding_mask, tokens)
         if padding_mask is not None:
-            positions = np.asarray(np.maximum(padding_mask.cumsum(axis=1) - 1, 0)[:, S - T:], like=self.wte.value)
             padding_mask = np.asarray(padding_mask, like=self.wte.value)
         x, _ = self._run(tokens, positions, keep_cache=False, padding_mask=padding_mask, past=past, last=last)
         logits, _ = self.lm_head.forward(x)
@@ -163,28 +161,11 @@ class GPT2(Module):
 
     def check_next(self, tokens: ArrayLike, past: Sequence[Past], padding_mask: Array | None, last: int) -> Array:
         """Raise ValueError for what next_logits cannot take.  Returns the tokens as an array (B, T) on the host."""
-        if len(past) != len(self.h):
-            raise ValueError(f"past: expected that of new_past, a KVCache for each of {len(self.h)} blocks, "
-                             f"got {len(past)}")
-        tokens = self._host_ids("tokens", tokens)
-        B, T = tokens.shape
-        if not 0 <= last <= T:
-            raise ValueError(f"last: expected from 0 to {T} of the tokens, got {last}")
-        if padding_mask is not None:
-            check_padding_mask(padding_mask, (B, past[0].length + T))
+        tokens = host_ids("tokens", tokens, self.config.n_vocab, self.config.n_ctx)
+        check_inference(tokens, past, len(self.h), padding_mask, last)
         return tokens
 
     def _ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""
-        return np.asarray(self._host_ids(name, ids, ignored), like=self.wte.value)
-
-    def _host_ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
-        """Check token ids (B, T).  Returns them as an array on the host."""
-        try:
-            ids = np.asarray(to_host(ids))
-        except ValueError as error:
-            raise ValueError(f"{name}: expected rows of equal length, {error}") from error
-        if ids.ndim != 2 or not 1 <= ids.shape[1] <= self.config.n_ctx:
-            raise ValueError(f"{name}: expected shape (B, T) with T from 1 to {self.config.n_ctx}, got {ids.shape}")
-        check_ids(name, ids, self.config.n_vocab, ignored)
-        return ids
+        ids = host_ids(name, ids, self.config.n_vocab, self.config.n_ctx, ignored)
+        return np.asarray(ids, like=self.wte.value)
