@@ -19,7 +19,7 @@ def attention(q, k, v):
 
 def ours(q, k, v, causal=False):
     """The same by this package, for one sequence and one head."""
-    return attention_forward(q[None, None], k[None, None], v[None, None], causal)[0][0, 0]
+    return attention_forward(q[None, None], k[None, None], v[None, None], causal=causal)[0][0, 0]
 
 
 def of_one(forward, *others):

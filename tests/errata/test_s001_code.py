@@ -129,6 +129,7 @@ def test_E001_23_the_widths_come_from_the_wrong_sizes(rng):
 
 @says("S001 5.2", "for l in layers.Split(2, axis=-1)(input)", "def multi_head_attention(Q, K, V):")
 def test_E001_24_two_parts_for_three_arguments(rng):
+    """Queries, keys and values are three; what splits the input makes two."""
     x = rng.standard_normal((1, 5, 12))
     parts = part("splitting", layers=LAYERS, dff_inner=24)(x)
     assert len(parts) == 2
@@ -255,6 +256,7 @@ def test_E001_28_the_text_is_its_own_target(keras, capsys, learned):
 
 @says("S001 5.3", "`train_step`和`evaluate`方法：定义训练和评估函数", "**GPT2类**：")
 def test_E001_29_two_functions_are_no_methods():
+    """train_step and evaluate stand beside the class, in a listing of their own."""
     methods = {f.name for n in ast.parse(MENDED).body if isinstance(n, ast.ClassDef) for f in n.body}
     assert methods == {"__init__", "encoder_layer"}
     assert [f.name for f in ast.parse(STEP).body] == ["train_step", "evaluate"] == [f.name for f in functions(STEP)]

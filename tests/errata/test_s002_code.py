@@ -41,6 +41,7 @@ def test_E002_12_seven_labels_where_there_are_nine(rng):
 @says("S002 5.2", "for batch in tqdm(dataset, desc='Training'):")
 @says("S002 5.3", "使用PyTorch的DataLoader对数据集进行批次化加载")
 def test_E002_13_what_the_listing_takes_for_granted():
+    """Twelve names that nothing makes. batch_size is used nowhere: one sentence at a time, without a DataLoader."""
     texts = {f"{split}_{what}" for split in ("train", "dev", "test") for what in ("texts", "tags")}
     assert free_names(CODE) == texts | {"torch", "tqdm", "optimizer", "classification_report", "NERDataset", "tag2id"}
     assert never_read(CODE, "is_imported") == {"AdamW"}
@@ -56,7 +57,7 @@ def test_E002_13_what_the_listing_takes_for_granted():
 def test_E002_14_evaluate_stops_four_times(rng):
     """Each defect waits behind the one before. The last does not stop it: padding is scored along with the words."""
     tags = ["O", "B-PER", "I-PER"]
-    logits = tensor(np.eye(3)[[[1, 2, 0, 2]]])                     # one sentence; its last place is padding
+    logits = tensor(np.eye(3)[[[1, 2, 0, 2]]])                          # one sentence; its last place is padding
     batch = {"input_ids": None, "attention_mask": [[1, 1, 1, 0]], "labels": tensor([[1, 2, 0, 0]])}
     reports = []
 

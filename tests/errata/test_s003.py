@@ -70,6 +70,7 @@ def test_E003_02_a_residual_around_each_sub_layer(rng):
 
 @says("S003 2.2", "D --> E[Positional Encoding]", "经过残差连接后，再次通过位置编码，进入前馈神经网络模块")
 def test_E003_03_positions_are_added_once(rng):
+    """The chart has them before attention and again before the MLP, in every layer; GPT-2 before the first block."""
     arrows, label = edges(listing("S003-2.2"))
     assert [label[node] for node, _ in arrows].count("Positional Encoding") == 2
     model, ids = small(rng), np.array([[3, 1, 4]])

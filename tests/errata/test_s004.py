@@ -257,6 +257,7 @@ def test_E004_15_this_code_gives_no_names_of_entities(evaluated):
 
 @says("S004 5.3", "最后使用sklearn的classification_report对整个评估集的预测结果进行打印输出")
 def test_E004_19_evaluate_prints_nothing(capsys, evaluated):
+    """It returns two lists; the report is made, and printed, by who calls it."""
     assert capsys.readouterr().out == "" and len(evaluated) == 2
     assert not calls(function(TRAINING, "evaluate"), "print")
     assert not calls(function(TRAINING, "evaluate"), "classification_report")
