@@ -185,7 +185,7 @@ def run(arguments: Sequence[str] | None) -> None:
         return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
                       forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
-    sampler.filter(np.zeros(model.config.n_vocab), [], [])                  # what it cannot do is said before all else
+    sampler.filter(np.zeros(model.n_vocab), [], [])     # what it cannot do is said before all else
     write = write_probabilities if options.show_probabilities else \
         write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
     seed = int(np.random.default_rng().integers(2**32)) if options.seed is None else options.seed
@@ -262,7 +262,7 @@ def steps(task: Task) -> Iterator[list[int | None]]:
     """What each step writes: a token of each continuation, None of those that have ended."""
     options, n, stop = task.options, task.options.max_new_tokens, stops_at(task.tokenizer, task.options.stop)
     if options.speculate:
-        draft = NgramDraft(task.model.config.n_vocab)
+        draft = NgramDraft(task.model.n_vocab)
         written = speculate(task.model, task.tokens, n, draft, task.sampler, task.rng, stop=stop)
         return ([token] for token in written)
     return generate_batch(task.model, [task.tokens], n, task.sampler, task.rng, options.num_return_sequences, stop)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt2np import decoding
 from gpt2np.decoding import (
     GREEDY,
     ModelDraft,
@@ -19,6 +18,7 @@ from gpt2np.decoding import (
     generate,
     generate_batch,
     speculate,
+    speculation,
     window_start,
 )
 from gpt2np.layers.softmax import log_softmax_forward
@@ -27,7 +27,7 @@ from gpt2np.models.gpt2 import GPT2
 from gpt2np.sampling import Sampler
 from tests.golden.make_generation import BEAMS
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def filled(config, seed=0, dtype=np.float64):
@@ -375,7 +375,7 @@ def test_speculation_has_exactly_the_models_distribution(monkeypatch, sampler, n
     model, small = filled(config, 1), filled(config, 2)
     prompt, n = [0, 1, 0, 1], 3
     every = EveryPath()
-    monkeypatch.setattr(decoding, "draw", every)
+    monkeypatch.setattr(speculation, "draw", every)
     got = {}
     for p, text in every.paths(lambda: tuple(speculate(
             model, prompt, n, ModelDraft(small) if name == "model" else NgramDraft(3, 2, 1), sampler, every, k=2))):
