@@ -1,12 +1,15 @@
 """Models that are no GPT-2, and have no parameters: decoding asks for what LanguageModel says, and for nothing else."""
 
+import ast
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from gpt2np import decoding
 from gpt2np.blocks.kv_cache import KVCache
 from gpt2np.decoding import (
     GREEDY,
@@ -224,3 +227,11 @@ def test_prompts_that_cannot_be(make, prompt, message):
     for loop in (generate, beam_search, lambda *arguments: speculate(*arguments, NgramDraft(7))):
         with pytest.raises(ValueError, match=message):
             loop(make(7, 8), prompt, 5)
+
+
+def test_decoding_knows_no_model():
+    for path in Path(decoding.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert getattr(node, "id", None) != "GPT2" and getattr(node, "attr", None) != "config", path
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("models"):
+                assert node.module == "models.protocols", path
