@@ -17,7 +17,7 @@ ALLOWED = {
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"models", "text", "device"},
-    "sampling": {"layers"}, "tracing": {"layers", "models"}, "memory": set(),
+    "sampling": {"layers"}, "tracing": {"layers"}, "memory": set(),
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},
 }
 EVERYWHERE = {"hints", "errors"}                # the names of types, for signatures; the base of all errors
