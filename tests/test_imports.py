@@ -17,9 +17,8 @@ ALLOWED = {
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"models", "text", "device"},
-    "sampling": {"layers"}, "tracing": {"layers", "models"}, "prefill": {"blocks", "models"}, "memory": set(),
-    "decoding": {"sampling", "models", "layers", "device", "prefill"},
-    "text_to_text": {"decoding", "sampling", "models", "text"},
+    "sampling": {"layers"}, "tracing": {"layers"}, "memory": set(),
+    "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},
 }
 EVERYWHERE = {"hints", "errors"}                # the names of types, for signatures; the base of all errors
 ALONE = ("checkpoints/tf_bundle.py", "checkpoints/safetensors.py")      # formats: they know nothing of GPT-2
