@@ -9,21 +9,26 @@ huggingface/transformers, src/transformers/models/gpt2/{configuration_gpt2,model
 """
 
 import json
+import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ..hints import Array
+from ..models.config import GPT2Config
+from ..models.gpt2 import GPT2
+from ..text.protocol import AnyTokenizer
 from . import safetensors
 from .errors import CheckpointError, shortened
-from .files import read_json, write_text
-from .gpt2_parameters import as_parameter, check_hparams, check_tensors, parameter_shapes
+from .files import write_text
+from .gpt2_config import config_of
+from .layout import Source
+from .parameters import as_parameter, check_tensors, shapes_of, values_of
+from .vocabularies import HUGGING_FACE_FILES, read_tokenizer, write_tokenizer
 
 MODEL_FILE, CONFIG_FILE = "model.safetensors", "config.json"
-MAX_CONFIG_BYTES = 1 << 16
 PREFIX, HEAD = "transformer.", "lm_head.weight"
 MASK = re.compile(r"h\.([0-9]{1,4})\.attn\.(bias|masked_bias)")
 FIELDS = {"n_vocab": "vocab_size", "n_ctx": "n_positions", "n_embd": "n_embd", "n_head": "n_head", "n_layer": "n_layer"}
@@ -33,77 +38,80 @@ ARITHMETIC = {"model_type": ("gpt2",), "activation_function": ("gelu_new", "gelu
               "layer_norm_epsilon": (1e-5,), "scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,),
               "add_cross_attention": (False,), "tie_word_embeddings": (True,)}
 
-
-def read(path: str | Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, Array], dict[str, int]]:
-    """The parameters of a model and its hparams, everything checked.
-
-    path      a .safetensors file with config.json beside it
-    dtype     what the parameters are to be; those that are it already, at a fitting address, are mapped from the file
-    returns   path -> array in the model's order, and the five hparams under OpenAI's names
-
-    Raises CheckpointError, and nothing else, for whatever is wrong with the files.
-    """
-    path = Path(path)
-    hparams = read_config(path.parent / CONFIG_FILE)
-    tensors, _ = safetensors.read(path)
-    shapes = parameter_shapes(hparams)
-    tensors = _without_prefix(path, tensors)
-    head = tensors.pop(HEAD, None)
-    _drop_masks(path, tensors, hparams)
-    check_tensors(path, tensors, {tensor_name(name): shape for name, shape in shapes.items()})
-    if head is not None and not np.array_equal(head, tensors["wte.weight"]):
-        raise CheckpointError(path, "it differs from wte.weight, but GPT-2 has one matrix for both", HEAD)
-    parameters = {}
-    for name in shapes:
-        parameters[name] = as_parameter(path, tensor_name(name), tensors.pop(tensor_name(name)), dtype)
-    return parameters, hparams
+MODEL = GPT2
+FILES = (MODEL_FILE, CONFIG_FILE)
 
 
-def read_config(path: Path) -> dict[str, int]:
-    """The five hparams that a config.json holds, under OpenAI's names.
+def is_mine(source: Source) -> bool:
+    """Whether a source is a .safetensors file, or a folder with one of that name."""
+    return os.path.exists(source.path / MODEL_FILE) or (
+        os.path.isfile(source.path) and source.path.suffix == ".safetensors")
+
+
+def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
+    """The model in a folder or a .safetensors file, with config.json beside it, and its tokenizer: see Layout."""
+    config = read_config(source)
+    tokenizer = read_tokenizer(source.folder, config.n_vocab)
+    return read_weights(source, config, dtype), tokenizer
+
+
+def read_config(source: Source) -> GPT2Config:
+    """The sizes in config.json, which go by other names there.
 
     Raises CheckpointError for one that does not describe a GPT-2: another model, another activation, another epsilon,
     ...
     """
-    config = read_json(path, MAX_CONFIG_BYTES)
+    path, fields = source.folder / CONFIG_FILE, source.json(CONFIG_FILE)
     for field, values in ARITHMETIC.items():
-        if (value := config.get(field, values[0])) not in values:
+        if (value := fields.get(field, values[0])) not in values:
             expected = " or ".join(map(repr, values))
             raise CheckpointError(path, f"{field} is not GPT-2's", expected=expected, found=shortened(value))
-    if missing := [field for field in FIELDS.values() if field not in config]:
+    if missing := [field for field in FIELDS.values() if field not in fields]:
         raise CheckpointError(path, f"it lacks {', '.join(missing)}")
-    hparams = check_hparams(path, {name: config[field] for name, field in FIELDS.items()})
-    for field, value in (("n_ctx", hparams["n_ctx"]), ("n_inner", 4 * hparams["n_embd"])):
-        if config.get(field) not in (None, value):
-            found = shortened(config[field])
+    config = config_of(path, {name: fields[field] for name, field in FIELDS.items()})
+    for field, value in (("n_ctx", config.n_ctx), ("n_inner", 4 * config.n_embd)):
+        if fields.get(field) not in (None, value):
+            found = shortened(fields[field])
             raise CheckpointError(path, f"{field} contradicts the other numbers", expected=value, found=found)
-    return hparams
+    return config
 
 
-def write(folder: str | Path, parameters: Mapping[str, Array], hparams: Mapping[str, int], end_of_text: int,
-          dtype: DTypeLike = np.float32) -> None:
-    """Write model.safetensors and config.json, so that transformers can read them, and so can `read`.
+def read_weights(source: Source, config: GPT2Config, dtype: DTypeLike = np.float32) -> GPT2:
+    """The model that the config asks for, with the weights in a .safetensors file, everything checked.
 
-    folder       an existing folder without these files
-    parameters   path -> array
-    hparams      the five
-    end_of_text  the id of <|endoftext|>
-    dtype        of the numbers in the file: float32 or float16
+    dtype     what the parameters are to be; those that are it already, at a fitting address, are mapped from the file
 
-    Raises CheckpointError if the parameters are not those of a model with these hparams; OSError where the disk
-    refuses.
+    Raises CheckpointError, and nothing else, for whatever is wrong with the file.
     """
-    folder = Path(folder)
-    hparams = check_hparams(folder / CONFIG_FILE, hparams)
-    shapes = parameter_shapes(hparams)
-    check_tensors(folder, parameters, shapes)
-    tensors = {tensor_name(path): as_parameter(folder, path, parameters[path], dtype) for path in shapes}
+    model = GPT2(config, dtype=dtype)
+    path = source.path / MODEL_FILE if source.path == source.folder else source.path
+    tensors, _ = safetensors.read(path)
+    tensors = _without_prefix(path, tensors)
+    head = tensors.pop(HEAD, None)
+    _drop_masks(path, tensors, config)
+    check_tensors(path, tensors, {tensor_name(name): shape for name, shape in shapes_of(model).items()})
+    if head is not None and not np.array_equal(head, tensors["wte.weight"]):
+        raise CheckpointError(path, "it differs from wte.weight, but GPT-2 has one matrix for both", HEAD)
+    for name, parameter in model.named_parameters():
+        parameter.value = as_parameter(path, tensor_name(name), tensors.pop(tensor_name(name)), dtype)
+    return model
+
+
+def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTypeLike = np.float32) -> None:
+    """Write a model into an empty folder, so that transformers can read it, and so can `read`: see Layout.
+
+    dtype   of the numbers in the file: float32 or float16
+    """
+    config, end_of_text = model.config, None if tokenizer is None else tokenizer.end_of_text
+    values = values_of(model, GPT2(config), folder, dtype)
+    write_tokenizer(folder, tokenizer, config.n_vocab, HUGGING_FACE_FILES)
+    tensors = {tensor_name(path): value for path, value in values.items()}
     safetensors.write(folder / MODEL_FILE, tensors, {"format": "pt"})          # transformers refuses a file without it
-    config = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
-              **{field: hparams[name] for name, field in FIELDS.items()}, "n_ctx": hparams["n_ctx"],
+    fields = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
+              **{field: getattr(config, name) for name, field in FIELDS.items()}, "n_ctx": config.n_ctx,
               "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "initializer_range": 0.02,
               "bos_token_id": end_of_text, "eos_token_id": end_of_text}
-    write_text(folder / CONFIG_FILE, json.dumps(config, indent=2) + "\n")
+    write_text(folder / CONFIG_FILE, json.dumps(fields, indent=2) + "\n")
 
 
 def tensor_name(path: str) -> str:
@@ -123,11 +131,11 @@ def _without_prefix(path: Path, tensors: dict[str, Array]) -> dict[str, Array]:
     return {name if name == HEAD else name.removeprefix(PREFIX): array for name, array in tensors.items()}
 
 
-def _drop_masks(path: Path, tensors: dict[str, Array], hparams: Mapping[str, int]) -> None:
+def _drop_masks(path: Path, tensors: dict[str, Array], config: GPT2Config) -> None:
     """Take out the causal masks, (1, 1, n_ctx, n_ctx), and the single number of older files for what is masked."""
     for name in list(tensors):
         match = MASK.fullmatch(name)
-        if match and int(match[1]) < hparams["n_layer"]:
-            shape = (1, 1, hparams["n_ctx"], hparams["n_ctx"]) if match[2] == "bias" else ()
+        if match and int(match[1]) < config.n_layer:
+            shape = (1, 1, config.n_ctx, config.n_ctx) if match[2] == "bias" else ()
             if tensors.pop(name).shape != shape:
                 raise CheckpointError(path, "it should be a mask, and its shape is wrong", name, expected=shape)

@@ -17,76 +17,84 @@ conv1d).
 """
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..hints import Array
+from ..models.config import GPT2Config
+from ..models.gpt2 import GPT2
+from ..text.protocol import AnyTokenizer
 from . import tf_bundle
-from .files import read_json, write_text
-from .gpt2_parameters import as_parameter, check_hparams, check_tensors, parameter_shapes
+from .files import write_text
+from .gpt2_config import config_of
+from .layout import Source
+from .parameters import as_parameter, check_tensors, shapes_of, values_of
+from .vocabularies import read_tokenizer, write_tokenizer
 
 BUNDLE, INDEX_FILE, HPARAMS_FILE, CHECKPOINT_FILE = "model.ckpt", "model.ckpt.index", "hparams.json", "checkpoint"
 CHECKPOINT = 'model_checkpoint_path: "model.ckpt"\nall_model_checkpoint_paths: "model.ckpt"\n'
-MAX_HPARAMS_BYTES = 1 << 16
+
+MODEL = GPT2
+FILES = (CHECKPOINT_FILE, HPARAMS_FILE, INDEX_FILE, "model.ckpt.data-00000-of-00001", "model.ckpt.meta")
 
 
-def read(folder: str | Path, dtype: DTypeLike = np.float32) -> tuple[dict[str, Array], dict[str, int]]:
-    """The parameters of a model and its hparams, everything checked.
+def is_mine(source: Source) -> bool:
+    """Whether a source is a folder with an index of tensors in it."""
+    return os.path.exists(source.path / INDEX_FILE)
 
-    folder    the folder with hparams.json and model.ckpt.*
+
+def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
+    """The model in a folder, and its tokenizer: see Layout."""
+    config = read_config(source)
+    tokenizer = read_tokenizer(source.folder, config.n_vocab)
+    return read_weights(source, config, dtype), tokenizer
+
+
+def read_config(source: Source) -> GPT2Config:
+    """What hparams.json says; CheckpointError if it does not hold exactly the five numbers."""
+    return config_of(source.folder / HPARAMS_FILE, source.json(HPARAMS_FILE))
+
+
+def read_weights(source: Source, config: GPT2Config, dtype: DTypeLike = np.float32) -> GPT2:
+    """The model that the config asks for, with the weights in model.ckpt.*, everything checked.
+
     dtype     what the parameters are to be; those that are it already are mapped from the file, not copied
-    returns   path -> array in the model's order, and the five hparams
 
     Raises CheckpointError, and nothing else, for whatever is wrong with the files.
     """
-    hparams = read_hparams(folder)
-    bundle = Path(folder) / BUNDLE
+    model, bundle = GPT2(config, dtype=dtype), source.folder / BUNDLE
     tensors = tf_bundle.read(bundle)
-    shapes = parameter_shapes(hparams)
-    check_tensors(Path(folder, INDEX_FILE), tensors, {tensor_name(path): stored(path, shapes[path]) for path in shapes})
-    parameters = {}
-    for path, shape in shapes.items():
+    check_tensors(source.folder / INDEX_FILE, tensors,
+                  {tensor_name(path): stored(path, shape) for path, shape in shapes_of(model).items()})
+    for path, parameter in model.named_parameters():
         name = tensor_name(path)
-        parameters[path] = as_parameter(tf_bundle.data_path(bundle), name, tensors.pop(name).reshape(shape), dtype)
-    return parameters, hparams
+        tensor = tensors.pop(name).reshape(parameter.shape)
+        parameter.value = as_parameter(tf_bundle.data_path(bundle), name, tensor, dtype)
+    return model
 
 
-def read_hparams(folder: str | Path) -> dict[str, int]:
-    """The five hparams; CheckpointError if hparams.json does not hold exactly these."""
-    path = Path(folder) / HPARAMS_FILE
-    return check_hparams(path, read_json(path, MAX_HPARAMS_BYTES))
+def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTypeLike = np.float32) -> None:
+    """Write a model into an empty folder, so that TensorFlow and OpenAI's scripts can read it, and so can `read`.
 
+    dtype   of the numbers in the file: float32, or float16, which `read` takes as well and OpenAI's scripts do not
 
-def write(folder: str | Path, parameters: Mapping[str, Array], hparams: Mapping[str, int],
-          dtype: DTypeLike = np.float32) -> None:
-    """Write a model, so that TensorFlow and OpenAI's scripts can read it, and so can `read`.
-
-    folder       an existing folder without these files
-    parameters   path -> array
-    hparams      the five
-    dtype        of the numbers in the file: float32, or float16, which `read` takes as well and OpenAI's scripts do not
-
-    Raises CheckpointError if the parameters are not those of a model with these hparams; OSError where the disk
-    refuses. Everything is on the disk when it returns; `checkpoint` is written last.
+    See Layout. Weights and hparams are on the disk when it returns; `checkpoint` is written last.
     """
-    folder = Path(folder)
-    hparams = check_hparams(folder / HPARAMS_FILE, hparams)
-    shapes = parameter_shapes(hparams)
-    check_tensors(folder, parameters, shapes)
-    tensors = {tensor_name(path): as_parameter(folder, path, parameters[path], dtype).reshape(stored(path, shape))
-               for path, shape in shapes.items()}
-    tf_bundle.write(folder / BUNDLE, tensors)
-    write_text(folder / HPARAMS_FILE, hparams_text(hparams))
+    values = values_of(model, GPT2(model.config), folder, dtype)
+    write_tokenizer(folder, tokenizer, model.config.n_vocab)
+    tf_bundle.write(folder / BUNDLE, {tensor_name(path): value.reshape(stored(path, value.shape))
+                                      for path, value in values.items()})
+    write_text(folder / HPARAMS_FILE, hparams_text(model.config))
     write_text(folder / CHECKPOINT_FILE, CHECKPOINT)
 
 
-def hparams_text(hparams: Mapping[str, int]) -> str:
+def hparams_text(config: GPT2Config) -> str:
     """What hparams.json holds: OpenAI's text to the byte."""
-    return json.dumps(hparams, indent=2) + "\n"
+    return json.dumps(asdict(config), indent=2) + "\n"
 
 
 def tensor_name(path: str) -> str:

@@ -5,7 +5,7 @@ from numpy.typing import DTypeLike
 
 from ..hints import Array, Cache, Rng
 from .checks import check_shape
-from .module import Module, Parameter, initial
+from .module import Blank, Module, Parameter, initial
 from .tiles import product, rows, sum_rows
 
 
@@ -51,7 +51,7 @@ class Linear(Module):
 
     def __init__(self, n_in: int, n_out: int, rng: Rng | None, dtype: DTypeLike = np.float32):
         self.w = Parameter(initial(rng, (n_in, n_out), 0.02, dtype))
-        self.b = Parameter(np.zeros(n_out, dtype))
+        self.b = Parameter(Blank((n_out,), dtype))
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         return linear_forward(x, self.w.value, self.b.value)

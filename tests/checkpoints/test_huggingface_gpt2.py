@@ -7,7 +7,7 @@ import pytest
 
 from gpt2np.checkpoints import huggingface_gpt2, safetensors
 from gpt2np.checkpoints.errors import CheckpointError
-from tests.checkpoints.tiny import parameters
+from tests.checkpoints.tiny import model_of, parameters, weights
 from tests.golden.make_tf_bundles import GOLDEN, TINY
 
 CONFIG = json.loads((GOLDEN / "huggingface" / "config.json").read_text())
@@ -32,14 +32,14 @@ def same(read):
 
 
 def test_reads_what_transformers_wrote():
-    read, hparams = huggingface_gpt2.read(GOLDEN / "huggingface" / "model.safetensors")
+    read, hparams = weights(huggingface_gpt2, GOLDEN / "huggingface" / "model.safetensors")
     same(read)
     assert hparams == TINY
 
 
 def test_round_trip(tmp_path):
-    huggingface_gpt2.write(tmp_path, parameters(), TINY, 28)
-    read, hparams = huggingface_gpt2.read(tmp_path / "model.safetensors")
+    huggingface_gpt2.write(tmp_path, model_of(parameters()), None)
+    read, hparams = weights(huggingface_gpt2, tmp_path / "model.safetensors")
     same(read)
     assert hparams == TINY
 
@@ -57,12 +57,12 @@ def test_names():
 def test_what_is_no_parameter_is_ignored(tensors, extra, tmp_path):
     prefix = "transformer." if tensors is PREFIXED else ""
     extra = {name if name == "lm_head.weight" else prefix + name: array for name, array in extra.items()}
-    same(huggingface_gpt2.read(folder_of(tmp_path / "x", tensors | extra))[0])
+    same(weights(huggingface_gpt2, folder_of(tmp_path / "x", tensors | extra))[0])
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_precisions_are_converted(dtype, tmp_path):
-    same(huggingface_gpt2.read(folder_of(tmp_path / "x", {n: a.astype(dtype) for n, a in PLAIN.items()}))[0])
+    same(weights(huggingface_gpt2, folder_of(tmp_path / "x", {n: a.astype(dtype) for n, a in PLAIN.items()}))[0])
 
 
 BAD = {
@@ -89,7 +89,7 @@ def test_wrong_tensors_are_refused_by_name(case, tmp_path):
     tensors, patterns = BAD[case]
     path = folder_of(tmp_path / "x", tensors)
     with pytest.raises(CheckpointError) as caught:
-        huggingface_gpt2.read(path)
+        weights(huggingface_gpt2, path)
     for pattern in ("model.safetensors", *patterns):
         assert pattern in str(caught.value), str(caught.value)
 
@@ -106,24 +106,26 @@ def test_wrong_tensors_are_refused_by_name(case, tmp_path):
 def test_a_config_of_another_model_is_refused(changes, problem, tmp_path):
     path = folder_of(tmp_path / "x", PLAIN, CONFIG | changes)
     with pytest.raises(CheckpointError) as caught:
-        huggingface_gpt2.read(path)
+        weights(huggingface_gpt2, path)
     assert problem in str(caught.value)
 
 
 def test_a_config_may_be_brief_but_not_absent(tmp_path):
     brief = {field: CONFIG[field] for field in huggingface_gpt2.FIELDS.values()}
     path = folder_of(tmp_path / "x", PLAIN, brief | {"n_ctx": 7, "n_inner": 24})
-    same(huggingface_gpt2.read(path)[0])
+    same(weights(huggingface_gpt2, path)[0])
     del brief["n_head"]
     (path.parent / "config.json").write_text(json.dumps(brief))
     with pytest.raises(CheckpointError, match=r"config.json: it lacks n_head"):
-        huggingface_gpt2.read(path)
+        weights(huggingface_gpt2, path)
     (path.parent / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"config.json: there is no such file"):
-        huggingface_gpt2.read(path)
+        weights(huggingface_gpt2, path)
 
 
 def test_writing_refuses_what_is_not_the_model(tmp_path):
-    with pytest.raises(CheckpointError, match="1 missing"):
-        huggingface_gpt2.write(tmp_path, {p: a for p, a in parameters().items() if p != "wte"}, TINY, 28)
+    model = model_of(parameters())
+    del model.wpe
+    with pytest.raises(CheckpointError, match=r"1 missing \('wpe'\)"):
+        huggingface_gpt2.write(tmp_path, model, None)
     assert not list(tmp_path.iterdir())
