@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from .errors import Gpt2npError
+
 MAX_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
 
 
@@ -56,12 +58,8 @@ def prepare_streams() -> None:
 
 
 def foreseen(error: BaseException) -> bool:
-    """Whether an error is said in a sentence.
-
-    The errors of this package are subclasses of ValueError. ValueError itself is NumPy's, for shapes that do not fit:
-    a mistake in a layer, which is found by its traceback.
-    """
-    return isinstance(error, (ValueError, OSError, MemoryError)) and type(error) is not ValueError
+    """Whether an error is said in a sentence: this package's own, and what the system refuses."""
+    return isinstance(error, (Gpt2npError, OSError, MemoryError))
 
 
 def sentence(error: BaseException) -> str:

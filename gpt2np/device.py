@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .errors import Gpt2npError
 from .hints import Array
 
 Thing = TypeVar("Thing")        # what is moved comes back as the same kind of thing
 
 
-class NoDeviceError(RuntimeError):
+class NoDeviceError(Gpt2npError):
     """A GPU was asked for, and CuPy or the GPU itself is missing."""
 
 
@@ -28,7 +29,7 @@ def to_device(thing: Thing) -> Thing:
     """Move arrays to the GPU, and return them as CuPy arrays; what is there already stays as it is.
 
     thing   an array; or a tuple, list or dict of such things (numbers, text and None in it pass unchanged);
-            or an object with named_parameters(): the value and grad of each move in place, and the object is returned
+            or a module: the value and grad of each parameter and constant move in place, and it is returned
     """
     try:
         import cupy
@@ -52,6 +53,8 @@ def _fetch(array: Any) -> Array:
 
 def _move(thing: Any, convert: Callable[[Any], Array]) -> Any:
     if hasattr(thing, "named_parameters"):
+        for _, constant in thing.named_constants():
+            constant.value = convert(constant.value)
         for _, parameter in thing.named_parameters():
             parameter.value = convert(parameter.value)
             parameter.grad = None if parameter.grad is None else convert(parameter.grad)

@@ -18,13 +18,14 @@ from itertools import chain
 
 import numpy as np
 
+from .errors import Gpt2npError
 from .hints import Array
 from .layers.softmax import log_softmax_forward, softmax_forward
 
 NEVER, LARGEST = -math.inf, 1e9             # with options up to the latter, no logit becomes infinite in float32
 
 
-class GenerationError(ValueError):
+class GenerationError(Gpt2npError):
     """A prompt, an option or logits from which nothing can be written; the message says what was expected."""
 
 

@@ -57,7 +57,7 @@ class Step:
 
 def trace(model: GPT2, tokens: Sequence[Sequence[int]]) -> list[Step]:
     """The steps of model.forward(tokens), tokens (B, T), in their order."""
-    paths, steps = {id(child): path for path, child in model.children()}, []
+    paths, steps = {id(child): path for path, child in model.named_modules()}, []
 
     def watch(frame: FrameType, event: str, y: Any) -> None:
         name = frame.f_code.co_name

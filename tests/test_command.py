@@ -5,13 +5,16 @@ import contextlib
 import errno
 import importlib
 import io
+import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from gpt2np import command, terminal
+from gpt2np.device import NoDeviceError
 from gpt2np.text.utf8 import decode_utf8
 from gpt2np.text.vocabulary import TokenizerError
 
@@ -127,6 +130,7 @@ def ends(capsys, error, status, message):
 
 def test_how_a_command_ends(capsys):
     ends(capsys, TokenizerError("a: expected b"), 1, "error: a: expected b\n")
+    ends(capsys, NoDeviceError("expected a GPU"), 1, "error: expected a GPU\n")
     ends(capsys, OSError(errno.ENOSPC, "No space left on device"), 1, "error: No space left on device\n")
     ends(capsys, FileNotFoundError(errno.ENOENT, "No such file", "a"), 1, "error: a: No such file\n")
     ends(capsys, PermissionError(errno.EACCES, "Permission denied", "a"), 1, "error: a: Permission denied\n")
@@ -135,8 +139,12 @@ def test_how_a_command_ends(capsys):
     assert command.run_command(lambda arguments: 3, []) == 3
 
 
-@pytest.mark.parametrize("error", [ValueError("operands could not be broadcast together"), TypeError("a bug")])
-def test_a_mistake_in_a_layer_keeps_its_traceback(error):
+@pytest.mark.parametrize("error", [
+    ValueError("operands could not be broadcast together"), TypeError("a bug"), np.exceptions.AxisError(2, 1),
+    np.linalg.LinAlgError("singular"), json.JSONDecodeError("no value", "", 0),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")], ids=lambda error: type(error).__name__)
+def test_a_mistake_in_the_code_keeps_its_traceback(error):
+    """Also where it is a ValueError to Python: only this package's errors, and the system's, are said in a sentence."""
     def raises(arguments):
         raise error
     with pytest.raises(type(error)):

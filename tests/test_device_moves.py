@@ -23,10 +23,14 @@ class Pair:
     def __init__(self):
         self.w = types.SimpleNamespace(value=np.ones((2, 3)), grad=np.zeros((2, 3)))
         self.b = types.SimpleNamespace(value=np.ones(3), grad=None)
+        self.table = types.SimpleNamespace(value=np.arange(3))
 
     def named_parameters(self):
         yield "w", self.w
         yield "b", self.b
+
+    def named_constants(self):
+        yield "table", self.table
 
 
 def test_an_array_goes_there_and_back(cupy):
@@ -56,6 +60,7 @@ def test_a_modules_parameters_move_in_place(cupy):
     w = pair.w
     assert to_device(pair) is pair and pair.w is w
     assert isinstance(w.value, DeviceArray) and isinstance(w.grad, DeviceArray) and pair.b.grad is None
+    assert isinstance(pair.table.value, DeviceArray)
     to_host(pair)
     assert type(w.value) is np.ndarray and type(w.grad) is np.ndarray and type(pair.b.value) is np.ndarray
 

@@ -21,7 +21,7 @@ ALLOWED = {
     "decoding": {"sampling", "models", "layers", "device", "prefill"},
     "text_to_text": {"decoding", "sampling", "models", "text"},
 }
-EVERYWHERE = {"hints", "bytes_in"}      # the ground floor: names of types, for signatures; small files and their JSON
+EVERYWHERE = {"hints", "errors", "bytes_in"}    # names of types, for signatures; the base of all errors; small files
 ALONE = ("checkpoints/tf_bundle.py", "checkpoints/safetensors.py")      # formats: they know nothing of GPT-2
 
 

@@ -51,7 +51,7 @@ class Call:
 
 def watch(model, run):
     """(what run() returns, every Call of a pair or helper by the model's modules while it runs)."""
-    paths, calls = {id(child): path for path, child in model.children()}, []
+    paths, calls = {id(child): path for path, child in model.named_modules()}, []
 
     def note(frame, event, result):
         name, caller = frame.f_code.co_name, frame.f_back

@@ -11,16 +11,21 @@ from ..layers.module import Module
 
 
 class MLP(Module):
-    """y = activation(x c_fc) c_proj, with c_fc (C, F), c_proj (F, C) and F = 4 C."""
+    """y = activation(x c_fc) c_proj, with c_fc (C, F) and c_proj (F, C).
 
-    def __init__(self, n_embd: int, rng: Rng | None, *, activation: Activation = GELU, dropout: float = 0.0,
-                 dtype: DTypeLike = np.float32):
+    n_inner   F; None: 4 C
+    std       of the initial weights: see Linear
+    """
+
+    def __init__(self, n_embd: int, rng: Rng | None, *, activation: Activation = GELU, n_inner: int | None = None,
+                 dropout: float = 0.0, std: float | None = 0.02, dtype: DTypeLike = np.float32):
         check_rate(dropout)
+        n_inner = 4 * n_embd if n_inner is None else n_inner
         self.activation, self.dropout = activation, dropout
-        self.c_fc = Linear(n_embd, 4 * n_embd, rng, dtype)
-        self.c_proj = Linear(4 * n_embd, n_embd, rng, dtype)
+        self.c_fc = Linear(n_embd, n_inner, rng, std=std, dtype=dtype)
+        self.c_proj = Linear(n_inner, n_embd, rng, std=std, dtype=dtype)
 
-    def forward(self, x: Array, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
+    def forward(self, x: Array, *, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """x (B, T, C) -> y (B, T, C), cache"""
         h, c_c_fc = self.c_fc.forward(x)                                            # (B, T, F)
         h, c_activation = self.activation.forward(h) if keep_cache else (self.activation.inference(h), None)

@@ -1,5 +1,7 @@
 """Multi-head attention: H attentions side by side, each on its own slice of the width."""
 
+import math
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -9,7 +11,7 @@ from ..layers.checks import check_heads
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.linear import Linear
 from ..layers.module import Module
-from .kv_cache import Past
+from .kv_cache import KVCache, Past
 
 
 class SelfAttention(Module):
@@ -19,22 +21,29 @@ class SelfAttention(Module):
         y       = merge(attention(q, k, v)) c_proj
 
     c_attn is one matrix (C, 3C) for the three projections, as in OpenAI's checkpoint.
+    std is that of the initial weights; None: Linear's, for each of the three by itself, a matrix (C, C).
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
     """
 
     def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, causal: bool, dropout: float = 0.0,
-                 dtype: DTypeLike = np.float32):
+                 std: float | None = 0.02, dtype: DTypeLike = np.float32):
         check_heads(n_embd, n_head)
         check_rate(dropout)
+        std = math.sqrt(1 / n_embd) if std is None else std
         self.n_head, self.causal, self.dropout = n_head, causal, dropout
-        self.c_attn = Linear(n_embd, 3 * n_embd, rng, dtype)
-        self.c_proj = Linear(n_embd, n_embd, rng, dtype)
+        self.c_attn = Linear(n_embd, 3 * n_embd, rng, std=std, dtype=dtype)
+        self.c_proj = Linear(n_embd, n_embd, rng, std=std, dtype=dtype)
 
-    def forward(self, x: Array, padding_mask: Array | None = None, rng: Rng | None = None, keep_cache: bool = True,
+    def new_past(self, B: int, n: int) -> KVCache:
+        """The past of B sequences that have none yet, with room for n positions."""
+        w = self.c_proj.w.value
+        return KVCache(B, self.n_head, n, len(w) // self.n_head, w)
+
+    def forward(self, x: Array, *, padding_mask: Array | None = None, rng: Rng | None = None, keep_cache: bool = True,
                 past: Past | None = None, last: int | None = None) -> tuple[Array, Cache]:
         """x (B, T, C) and a padding mask (B, S) of real tokens -> y (B, T, C), cache
 
-        past   KVCache of the tokens before x, which then holds those of x too; without one, S = T
+        past   of new_past: the tokens before x, and then those of x too; without one, S = T
         last   how many of the T positions y is wanted of, the last ones; None: of all
 
         Both are for inference: with keep_cache=True they raise ValueError.
@@ -71,16 +80,17 @@ class CrossAttention(Module):
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.3.
     """
 
-    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, dropout: float = 0.0,
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, dropout: float = 0.0, std: float | None = 0.02,
                  dtype: DTypeLike = np.float32):
         check_heads(n_embd, n_head)
         check_rate(dropout)
+        std = math.sqrt(1 / n_embd) if std is None else std
         self.n_head, self.dropout = n_head, dropout
-        self.c_q = Linear(n_embd, n_embd, rng, dtype)
-        self.c_kv = Linear(n_embd, 2 * n_embd, rng, dtype)
-        self.c_proj = Linear(n_embd, n_embd, rng, dtype)
+        self.c_q = Linear(n_embd, n_embd, rng, std=std, dtype=dtype)
+        self.c_kv = Linear(n_embd, 2 * n_embd, rng, std=std, dtype=dtype)
+        self.c_proj = Linear(n_embd, n_embd, rng, std=std, dtype=dtype)
 
-    def forward(self, x: Array, memory: Array, padding_mask: Array | None = None, rng: Rng | None = None,
+    def forward(self, x: Array, memory: Array, *, padding_mask: Array | None = None, rng: Rng | None = None,
                 keep_cache: bool = True) -> tuple[Array, Cache]:
         """x (B, T, C), memory (B, S, C) and a padding mask (B, S) of the memory's real tokens -> y (B, T, C), cache"""
         q, c_c_q = self.c_q.forward(x)

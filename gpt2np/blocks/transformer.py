@@ -1,6 +1,16 @@
 """The layers of a Transformer's stack: attention, then the MLP, each with a residual around it and a norm.
 
 In the backward pass a residual is a sum: dy reaches x by the way around the sub-layer, and by the way through it.
+
+Each class is one equation and its mirror image.  What models have in different ways is an option of all of them, with
+the default of the model that the class is named for:
+
+    activation   between the two matrices of the MLP
+    causal       whether a position sees those before it and itself alone (DecoderBlock: always)
+    eps          of the norms
+    n_inner      inner width of the MLP, F; None: 4 C
+    dropout      rate of the attention weights and at the end of each sub-layer
+    std          of the initial weights: see Linear
 """
 
 import numpy as np
@@ -11,7 +21,7 @@ from ..layers.activations import GELU, RELU, Activation
 from ..layers.layernorm import LayerNorm
 from ..layers.module import Module
 from .feedforward import MLP
-from .kv_cache import Past
+from .kv_cache import KVCache, Past
 from .multihead import CrossAttention, SelfAttention
 
 
@@ -24,23 +34,29 @@ class PreNormBlock(Module):
     Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3.
     """
 
-    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, dropout: float = 0.0,
-                 dtype: DTypeLike = np.float32):
-        self.ln_1 = LayerNorm(n_embd, dtype=dtype)
-        self.attn = SelfAttention(n_embd, n_head, rng, causal=True, dropout=dropout, dtype=dtype)
-        self.ln_2 = LayerNorm(n_embd, dtype=dtype)
-        self.mlp = MLP(n_embd, rng, activation=GELU, dropout=dropout, dtype=dtype)
+    def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, activation: Activation = GELU,
+                 causal: bool = True, eps: float = 1e-5, n_inner: int | None = None, dropout: float = 0.0,
+                 std: float | None = 0.02, dtype: DTypeLike = np.float32):
+        self.ln_1 = LayerNorm(n_embd, eps=eps, dtype=dtype)
+        self.attn = SelfAttention(n_embd, n_head, rng, causal=causal, dropout=dropout, std=std, dtype=dtype)
+        self.ln_2 = LayerNorm(n_embd, eps=eps, dtype=dtype)
+        self.mlp = MLP(n_embd, rng, activation=activation, n_inner=n_inner, dropout=dropout, std=std, dtype=dtype)
 
-    def forward(self, x: Array, padding_mask: Array | None = None, rng: Rng | None = None, keep_cache: bool = True,
+    def new_past(self, B: int, n: int) -> KVCache:
+        """The past of B sequences that have none yet, with room for n positions."""
+        return self.attn.new_past(B, n)
+
+    def forward(self, x: Array, *, padding_mask: Array | None = None, rng: Rng | None = None, keep_cache: bool = True,
                 past: Past | None = None, last: int | None = None) -> tuple[Array, Cache]:
         """x (B, T, C) -> y (B, T, C), or (B, last, C) of the last positions alone, and the cache"""
         h, c_ln_1 = self.ln_1.forward(x)
-        h, c_attn = self.attn.forward(h, padding_mask, rng, keep_cache, past, last)
+        h, c_attn = self.attn.forward(h, padding_mask=padding_mask, rng=rng, keep_cache=keep_cache,
+                                      past=past, last=last)
         if last is not None:
             x = x[:, x.shape[1] - last:]
         x = x + h
         h, c_ln_2 = self.ln_2.forward(x)
-        h, c_mlp = self.mlp.forward(h, rng, keep_cache)
+        h, c_mlp = self.mlp.forward(h, rng=rng, keep_cache=keep_cache)
         y = x + h
         return y, (c_ln_1, c_attn, c_ln_2, c_mlp) if keep_cache else None
 
@@ -64,18 +80,19 @@ class PostNormBlock(Module):
     """
 
     def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, activation: Activation = RELU,
-                 dropout: float = 0.0, dtype: DTypeLike = np.float32):
-        self.attn = SelfAttention(n_embd, n_head, rng, causal=False, dropout=dropout, dtype=dtype)
-        self.ln_1 = LayerNorm(n_embd, dtype=dtype)
-        self.mlp = MLP(n_embd, rng, activation=activation, dropout=dropout, dtype=dtype)
-        self.ln_2 = LayerNorm(n_embd, dtype=dtype)
+                 causal: bool = False, eps: float = 1e-5, n_inner: int | None = None, dropout: float = 0.0,
+                 std: float | None = 0.02, dtype: DTypeLike = np.float32):
+        self.attn = SelfAttention(n_embd, n_head, rng, causal=causal, dropout=dropout, std=std, dtype=dtype)
+        self.ln_1 = LayerNorm(n_embd, eps=eps, dtype=dtype)
+        self.mlp = MLP(n_embd, rng, activation=activation, n_inner=n_inner, dropout=dropout, std=std, dtype=dtype)
+        self.ln_2 = LayerNorm(n_embd, eps=eps, dtype=dtype)
 
-    def forward(self, x: Array, padding_mask: Array | None = None, rng: Rng | None = None,
+    def forward(self, x: Array, *, padding_mask: Array | None = None, rng: Rng | None = None,
                 keep_cache: bool = True) -> tuple[Array, Cache]:
         """x (B, T, C) -> y (B, T, C), cache"""
-        h, c_attn = self.attn.forward(x, padding_mask, rng, keep_cache)
+        h, c_attn = self.attn.forward(x, padding_mask=padding_mask, rng=rng, keep_cache=keep_cache)
         x, c_ln_1 = self.ln_1.forward(x + h)
-        h, c_mlp = self.mlp.forward(x, rng, keep_cache)
+        h, c_mlp = self.mlp.forward(x, rng=rng, keep_cache=keep_cache)
         y, c_ln_2 = self.ln_2.forward(x + h)
         return y, (c_attn, c_ln_1, c_mlp, c_ln_2) if keep_cache else None
 
@@ -100,23 +117,25 @@ class DecoderBlock(Module):
     """
 
     def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, activation: Activation = RELU,
-                 dropout: float = 0.0, dtype: DTypeLike = np.float32):
-        self.attn = SelfAttention(n_embd, n_head, rng, causal=True, dropout=dropout, dtype=dtype)
-        self.ln_1 = LayerNorm(n_embd, dtype=dtype)
-        self.cross_attn = CrossAttention(n_embd, n_head, rng, dropout=dropout, dtype=dtype)
-        self.ln_2 = LayerNorm(n_embd, dtype=dtype)
-        self.mlp = MLP(n_embd, rng, activation=activation, dropout=dropout, dtype=dtype)
-        self.ln_3 = LayerNorm(n_embd, dtype=dtype)
+                 eps: float = 1e-5, n_inner: int | None = None, dropout: float = 0.0, std: float | None = 0.02,
+                 dtype: DTypeLike = np.float32):
+        self.attn = SelfAttention(n_embd, n_head, rng, causal=True, dropout=dropout, std=std, dtype=dtype)
+        self.ln_1 = LayerNorm(n_embd, eps=eps, dtype=dtype)
+        self.cross_attn = CrossAttention(n_embd, n_head, rng, dropout=dropout, std=std, dtype=dtype)
+        self.ln_2 = LayerNorm(n_embd, eps=eps, dtype=dtype)
+        self.mlp = MLP(n_embd, rng, activation=activation, n_inner=n_inner, dropout=dropout, std=std, dtype=dtype)
+        self.ln_3 = LayerNorm(n_embd, eps=eps, dtype=dtype)
 
-    def forward(self, x: Array, memory: Array, padding_mask: Array | None = None,
+    def forward(self, x: Array, memory: Array, *, padding_mask: Array | None = None,
                 memory_padding_mask: Array | None = None, rng: Rng | None = None,
                 keep_cache: bool = True) -> tuple[Array, Cache]:
         """x (B, T, C), memory (B, S, C) -> y (B, T, C), cache"""
-        h, c_attn = self.attn.forward(x, padding_mask, rng, keep_cache)
+        h, c_attn = self.attn.forward(x, padding_mask=padding_mask, rng=rng, keep_cache=keep_cache)
         x, c_ln_1 = self.ln_1.forward(x + h)
-        h, c_cross_attn = self.cross_attn.forward(x, memory, memory_padding_mask, rng, keep_cache)
+        h, c_cross_attn = self.cross_attn.forward(x, memory, padding_mask=memory_padding_mask, rng=rng,
+                                                  keep_cache=keep_cache)
         x, c_ln_2 = self.ln_2.forward(x + h)
-        h, c_mlp = self.mlp.forward(x, rng, keep_cache)
+        h, c_mlp = self.mlp.forward(x, rng=rng, keep_cache=keep_cache)
         y, c_ln_3 = self.ln_3.forward(x + h)
         return y, (c_attn, c_ln_1, c_cross_attn, c_ln_2, c_mlp, c_ln_3) if keep_cache else None
 

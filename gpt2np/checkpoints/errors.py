@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import Gpt2npError
 
-class CheckpointError(ValueError):
+
+class CheckpointError(Gpt2npError):
     """A file that is not the checkpoint it should be.
 
     file       the file or folder at fault

@@ -83,7 +83,7 @@ def linear_frozen(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4) -> P
 
 
 def linear_module(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4) -> ModuleSubject:
-    return ModuleSubject(filled(Linear(C, F, rng, np.float64), rng), lambda x, p: slow.linear(x, p["w"], p["b"]),
+    return ModuleSubject(filled(Linear(C, F, rng, dtype=np.float64), rng), lambda x, p: slow.linear(x, p["w"], p["b"]),
                          {"x": normal(rng, B, T, C)})
 
 
@@ -93,7 +93,7 @@ def embedding(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairS
 
 
 def embedding_module(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> ModuleSubject:
-    return ModuleSubject(Embedding(V, C, rng, 1.0, np.float64), lambda ids, p: slow.embedding(ids, p["w"]),
+    return ModuleSubject(Embedding(V, C, rng, std=1.0, dtype=np.float64), lambda ids, p: slow.embedding(ids, p["w"]),
                          {"ids": ids(rng, V, B, T)})
 
 

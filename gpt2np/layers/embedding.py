@@ -56,7 +56,7 @@ class Embedding(Parameter):
     It is a Parameter itself, so that its path is the checkpoint's name, wte, and so that the head can share it.
     """
 
-    def __init__(self, n: int, n_embd: int, rng: Rng | None, std: float = 0.02, dtype: DTypeLike = np.float32):
+    def __init__(self, n: int, n_embd: int, rng: Rng | None, *, std: float = 0.02, dtype: DTypeLike = np.float32):
         super().__init__(initial(rng, (n, n_embd), std, dtype))
 
     def forward(self, ids: Array) -> tuple[Array, Cache]:

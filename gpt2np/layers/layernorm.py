@@ -67,7 +67,7 @@ def layernorm_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
 class LayerNorm(Module):
     """A gain g (C,), at first 1, and a bias b (C,), at first 0."""
 
-    def __init__(self, n_embd: int, eps: float = 1e-5, dtype: DTypeLike = np.float32):
+    def __init__(self, n_embd: int, *, eps: float = 1e-5, dtype: DTypeLike = np.float32):
         self.g, self.b = Parameter(Blank((n_embd,), dtype, 1)), Parameter(Blank((n_embd,), dtype))
         self.eps = eps
 

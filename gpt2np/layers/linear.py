@@ -1,5 +1,7 @@
 """The linear layer: y = x w + b."""
 
+import math
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -47,10 +49,17 @@ def linear_input_backward(dy: Array, cache: Cache) -> Array:
 
 
 class Linear(Module):
-    """A matrix w (n_in, n_out), drawn from N(0, 0.02^2) as in OpenAI's code, and a bias b (n_out,), at first 0."""
+    """A matrix w (n_in, n_out), drawn from N(0, std^2), and a bias b (n_out,), at first 0.
 
-    def __init__(self, n_in: int, n_out: int, rng: Rng | None, dtype: DTypeLike = np.float32):
-        self.w = Parameter(initial(rng, (n_in, n_out), 0.02, dtype))
+    std   0.02 as in OpenAI's code; None: sqrt(2 / (n_in + n_out)), with which neither what goes up nor what comes down
+          grows or fades from layer to layer (Glorot, Bengio 2010, AISTATS 9, eq. 12).  At the widths that are trained
+          on a processor, 48 to 256, that is 2 to 7 times as much
+    """
+
+    def __init__(self, n_in: int, n_out: int, rng: Rng | None, *, std: float | None = 0.02,
+                 dtype: DTypeLike = np.float32):
+        std = math.sqrt(2 / (n_in + n_out)) if std is None else std
+        self.w = Parameter(initial(rng, (n_in, n_out), std, dtype))
         self.b = Parameter(Blank((n_out,), dtype))
 
     def forward(self, x: Array) -> tuple[Array, Cache]:

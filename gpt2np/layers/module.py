@@ -1,8 +1,8 @@
-"""What all classes share: a Parameter is an array with its gradient, a Module is a tree of them."""
+"""What all classes share: a Parameter is learned, and has a gradient; a Constant is not; a Module is a tree of them."""
 
 import copy
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -61,35 +61,60 @@ class Parameter:
             self.grad += grad
 
 
+class Constant:
+    """An array that belongs to a module and is not learned: a fixed table of positions, weights that were rounded.
+
+    value      the array, of any dtype; replicas share it, and it moves to a device with the parameters
+    """
+
+    def __init__(self, value: Array):
+        self.value = value
+
+
 SameModule = TypeVar("SameModule", bound="Module")      # what copies itself returns one of its own class
 
 
 class Module:
-    """Parameters and child modules by name, in the order in which they were set, alone or in lists or tuples.
+    """Parameters, constants and modules by name, in the order in which they were set, alone or in lists or tuples.
 
     The path of a parameter is its name in OpenAI's checkpoint: h.0.attn.c_attn.w.  Subclasses have
 
         y, cache = forward(x, ...)       nothing is kept on self: a module may be used twice, or from two threads
         dx       = backward(dy, cache)   adds to the grad of every parameter, and returns the gradient by x
+
+    What is shared stands below a module several times, and is listed once, under its first path.
     """
 
-    def children(self) -> Iterator[tuple[str, "Module | Parameter"]]:
-        """All modules and parameters below this module as (path, child), a shared one under each of its paths."""
+    def children(self) -> Iterator[tuple[str, "Child"]]:
+        """What is directly below this module, as (name, child); the children in a list go by h.0, h.1, ..."""
         for name, value in vars(self).items():
             several = isinstance(value, list | tuple)
             for path, child in [(f"{name}.{i}", c) for i, c in enumerate(value)] if several else [(name, value)]:
-                if isinstance(child, Module | Parameter):
+                if isinstance(child, Module | Parameter | Constant):
                     yield path, child
-                if isinstance(child, Module):
-                    yield from ((f"{path}.{below}", c) for below, c in child.children())
+
+    def named_modules(self) -> Iterator[tuple[str, "Module | Parameter"]]:
+        """All modules below this one as (path, module); an Embedding, a Parameter with a forward, is one here."""
+        return ((path, child) for path, child in self._below()
+                if isinstance(child, Module) or (isinstance(child, Parameter) and hasattr(child, "forward")))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters below this module as (path, Parameter), each once, a shared one under its first path."""
-        seen = set()
-        for path, child in self.children():
-            if isinstance(child, Parameter) and id(child) not in seen:
+        """All parameters below this module as (path, Parameter)."""
+        return ((path, child) for path, child in self._below() if isinstance(child, Parameter))
+
+    def named_constants(self) -> Iterator[tuple[str, Constant]]:
+        """All constants below this module as (path, Constant)."""
+        return ((path, child) for path, child in self._below() if isinstance(child, Constant))
+
+    def _below(self, seen: set[int] | None = None) -> Iterator[tuple[str, "Child"]]:
+        """Everything below this module as (path, child), a parent before its children; seen: the ids of what was."""
+        seen = set() if seen is None else seen
+        for name, child in self.children():
+            if id(child) not in seen:
                 seen.add(id(child))
-                yield path, child
+                yield name, child
+                if isinstance(child, Module):
+                    yield from ((f"{name}.{path}", c) for path, c in child._below(seen))
 
     def zero_grad(self) -> None:
         """Forget all gradients, before the next step."""
@@ -111,8 +136,12 @@ class Module:
         # deepcopy looks into a dict, by id, for what has been copied before, and takes the copy it finds there: here
         # each value is its own copy, and the copy of each gradient is None.
         shared = {id(p.value): p.value for _, p in self.named_parameters()}
+        shared |= {id(c.value): c.value for _, c in self.named_constants()}
         forgotten = {id(p.grad): None for _, p in self.named_parameters()}
         return copy.deepcopy(self, shared | forgotten)
+
+
+Child: TypeAlias = Module | Parameter | Constant
 
 
 def initial(rng: Rng | None, shape: tuple[int, ...], std: float, dtype: DTypeLike) -> Array | Blank:

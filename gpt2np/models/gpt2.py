@@ -52,8 +52,8 @@ class GPT2(Module):
             raise ValueError(f"config: expected a GPT2Config, such as SIZES['124M'], got {config!r}")
         check_rate(dropout)
         self.config, self.dropout, self.recompute = config, dropout, recompute
-        self.wte = Embedding(config.n_vocab, config.n_embd, rng, 0.02, dtype)
-        self.wpe = Embedding(config.n_ctx, config.n_embd, rng, 0.01, dtype)
+        self.wte = Embedding(config.n_vocab, config.n_embd, rng, std=0.02, dtype=dtype)
+        self.wpe = Embedding(config.n_ctx, config.n_embd, rng, std=0.01, dtype=dtype)
         self.h = [PreNormBlock(config.n_embd, config.n_head, rng, dropout=dropout, dtype=dtype)
                   for _ in range(config.n_layer)]
         self.ln_f = LayerNorm(config.n_embd, dtype=dtype)
@@ -162,8 +162,8 @@ class GPT2(Module):
         x = word + place
         *lower, (top, top_past) = zip(self.h, past)
         for block, block_past in lower:
-            x, _ = block.forward(x, padding_mask, keep_cache=False, past=block_past)
-        x, _ = top.forward(x, padding_mask, keep_cache=False, past=top_past, last=last)     # (B, last, C)
+            x, _ = block.forward(x, padding_mask=padding_mask, keep_cache=False, past=block_past)
+        x, _ = top.forward(x, padding_mask=padding_mask, keep_cache=False, past=top_past, last=last)    # (B, last, C)
         x, _ = self.ln_f.forward(x)
         logits, _ = lm_head_forward(x, self.wte.value)
         return logits

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .. import bytes_in
+from ..errors import Gpt2npError
 
 Merges = Sequence[tuple[bytes, bytes]]
 
@@ -24,7 +25,7 @@ FILES = ("encoder.json", "vocab.bpe")       # the ids, the merges
 MAX_FILE_BYTES = 2**24      # 16 MB: GPT-2's encoder.json has 1 MB
 
 
-class TokenizerError(ValueError):
+class TokenizerError(Gpt2npError):
     """A vocabulary, a text or an id that cannot be right; the message says what was expected and what came."""
 
 

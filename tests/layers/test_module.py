@@ -1,14 +1,17 @@
 """What all classes share: the parameters by name, their initial values, messages for ids and shapes."""
 
+import math
 import tracemalloc
 
 import numpy as np
 import pytest
 
+from gpt2np import device
 from gpt2np.layers.checks import check_heads, check_ids, check_padding_mask, check_shape
+from gpt2np.layers.embedding import Embedding
 from gpt2np.layers.layernorm import LayerNorm
 from gpt2np.layers.linear import Linear
-from gpt2np.layers.module import Parameter
+from gpt2np.layers.module import Constant, Module, Parameter
 from gpt2np.layers.tiles import sum_rows, tiles
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
@@ -35,12 +38,42 @@ def test_freeze_and_back():
     assert layer.w.grad is None
 
 
+class Shelf(Module):
+    def __init__(self):
+        self.table = Constant(np.arange(3))
+        self.wte = Embedding(5, 2, None)
+        self.layers = [Linear(2, 3, None), Linear(3, 2, None)]
+        self.size = 7
+        self.again = self.layers[0]
+        self.tied = self.wte
+
+
+def test_what_is_below_a_module_by_name():
+    """children: directly; named_...: at any depth, what is shared once, under its first path."""
+    shelf, whole = Shelf(), Module()
+    whole.shelf = shelf
+    assert [name for name, _ in shelf.children()] == ["table", "wte", "layers.0", "layers.1", "again", "tied"]
+    assert [path for path, _ in whole.named_modules()] == ["shelf", "shelf.wte", "shelf.layers.0", "shelf.layers.1"]
+    assert [path for path, _ in whole.named_parameters()] == [
+        "shelf.wte", "shelf.layers.0.w", "shelf.layers.0.b", "shelf.layers.1.w", "shelf.layers.1.b"]
+    assert dict(whole.named_constants()) == {"shelf.table": shelf.table}
+
+
+def test_a_constant_is_shared_by_replicas_and_moves_with_the_parameters():
+    shelf = Shelf()
+    assert shelf.replica().table.value is shelf.table.value
+    moved = device._move(shelf, lambda array: array + 1)
+    assert moved is shelf and shelf.table.value.tolist() == [1, 2, 3] and (shelf.wte.value == 1).all()
+
+
 def test_initial_values():
     layer = Linear(300, 400, np.random.default_rng(0))
     assert layer.w.value.dtype == np.float32
     assert abs(layer.w.value.std() - 0.02) < 1e-4 and abs(layer.w.value.mean()) < 1e-4
     assert not layer.b.value.any()
     assert not Linear(3, 4, None).w.value.any()
+    xavier = Linear(300, 400, np.random.default_rng(0), std=None)
+    assert xavier.w.value.std() == pytest.approx(math.sqrt(2 / 700), rel=0.01)
 
 
 def test_a_model_takes_no_memory_until_it_is_asked_for():

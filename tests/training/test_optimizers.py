@@ -85,7 +85,7 @@ def test_without_decay_the_two_are_one():
 
 
 def test_vectors_do_not_decay_and_frozen_parameters_do_not_move():
-    layer = Linear(3, 4, np.random.default_rng(0), np.float64)
+    layer = Linear(3, 4, np.random.default_rng(0), dtype=np.float64)
     layer.b.value += 1
     optimizer = AdamW(layer, weight_decay=0.5)
     for p in (layer.w, layer.b):
@@ -128,7 +128,7 @@ def test_tiles_make_no_difference():
 
 def test_clipping():
     assert clip_scale(2.0, 1.0) == 0.5 and clip_scale(1.0, 2.0) == 1 and clip_scale(7.0, 0) == 1
-    layer = Linear(3, 4, None, np.float64)
+    layer = Linear(3, 4, None, dtype=np.float64)
     layer.w.grad, layer.b.grad = np.full((3, 4), 2.0), np.full(4, -4.0)
     assert gradient_norm(layer) == pytest.approx(math.sqrt(12 * 4 + 4 * 16), rel=1e-15)
 

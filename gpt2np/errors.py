@@ -1,0 +1,9 @@
+"""The base of the errors that this package foresees: what a command says of one is a sentence, without a traceback.
+
+ValueError itself is also NumPy's, for shapes that do not fit, and json's and the codecs': there it is a mistake in the
+code, which is found by its traceback.
+"""
+
+
+class Gpt2npError(ValueError):
+    """Something that cannot be used, or cannot be done; the message says what was expected, what came, what to do."""
