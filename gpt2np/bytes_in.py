@@ -6,7 +6,10 @@ Whoever reads says in an error of its own which file it was, and what to do.
 
 import json
 import os
+import re
 from typing import NoReturn
+
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")         # an escape of one half; most texts have none, and need no more
 
 
 class TooLarge(ValueError):
@@ -36,13 +39,21 @@ def read_small(path: str | os.PathLike[str], max_bytes: int) -> bytes:
 def parse_json(text: str) -> object:
     """The value that a JSON text is.
 
+    -0 is the floating number: to most readers of JSON it is no whole one.
+
     Raises json.JSONDecodeError for what is no JSON, KeyTwice, and ValueError for NaN and Infinity, which JSON does not
-    have, for a number of thousands of digits, and for what is nested too deep to be read.
+    have, for half a surrogate pair, which no text does, for a number of thousands of digits, and for what is nested too
+    deep to be read.
     """
     try:
-        return json.loads(text, object_pairs_hook=without_duplicates, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=without_duplicates, parse_int=_whole, parse_constant=_refuse)
+        if SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise ValueError("nested too deep") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"\\u{ord(error.object[error.start]):04x} is half of a surrogate pair") from None
+    return value
 
 
 def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -55,5 +66,9 @@ def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _whole(digits: str) -> int | float:
+    return -0.0 if digits == "-0" else int(digits)
+
+
+def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")

@@ -1,6 +1,7 @@
 """Small files and their JSON: what two readers could understand in two ways is refused."""
 
 import json
+import math
 
 import pytest
 
@@ -18,6 +19,7 @@ def test_a_file_is_read_whole_or_not_at_all(tmp_path):
 
 @pytest.mark.parametrize("text, value", [
     ('{"a": [1, -2.5, "é", null, true, {}]}', {"a": [1, -2.5, "é", None, True, {}]}), (" 3 ", 3),
+    (r'"\ud83d\uDE00 \\ud83d"', "😀 \\ud83d"),
     ('{"a": {"b": 1}, "b": {"b": 2}}', {"a": {"b": 1}, "b": {"b": 2}})])
 def test_json_is_read(text, value):
     assert parse_json(text) == value
@@ -27,10 +29,16 @@ def test_json_is_read(text, value):
     ("{", json.JSONDecodeError, "line 1 column 2"), ("{} {}", json.JSONDecodeError, "Extra data"),
     ('{"a": {"b": 1, "b": 1}}', KeyTwice, "the key 'b' comes twice"), ('{"a": NaN}', ValueError, "NaN is not JSON"),
     ("[-Infinity]", ValueError, "-Infinity is not JSON"), ("[" * 100_000, ValueError, "nested too deep"),
-    ("9" * 10_000, ValueError, "digits")])
+    ("9" * 10_000, ValueError, "digits"), (r'["\ud83d"]', ValueError, r"^\\ud83d is half of a surrogate pair$"),
+    (r'{"\uDE00\ud83d": 1}', ValueError, r"^\\ude00 is half")])
 def test_what_is_not_json_is_refused(text, error, problem):
     with pytest.raises(error, match=problem):
         parse_json(text)
+
+
+@pytest.mark.parametrize("text", ["-0", "-0.0", "-0e0"])
+def test_minus_zero_is_no_whole_number(text):
+    assert math.copysign(1, parse_json(text)) == -1
 
 
 def test_both_values_of_a_key_are_told():

@@ -13,9 +13,9 @@ from numpy.typing import DTypeLike
 
 from ..layers.module import Module
 from ..text.protocol import AnyTokenizer
-from .files import read_json
+from .files import parse_json, read_small
 
-MAX_JSON_BYTES = 1 << 16            # of the files that describe a model: GPT-2's have 90 and 700 bytes
+MAX_BYTES = 1 << 16                 # of the files that describe a model: GPT-2's have 90 and 700 bytes
 
 
 class Source:
@@ -28,13 +28,17 @@ class Source:
     def __init__(self, path: Path):
         self.path = path
         self.folder = path if os.path.isdir(path) else path.parent
-        self._described: dict[str, dict] = {}
+        self._read: dict[str, bytes] = {}
 
-    def json(self, name: str) -> dict:
-        """The object in a JSON file of the folder; CheckpointError if there is none."""
-        if name not in self._described:
-            self._described[name] = read_json(self.folder / name, MAX_JSON_BYTES)
-        return self._described[name]
+    def content(self, name: str, max_bytes: int = MAX_BYTES) -> bytes:
+        """What is in a file of the folder; CheckpointError if that is nothing, or more than it has any reason to be."""
+        if name not in self._read:
+            self._read[name] = read_small(self.folder / name, max_bytes)
+        return self._read[name]
+
+    def json(self, name: str, max_bytes: int = MAX_BYTES) -> dict:
+        """The JSON object in it; CheckpointError if it is none."""
+        return parse_json(self.folder / name, self.content(name, max_bytes))
 
 
 class Layout(Protocol):

@@ -123,7 +123,7 @@ def find(name_or_path: str | Path) -> Path:
         hint = f"; to fetch {other if name == 'demo' else f'it: python -m gpt2np.download {name}'}"
         raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}{hint}")
     path = Path(name_or_path)
-    if not os.path.exists(path):                        # False, where path.exists() may raise: a name too long, ...
+    if not (os.path.exists(path) or os.path.exists(f"{path}.index")):   # path.exists() may raise: a name too long, ...
         left = path.name and os.path.exists(_old(path))
         hint = f"; a crash while it was being replaced has left it as {_old(path)}: rename that" if left else ""
         raise CheckpointError(repr(str(path)),

@@ -7,8 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from gpt2np.checkpoints import openai_gpt2, tf_bundle
+from gpt2np.checkpoints import loading, openai_gpt2, tf_bundle
 from gpt2np.checkpoints.errors import CheckpointError
+from gpt2np.checkpoints.layout import Source
 from gpt2np.checkpoints.parameters import shapes_of
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
@@ -185,3 +186,87 @@ def test_writing_refuses_what_is_not_the_model(tmp_path):
         with pytest.raises(CheckpointError, match=problem):
             openai_gpt2.write(tmp_path, bad, None)
     assert not list(tmp_path.iterdir())
+
+
+# ---- what fine-tuning leaves
+
+def renamed(folder, name):
+    """TensorFlow's tiny model under another name, with nothing that says which is the latest."""
+    openai_folder(folder)
+    for path in folder.glob("model.ckpt.*"):
+        path.rename(folder / path.name.replace("model.ckpt", name))
+    (folder / "checkpoint").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("text", [
+    'model_checkpoint_path: "model-1000"\nall_model_checkpoint_paths: "model-1000"\n',
+    'model_checkpoint_path: "/home/someone/run1/model-1000"\n', 'model_checkpoint_path: "C:\\\\run1\\\\model-1000"\r\n',
+    'all_model_checkpoint_paths: "model-900"\nmodel_checkpoint_path:"model-1000"'])
+def test_the_latest_checkpoint_is_read_from_this_folder(text, tmp_path):
+    folder = renamed(tmp_path / "x", "model-1000")
+    for end in ("index", "data-00000-of-00001"):        # beside others, an older one and the model that it began with
+        for other in ("model-900", "model.ckpt"):
+            (folder / f"{other}.{end}").write_bytes(b"not looked at")
+    (folder / "checkpoint").write_text(text, newline="")
+    np.testing.assert_array_equal(weights(openai_gpt2, folder)[0]["wte"], parameters()["wte"])
+
+
+@pytest.mark.parametrize("text", [
+    None, "", "\xff", 'model_checkpoint_path: "/etc/passwd"\n', 'model_checkpoint_path: ".."',
+    'model_checkpoint_path: "x/"', 'model_checkpoint_path: "a\0b"', " " * (1 << 21)])
+def test_the_only_checkpoint_is_read_where_nothing_names_one(text, tmp_path):
+    folder = renamed(tmp_path / "x", "model-1000")
+    if text is not None:
+        (folder / "checkpoint").write_text(text, encoding="latin-1")
+    np.testing.assert_array_equal(weights(openai_gpt2, folder)[0]["wte"], parameters()["wte"])
+
+
+def test_a_checkpoint_is_read_by_its_path(tmp_path):
+    folder = renamed(tmp_path / "x", "model-1000")
+    (folder / "model-900.index").write_bytes(b"another")
+    for name in ("model-1000", "model-1000.index"):
+        assert openai_gpt2.is_mine(Source(folder / name)) and loading.find(folder / name) == folder / name
+        np.testing.assert_array_equal(weights(openai_gpt2, folder / name)[0]["wte"], parameters()["wte"])
+    refused(folder, "several checkpoints", f"as in {folder / 'model-1000'}: found 'model-1000', 'model-900'")
+
+
+def test_tensorflows_old_format_and_keras_own_are_told(tmp_path):
+    folder = renamed(tmp_path / "x", "model-1000")
+    (folder / "model-1000.index").rename(folder / "model.ckpt")
+    assert openai_gpt2.is_mine(Source(folder))
+    refused(folder, "model.ckpt", "TensorFlow's old format (V1)")
+    folder = renamed(tmp_path / "y", "model-1000")
+    with_more(folder / "model-1000", b"_CHECKPOINTABLE_OBJECT_GRAPH", dtype=7)
+    refused(folder, "model-1000.index", "a tf.train.Checkpoint of objects, such as Keras saves")
+
+
+def with_more(bundle, *names, dtype=1, crc=0xA282EAD8):
+    """Put entries of no bytes into a bundle's index."""
+    pairs = dict(tf_bundle.decode_table(tf_bundle.index_path(bundle).read_bytes()))
+    more = {name: tf_bundle._encode_entry(tf_bundle.Entry(dtype, (0,), 0, 0, crc)) for name in names}
+    tf_bundle.index_path(bundle).write_bytes(tf_bundle.encode_table(sorted((pairs | more).items())))
+
+
+def test_variables_of_training_are_passed_over_with_a_word(tmp_path):
+    folder = openai_folder(tmp_path / "x")
+    names = (b"global_step", b"beta1_power", b"model/wte/Adam", b"model/h3/attn/c_attn/w/Adam_1")
+    with_more(folder / "model.ckpt", *names, crc=5)     # which is not looked at: they would be twice the weights
+    with_more(folder / "model.ckpt", b"is_training", dtype=10)
+    with pytest.warns(UserWarning, match=r"model\.ckpt: 5 variables of training, which are no weights, were passed "
+                                         r"over \('beta1_power', 'global_step', 'is_training', \.\.\.\)"):
+        np.testing.assert_array_equal(weights(openai_gpt2, folder)[0]["wte"], parameters()["wte"])
+
+
+@pytest.mark.parametrize("name", ["model/wte_1", "model/h11/ln_1/g", "model/wte/a/b"])
+def test_variables_that_could_be_weights_are_not(name, tmp_path):
+    folder = openai_folder(tmp_path / "x")
+    with_more(folder / "model.ckpt", name.encode())
+    refused(folder, f"1 unexpected ({name!r})")
+
+
+def test_rates_of_dropout_are_no_sizes(tmp_path):
+    folder = openai_folder(tmp_path / "x")
+    more = {"res_dropout": 0.1, "attn_dropout": 0, "embed_dropout": 0.1}
+    (folder / "hparams.json").write_text(json.dumps(TINY | more))
+    assert weights(openai_gpt2, folder)[1] == TINY
