@@ -14,7 +14,7 @@ HUGGING_FACE_FILES = ("vocab.json", "merges.txt")
 VOCABULARY_FILES = frozenset((*FILES, *HUGGING_FACE_FILES))
 
 
-def read_tokenizer(folder: Path, n_vocab: int) -> AnyTokenizer:
+def read_tokenizer(folder: Path, n_vocab: int, end_of_text: int | None = None) -> AnyTokenizer:
     """The tokenizer whose files lie in a folder, under OpenAI's or Hugging Face's names.
 
     n_vocab   how many tokens the model knows
