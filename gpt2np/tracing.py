@@ -93,7 +93,8 @@ def _step(pair: Callable, path: str, arguments: list[Any], y: Array) -> Step:
     inputs = sum(a.nbytes for a in arguments if isinstance(a, np.ndarray))
     if pair is embedding.embedding_forward:
         inputs = arguments[0].nbytes + y.nbytes         # of the table, the rows that are looked up
-    owner = pair in (linear.linear_forward, layernorm.layernorm_forward, embedding.embedding_forward)
+    owner = pair in (linear.linear_forward, layernorm.layernorm_forward, embedding.embedding_forward,
+                     lm_head.lm_head_forward)
     name = path if owner else f"{path}.{pair.__name__.removesuffix('_forward')}".lstrip(".")
     return Step(name, _formula(pair), y.shape, y.dtype, _flops(pair, arguments), inputs + y.nbytes,
                 float(y.min()), float(y.mean()), float(y.max()))

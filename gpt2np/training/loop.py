@@ -175,7 +175,8 @@ class Trainer:
         """One update.  Weights, moments and state stay as they were where the loss or the gradient is not finite."""
         plan, step, began = self.plan, self.state["step"], time.perf_counter()
         tokens, targets = self.batches.batch(step)
-        loss, norm = self.parallel.loss_and_gradients(tokens, targets, plan.accumulate, [plan.seed, FOR_DROPOUT, step])
+        loss, norm = self.parallel.loss_and_gradients((tokens, targets), plan.accumulate,
+                                                      [plan.seed, FOR_DROPOUT, step])
         if not (math.isfinite(loss) and math.isfinite(norm)):
             where = first_not_finite(self.model, tokens)
             raise TrainingError(f"step {step + 1}: expected a finite loss and gradient, got loss {loss} and norm "

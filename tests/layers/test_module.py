@@ -32,6 +32,9 @@ def test_freeze_and_back():
     layer.backward(y, cache)
     assert [p.grad for _, p in layer.named_parameters()] == [None, None]
     layer.unfreeze()
+    layer.backward(y, cache)                            # what was kept for a backward was decided by then
+    assert layer.w.grad is None
+    y, cache = layer.forward(np.ones((4, 2), "f"))
     layer.backward(y, cache)
     assert layer.w.grad.shape == (2, 3)
     layer.zero_grad()
@@ -42,7 +45,7 @@ class Shelf(Module):
     def __init__(self):
         self.table = Constant(np.arange(3))
         self.wte = Embedding(5, 2, None)
-        self.layers = [Linear(2, 3, None), Linear(3, 2, None)]
+        self.layers = (Linear(2, 3, None), Linear(3, 2, None))      # a tuple is as good as a list
         self.size = 7
         self.again = self.layers[0]
         self.tied = self.wte
