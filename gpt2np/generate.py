@@ -19,7 +19,7 @@ from .memory import expect_room, keep_freed_memory
 from .models.gpt2 import GPT2
 from .sampling import LARGEST, GenerationError, Sampler
 from .terminal import printable, read_text, wants_colour, width, wrapped
-from .text.bpe import Tokenizer
+from .text.protocol import AnyTokenizer
 from .text.streaming import StoppingDecoder, stops_at, text_before
 from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
@@ -171,7 +171,7 @@ class Task:
     """A prompt, and what it takes to continue it."""
 
     model: GPT2
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     prompt: str
     tokens: list[int]                                   # the prompt's; <|endoftext|> to begin a new text
     options: argparse.Namespace
@@ -208,7 +208,7 @@ def run(arguments: Sequence[str] | None) -> None:
             print(f"{n} tokens in {seconds:.2f} s, {n / seconds:.1f} tokens/s{drawn}", file=sys.stderr)
 
 
-def show_trace(model: GPT2, tokenizer: Tokenizer, options: argparse.Namespace) -> None:
+def show_trace(model: GPT2, tokenizer: AnyTokenizer, options: argparse.Namespace) -> None:
     """Print every operation of the first step."""
     for prompt in prompts(options):
         tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
@@ -227,7 +227,7 @@ def expect_room_for_texts(model: GPT2, n_prompt: int, options: argparse.Namespac
                 f"{option('num_beams' if options.num_beams > 1 else 'num_return_sequences')} {texts:,}")
 
 
-def biases(tokenizer: Tokenizer, given: Sequence[tuple[str, float]]) -> dict[int, float]:
+def biases(tokenizer: AnyTokenizer, given: Sequence[tuple[str, float]]) -> dict[int, float]:
     """--logit-bias by the numbers of the tokens."""
     logit_bias: dict[int, float] = {}
     for token, x in given:

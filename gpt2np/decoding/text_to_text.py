@@ -6,12 +6,12 @@ import numpy as np
 
 from ..models.protocols import LanguageModel
 from ..sampling import GenerationError, Sampler
-from ..text.bpe import Tokenizer
+from ..text.protocol import AnyTokenizer
 from ..text.streaming import stops_at, text_before
 from .loop import columns, generate_batch
 
 
-def generate_text(model: LanguageModel, tokenizer: Tokenizer, prompt: str, num_return_sequences: int = 1,
+def generate_text(model: LanguageModel, tokenizer: AnyTokenizer, prompt: str, num_return_sequences: int = 1,
                   max_length: int = 512, temperature: float = 1.0, top_k: int = 50, top_p: float = 0.9,
                   rng: np.random.Generator | None = None, stop: str | Sequence[str] = ()) -> list[str]:
     """Continue a prompt num_return_sequences times: returns the texts, each with the prompt before it.
