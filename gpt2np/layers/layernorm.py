@@ -5,7 +5,7 @@ from numpy.typing import DTypeLike
 
 from ..hints import Array, Cache
 from .checks import check_shape
-from .module import Module, Parameter
+from .module import Blank, Module, Parameter
 from .tiles import tiles
 
 
@@ -82,7 +82,7 @@ class LayerNorm(Module):
     """A gain g (C,), at first 1, and a bias b (C,), at first 0."""
 
     def __init__(self, n_embd: int, *, eps: float = 1e-5, dtype: DTypeLike = np.float32):
-        self.g, self.b = Parameter(np.ones(n_embd, dtype)), Parameter(np.zeros(n_embd, dtype))
+        self.g, self.b = Parameter(Blank((n_embd,), dtype, 1)), Parameter(Blank((n_embd,), dtype))
         self.eps = eps
 
     def forward(self, x: Array) -> tuple[Array, Cache]:

@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike
 
 from ..hints import Array, Cache, Rng
 from .checks import check_shape
-from .module import Module, Parameter, initial
+from .module import Blank, Module, Parameter, initial
 from .tiles import product, rows, sum_rows
 
 
@@ -60,7 +60,7 @@ class Linear(Module):
                  dtype: DTypeLike = np.float32):
         std = math.sqrt(2 / (n_in + n_out)) if std is None else std
         self.w = Parameter(initial(rng, (n_in, n_out), std, dtype))
-        self.b = Parameter(np.zeros(n_out, dtype))
+        self.b = Parameter(Blank((n_out,), dtype))
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """x (..., n_in) -> y (..., n_out), cache: (x, w), or (x.shape, w) for a frozen w"""

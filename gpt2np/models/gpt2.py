@@ -1,7 +1,6 @@
 """GPT-2: tokens to the logits of the next token, at every position; and the gradients of all parameters."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -51,6 +50,16 @@ class GPT2(Module):
         self.ln_f = LayerNorm(config.n_embd, dtype=dtype)
         self.lm_head = LMHead(self.wte)
 
+    @property
+    def n_vocab(self) -> int:
+        """How many tokens there are, V."""
+        return self.config.n_vocab
+
+    @property
+    def n_ctx(self) -> int:
+        """How many positions it sees at most."""
+        return self.config.n_ctx
+
     def forward(self, tokens: ArrayLike, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """tokens (B, T) on the host -> logits (B, T, V), cache.  raises ValueError for tokens it cannot take."""
         x, c_hidden = self.hidden(tokens, rng=rng, keep_cache=keep_cache)
@@ -93,24 +102,30 @@ class GPT2(Module):
         self.hidden_backward(dx, c_hidden)
         return loss
 
-    def hidden(self, tokens: ArrayLike, *, rng: Rng | None = None, keep_cache: bool = True,
-               needs_dx: bool = False) -> tuple[Array, Cache]:
-        """tokens (B, T) -> the vectors that the head reads, x (B, T, C), cache
+    def hidden(self, tokens: ArrayLike, *, padding_mask: Array | None = None, rng: Rng | None = None,
+               keep_cache: bool = True, needs_dx: bool = False, past: Sequence[Past] | None = None,
+               last: int | None = None) -> tuple[Array, Cache]:
+        """tokens (B, T) -> the vectors that the head reads, x (B, T, C) or (B, last, C), cache
 
-        needs_dx   True: hidden_backward is to return the gradient by the sum of the embeddings in any case
+        The one way through the model: of training, of a prompt, of one token after another.
+
+        needs_dx            True: hidden_backward is to return the gradient by the sum of the embeddings in any case
+        padding_mask, past, last     as in next_logits; without a past, S = T, and without last, all positions are meant
         """
         tokens = self._ids("tokens", tokens)
-        positions = np.arange(tokens.shape[1], like=tokens)
-        return self._run(tokens, positions, rng=rng, keep_cache=keep_cache, needs_dx=needs_dx)
-
-    def _run(self, tokens: Array, positions: Array, *, rng: Rng | None = None, keep_cache: bool = True,
-             needs_dx: bool = False, **inputs: Any) -> tuple[Array, Cache]:
-        """The one way through the model: of training, of a prompt, of one token after another."""
+        T, S = tokens.shape[1], tokens.shape[1]
+        if past is not None:
+            check_inference(tokens.shape, past, len(self.h), padding_mask, last)
+            S += past[0].length
+        positions = positions_of(T, S, padding_mask, tokens)
+        if padding_mask is not None:
+            padding_mask = np.asarray(padding_mask, like=self.wte.value)
         needs_dx = needs_dx or self.wte.trainable or self.wpe.trainable
         word, c_wte = self.wte.forward(tokens)                                      # (B, T, C)
         place, c_wpe = self.wpe.forward(positions)                                  # (T, C), or (B, T, C) with padding
         x, c_dropout = dropout_forward(word + place, self.dropout, rng)
-        x, c_h = self.h.forward(x, rng=rng, keep_cache=keep_cache, needs_dx=needs_dx, **inputs)
+        x, c_h = self.h.forward(x, padding_mask=padding_mask, rng=rng, keep_cache=keep_cache, needs_dx=needs_dx,
+                                past=past, last=last)
         x, c_ln_f = self.ln_f.forward(x)
         c_embedding = (c_wte, c_wpe, c_dropout) if needs_dx else None
         return x, [c_embedding, c_h, c_ln_f] if keep_cache else None
@@ -127,7 +142,7 @@ class GPT2(Module):
         c_wte, c_wpe, c_dropout = c_embedding
         dx = dropout_backward(dx, c_dropout)
         if self.wpe.trainable:
-            self.wpe.backward(dx.sum(axis=0), c_wpe)
+            self.wpe.backward(dx if c_wpe[0].ndim == 2 else dx.sum(axis=0), c_wpe)
         self.wte.backward(dx, c_wte)
         return dx
 
@@ -147,23 +162,11 @@ class GPT2(Module):
                                     is on the left; a token's position is the number of real tokens before it
         last                        how many of the T positions, from 0 on
         returns       (B, last, V)  nothing is kept for a backward
-        raises        ValueError    of check_next, and for a past of another size: then nothing is added to the past
+        raises        ValueError    for what cannot follow this past: then nothing is added to it
         """
-        tokens = self.check_next(tokens, past, padding_mask, last)
-        T, S = tokens.shape[1], past[0].length + tokens.shape[1]
-        tokens = np.asarray(tokens, like=self.wte.value)
-        positions = positions_of(T, S, padding_mask, tokens)
-        if padding_mask is not None:
-            padding_mask = np.asarray(padding_mask, like=self.wte.value)
-        x, _ = self._run(tokens, positions, keep_cache=False, padding_mask=padding_mask, past=past, last=last)
+        x, _ = self.hidden(tokens, padding_mask=padding_mask, keep_cache=False, past=past, last=last)
         logits, _ = self.lm_head.forward(x)
         return logits
-
-    def check_next(self, tokens: ArrayLike, past: Sequence[Past], padding_mask: Array | None, last: int) -> Array:
-        """Raise ValueError for what next_logits cannot take.  Returns the tokens as an array (B, T) on the host."""
-        tokens = host_ids("tokens", tokens, self.config.n_vocab, self.config.n_ctx)
-        check_inference(tokens, past, len(self.h), padding_mask, last)
-        return tokens
 
     def _ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""

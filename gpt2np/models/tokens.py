@@ -23,12 +23,13 @@ def host_ids(name: str, ids: ArrayLike, n_vocab: int, n_ctx: int, ignored: int |
     return ids
 
 
-def check_inference(tokens: Array, past: Sequence[Past], n_layer: int, padding_mask: Array | None, last: int) -> None:
-    """ValueError for what cannot follow a past of this many blocks: see GPT2.next_logits."""
+def check_inference(shape: tuple[int, int], past: Sequence[Past], n_layer: int, padding_mask: Array | None,
+                    last: int | None) -> None:
+    """ValueError for what cannot follow a past of this many blocks: see GPT2.next_logits.  shape is the tokens'."""
     if len(past) != n_layer:
         raise ValueError(f"past: expected that of new_past, a KVCache for each of {n_layer} blocks, got {len(past)}")
-    B, T = tokens.shape
-    if not 0 <= last <= T:
+    B, T = shape
+    if last is not None and not 0 <= last <= T:
         raise ValueError(f"last: expected from 0 to {T} of the tokens, got {last}")
     if padding_mask is not None:
         check_padding_mask(padding_mask, (B, past[0].length + T))

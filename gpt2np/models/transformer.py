@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..blocks.kv_cache import DecoderPast, Past
+from ..blocks.kv_cache import DecoderPast
 from ..blocks.stack import Stack, check_unused
 from ..blocks.transformer import DecoderBlock, PostNormBlock, PreNormBlock, PreNormDecoderBlock
 from ..hints import Array, Cache, Rng
@@ -96,10 +96,11 @@ class Transformer(Module):
     def hidden(self, source: ArrayLike, source_mask: Array | None, tokens: ArrayLike, *, rng: Rng | None = None,
                keep_cache: bool = True) -> tuple[Array, Cache]:
         """The same up to the head: x (B, T, C), cache"""
-        source, tokens = self._ids("source", source), self._ids("tokens", tokens)
+        source, tokens = self.ids("source", source), self.ids("tokens", tokens)
         source_mask = self._mask(source_mask, source)
         memory, c_encode = self.encode(source, source_mask, rng=rng, keep_cache=keep_cache and self._encoder_trains())
-        x, c_decode = self.decode(tokens, memory, source_mask, rng=rng, keep_cache=keep_cache)
+        x, c_decode = self.decode(tokens, np.arange(tokens.shape[1], like=tokens), memory=memory,
+                                  memory_padding_mask=source_mask, rng=rng, keep_cache=keep_cache)
         return x, [c_encode, c_decode] if keep_cache else None
 
     def hidden_backward(self, dy: Array, cache: Cache) -> None:
@@ -130,12 +131,15 @@ class Transformer(Module):
         dx = self.encoder.backward(dmemory, c_encoder)
         self._embed_backward(dx, c_embed)
 
-    def decode(self, tokens: Array, memory: Array, source_mask: Array | None, *, rng: Rng | None = None,
-               keep_cache: bool = True) -> tuple[Array, Cache]:
-        """tokens (B, T), memory (B, S, C) -> x (B, T, C), cache"""
-        x, c_embed = self._embed(tokens, np.arange(tokens.shape[1], like=tokens), rng)
-        x, c_decoder = self.decoder.forward(x, memory=memory, memory_padding_mask=source_mask, rng=rng,
-                                            keep_cache=keep_cache, needs_dx=self._encoder_trains())
+    def decode(self, tokens: Array, positions: Array, *, rng: Rng | None = None, keep_cache: bool = True,
+               **inputs: Any) -> tuple[Array, Cache]:
+        """tokens (B, T) -> x (B, T, C), cache
+
+        inputs   memory (B, S, C) and memory_padding_mask (B, S); or, for inference, past, padding_mask and last
+        """
+        x, c_embed = self._embed(tokens, positions, rng)
+        x, c_decoder = self.decoder.forward(x, rng=rng, keep_cache=keep_cache, needs_dx=self._encoder_trains(),
+                                            **inputs)
         c_ln = None
         if self.ln_decoder is not None:
             x, c_ln = self.ln_decoder.forward(x)
@@ -182,7 +186,7 @@ class Transformer(Module):
 
         counted  of a whole batch, where these rows are a part of it: its losses add up to the batch's
         """
-        targets = self._ids("targets", targets, ignored=IGNORED)
+        targets = self.ids("targets", targets, ignored=IGNORED)
         x, _ = self.hidden(source, source_mask, tokens, keep_cache=False)
         loss, _ = self.lm_head.loss(x, targets, counted=counted)
         return loss
@@ -190,7 +194,7 @@ class Transformer(Module):
     def loss_and_gradients(self, source: ArrayLike, source_mask: Array | None, tokens: ArrayLike, targets: ArrayLike, *,
                            counted: int | None = None, rng: Rng | None = None) -> Array:
         """The same with dropout and label smoothing; adds its gradient by each parameter to that parameter's grad."""
-        targets = self._ids("targets", targets, ignored=IGNORED)
+        targets = self.ids("targets", targets, ignored=IGNORED)
         x, c_hidden = self.hidden(source, source_mask, tokens, rng=rng)
         loss, c_loss = self.lm_head.loss(x, targets, label_smoothing=self.label_smoothing, counted=counted)
         dx = self.lm_head.loss_backward(1.0, c_loss)
@@ -202,24 +206,12 @@ class Transformer(Module):
 
     def given(self, source: ArrayLike, source_mask: Array | None = None) -> "Given":
         """The decoder as a language model that has seen these sources (B, S): decoding.py writes with it."""
-        source = self._ids("source", source)
+        source = self.ids("source", source)
         source_mask = self._mask(source_mask, source)
         memory, _ = self.encode(source, source_mask, keep_cache=False)
         return Given(self, memory, source_mask)
 
-    def next_x(self, tokens: Array, past: Sequence[DecoderPast], padding_mask: Array | None, last: int) -> Array:
-        """tokens (B, T) on the host, after a past -> x (B, last, C), what the head reads: see Given.next_logits"""
-        T, S = tokens.shape[1], past[0].length + tokens.shape[1]
-        tokens = np.asarray(tokens, like=self.wte.value)
-        x, _ = self._embed(tokens, positions_of(T, S, padding_mask, tokens), None)
-        if padding_mask is not None:
-            padding_mask = np.asarray(padding_mask, like=self.wte.value)
-        x, _ = self.decoder.forward(x, padding_mask=padding_mask, keep_cache=False, past=past, last=last)
-        if self.ln_decoder is not None:
-            x, _ = self.ln_decoder.forward(x)
-        return x
-
-    def _ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
+    def ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""
         ids = host_ids(name, ids, self.config.n_vocab, self.config.n_ctx, ignored)
         return np.asarray(ids, like=self.wte.value)
@@ -253,15 +245,15 @@ class Given:
             raise ValueError(f"n: expected from 1 to {self.n_ctx} positions, got {n}")
         return self.model.decoder.new_past(B, n, memory=self.memory, memory_padding_mask=self.source_mask)
 
-    def check_next(self, tokens: ArrayLike, past: Sequence[Past], padding_mask: Array | None, last: int) -> Array:
-        """Raise ValueError for what next_logits cannot take.  Returns the tokens as an array (B, T) on the host."""
-        tokens = host_ids("tokens", tokens, self.n_vocab, self.n_ctx)
-        check_inference(tokens, past, len(self.model.decoder), padding_mask, last)
-        return tokens
-
     def next_logits(self, tokens: ArrayLike, past: Sequence[DecoderPast], padding_mask: Array | None = None,
                     last: int = 1) -> Array:
         """The logits (B, last, V) after the tokens (B, T), when all before are in the past: as GPT2.next_logits."""
-        tokens = self.check_next(tokens, past, padding_mask, last)
-        logits, _ = self.model.lm_head.forward(self.model.next_x(tokens, past, padding_mask, last))
+        tokens = self.model.ids("tokens", tokens)
+        T, S = tokens.shape[1], past[0].length + tokens.shape[1]
+        check_inference(tokens.shape, past, len(self.model.decoder), padding_mask, last)
+        positions = positions_of(T, S, padding_mask, tokens)
+        if padding_mask is not None:
+            padding_mask = np.asarray(padding_mask, like=self.memory)
+        x, _ = self.model.decode(tokens, positions, keep_cache=False, padding_mask=padding_mask, past=past, last=last)
+        logits, _ = self.model.lm_head.forward(x)
         return logits

@@ -7,7 +7,7 @@ two. Decoded alone, each of these tokens would print as the replacement characte
 import codecs
 from collections.abc import Callable, Sequence
 
-from .bpe import Tokenizer
+from .protocol import AnyTokenizer
 from .vocabulary import TokenizerError
 
 
@@ -20,7 +20,7 @@ class StreamingDecoder:
         print(decoder.finish())
     """
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: AnyTokenizer):
         self._tokenizer = tokenizer
         # It keeps what may be the beginning of a character, and replaces at once what cannot be.
         self._characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -46,7 +46,7 @@ class StoppingDecoder:
     TokenizerError for an empty one.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: str | Sequence[str] = ()):
+    def __init__(self, tokenizer: AnyTokenizer, stops: str | Sequence[str] = ()):
         self._decoder, self._stops, self._held = StreamingDecoder(tokenizer), stop_strings(stops), ""
         self._end_of_text, self.stopped = tokenizer.end_of_text, False
 
@@ -80,7 +80,7 @@ class StoppingDecoder:
                      if any(stop.startswith(self._held[-n:]) for stop in self._stops)), 0)
 
 
-def stops_at(tokenizer: Tokenizer, stops: str | Sequence[str]) -> Callable[[Sequence[int]], bool]:
+def stops_at(tokenizer: AnyTokenizer, stops: str | Sequence[str]) -> Callable[[Sequence[int]], bool]:
     """Whether a text has just come to a stop string: the `stop` of generate, generate_batch and the others.
 
     They end the text with the token that completes it, which StoppingDecoder and text_before then cut. TokenizerError
@@ -96,7 +96,7 @@ def stops_at(tokenizer: Tokenizer, stops: str | Sequence[str]) -> Callable[[Sequ
     return stop
 
 
-def text_before(tokenizer: Tokenizer, written: Sequence[int], stops: str | Sequence[str] = ()) -> str:
+def text_before(tokenizer: AnyTokenizer, written: Sequence[int], stops: str | Sequence[str] = ()) -> str:
     """The text of what was written, before <|endoftext|> and before the first stop string."""
     decoder = StoppingDecoder(tokenizer, stops)
     return "".join(map(decoder.feed, written)) + decoder.finish()

@@ -13,7 +13,7 @@ from ..decoding import generate
 from ..hints import Array
 from ..models.gpt2 import GPT2
 from ..sampling import Sampler
-from ..text.bpe import Tokenizer
+from ..text.protocol import AnyTokenizer
 from . import run_folder
 from .adamw import AdamW
 from .batches import FOR_DROPOUT, FOR_SAMPLES, ORDERS, Batches
@@ -112,7 +112,7 @@ class Trainer:
     for record in trainer.run(): ... trains, and may be left at any record; save() then keeps what has been done.
     """
 
-    def __init__(self, model: GPT2, tokenizer: Tokenizer, train: Array, val: Array, plan: Plan, out: str | Path,
+    def __init__(self, model: GPT2, tokenizer: AnyTokenizer, train: Array, val: Array, plan: Plan, out: str | Path,
                  world: World | None = None):
         if plan.context > model.config.n_ctx:
             raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
