@@ -1,15 +1,11 @@
-"""Every forward once more, slowly: scalar loops and the math module, straight from the formula.
-
-A backward can be the exact gradient of a forward that computes the wrong thing: no gradient check sees that.  These
-share no line with the layers; arrays serve as containers of numbers.  They take the same arguments as the forward.
-"""
+"""The layers by scalar loops."""
 
 import math
 from collections.abc import Callable
 
 import numpy as np
 
-from ..hints import Array, Rng
+from ...hints import Array, Rng
 
 
 def linear(x: Array, w: Array, b: Array) -> Array:
@@ -110,84 +106,5 @@ def lm_head_loss(x: Array, wte: Array, targets: Array, b: Array | None = None, l
     return cross_entropy(lm_head(x, wte, b), targets, label_smoothing, counted)
 
 
-# ---- modules: the same, composed.  p holds the parameters by path below the module
-
-
-def heads(x: Array, H: int) -> Array:
-    """The heads one after the other, (B, H, T, D)."""
-    D = x.shape[-1] // H
-    return np.stack([x[:, :, h * D:(h + 1) * D] for h in range(H)], axis=1)
-
-
-def joined(y: Array) -> Array:
-    """Head beside head, (B, T, H D)."""
-    return np.concatenate([y[:, h] for h in range(y.shape[1])], axis=-1)
-
-
-def self_attention(x: Array, H: int, p: dict[str, Array], causal: bool, padding_mask: Array | None = None,
-                   rate: float = 0.0, rng: Rng | None = None) -> Array:
-    C = x.shape[-1]
-    q, k, v = (heads(linear(x, p["c_attn.w"][:, i:i + C], p["c_attn.b"][i:i + C]), H) for i in (0, C, 2 * C))
-    y = joined(attention(q, k, v, causal, padding_mask, rate, rng))
-    return _dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
-
-
-def cross_attention(x: Array, memory: Array, H: int, p: dict[str, Array], padding_mask: Array | None = None,
-                    rate: float = 0.0, rng: Rng | None = None) -> Array:
-    C = x.shape[-1]
-    q = heads(linear(x, p["c_q.w"], p["c_q.b"]), H)
-    k, v = (heads(linear(memory, p["c_kv.w"][:, i:i + C], p["c_kv.b"][i:i + C]), H) for i in (0, C))
-    y = joined(attention(q, k, v, False, padding_mask, rate, rng))
-    return _dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
-
-
-def mlp(x: Array, p: dict[str, Array], activation: Callable[[Array], Array] = gelu, rate: float = 0.0,
-        rng: Rng | None = None) -> Array:
-    h = activation(linear(x, p["c_fc.w"], p["c_fc.b"]))
-    return _dropped(linear(h, p["c_proj.w"], p["c_proj.b"]), rate, rng)
-
-
-def norm(x: Array, p: dict[str, Array]) -> Array:
-    return layernorm(x, p["g"], p["b"])
-
-
-def pre_norm_block(x: Array, H: int, p: dict[str, Array], padding_mask: Array | None = None, rate: float = 0.0,
-                   rng: Rng | None = None) -> Array:
-    x = x + self_attention(norm(x, below(p, "ln_1")), H, below(p, "attn"), True, padding_mask, rate, rng)
-    return x + mlp(norm(x, below(p, "ln_2")), below(p, "mlp"), gelu, rate, rng)
-
-
-def post_norm_block(x: Array, H: int, p: dict[str, Array], activation: Callable[[Array], Array],
-                    padding_mask: Array | None = None, rate: float = 0.0, rng: Rng | None = None) -> Array:
-    x = norm(x + self_attention(x, H, below(p, "attn"), False, padding_mask, rate, rng), below(p, "ln_1"))
-    return norm(x + mlp(x, below(p, "mlp"), activation, rate, rng), below(p, "ln_2"))
-
-
-def decoder_block(x: Array, memory: Array, H: int, p: dict[str, Array], activation: Callable[[Array], Array],
-                  padding_mask: Array | None = None, memory_padding_mask: Array | None = None, rate: float = 0.0,
-                  rng: Rng | None = None) -> Array:
-    x = norm(x + self_attention(x, H, below(p, "attn"), True, padding_mask, rate, rng), below(p, "ln_1"))
-    h = cross_attention(x, memory, H, below(p, "cross_attn"), memory_padding_mask, rate, rng)
-    x = norm(x + h, below(p, "ln_2"))
-    return norm(x + mlp(x, below(p, "mlp"), activation, rate, rng), below(p, "ln_3"))
-
-
-def gpt2(tokens: Array, H: int, L: int, p: dict[str, Array], rate: float = 0.0, rng: Rng | None = None) -> Array:
-    positions = np.array([range(tokens.shape[1])] * len(tokens))
-    x = _dropped(embedding(tokens, p["wte"]) + embedding(positions, p["wpe"]), rate, rng)
-    for i in range(L):
-        x = pre_norm_block(x, H, below(p, f"h.{i}"), None, rate, rng)
-    return lm_head(norm(x, below(p, "ln_f")), p["wte"])
-
-
-def below(p: dict[str, Array], prefix: str) -> dict[str, Array]:
-    """The parameters below a child, under their names there."""
-    return {path[len(prefix) + 1:]: value for path, value in p.items() if path.startswith(prefix + ".")}
-
-
 def _each(x: Array, f: Callable[[float], float]) -> Array:
     return np.array([f(float(a)) for a in x.flat]).reshape(x.shape)
-
-
-def _dropped(x: Array, rate: float, rng: Rng | None) -> Array:
-    return x if rng is None else dropout(x, rate, rng)
