@@ -28,6 +28,7 @@ from .hints import Array
 from .memory import expect_room, keep_freed_memory
 from .models.config import GPT2Config
 from .models.gpt2 import GPT2
+from .ranks import as_one, join_world
 from .terminal import wrapped
 from .text.bpe import Tokenizer
 from .text.bpe_train import learn_vocabulary
@@ -37,7 +38,7 @@ from .training.curve import write_curve
 from .training.diagnosis import initial_loss_warning
 from .training.errors import TrainingError
 from .training.loop import Plan, Trainer
-from .training.mpi import World, join_world
+from .training.mpi import World
 from .training.schedules import SCHEDULES
 
 CURVE = "curve.html"
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(arguments: Sequence[str] | None) -> int:
     """Begin or resume the run that the arguments ask for, and train; on many processes, if mpiexec has started them."""
-    with join_world() as world, ExitStack() as held:
+    with as_one(join_world()) as world, ExitStack() as held:
         options = parse(arguments, world.cores())
         keep_freed_memory()
         return follow(world.together(prepare, options, world, held))

@@ -12,8 +12,8 @@ ROOT = Path(gpt2np.__file__).parent
 # What each part of the package may import of the rest; `device` is the border to the GPU and imports nothing.
 # The commands, each __main__.py among them, may import anything, and nothing imports them.
 ALLOWED = {
-    "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "command", "tracing"},
-    "command": set(), "terminal": {"text"},
+    "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "tracing"},
+    "command": set(), "terminal": {"text"}, "ranks": {"training"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"models", "text", "device"},

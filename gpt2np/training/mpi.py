@@ -2,39 +2,28 @@
 
 Each process, a rank, runs the same loop on a model of its own, with its share of every batch on its own threads.  The
 gradients are summed over the ranks, so that all take the same step, and their models stay the same bit for bit.  Rank 0
-alone writes and prints; the others read its checkpoints, so DIR must be a folder that all of them see.
-
-A process knows that it is one of several by what mpiexec puts into its environment; mpi4py is imported only then.
-An error that comes on all ranks alike (training diverges, a wrong option) ends each of them, and rank 0 says it.  An
-error on one rank alone ends the others by MPI's Abort.  A rank that is killed can say nothing: mpiexec sees it, says
-so, and ends the rest.  In either case the last checkpoint is whole.
+alone writes; the others read its checkpoints, so DIR must be a folder that all of them see.  Whatever happens to one of
+them, the last checkpoint is whole; who says it, and how all end, is in ranks.py.
 """
 
-import contextlib
-import os
-import sys
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..command import cores, foreseen, sentence
+from ..errors import foreseen, sentence
+from ..memory import cores
 from ..models.protocols import Trainable
 from .clipping import gradient_norm
 from .errors import TrainingError
 from .parallel import Batch, DataParallel
-
-# How many processes mpiexec has started, and which of them this is: MPICH and Intel MPI, Open MPI.
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
-RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 
 Comm: TypeAlias = Any               # a communicator of mpi4py, which need not be installed
 Thing = TypeVar("Thing")            # whatever the ranks have to share
 
 
 class World:
-    """All the ranks of a run, seen from one of them; for use in a with statement.
+    """All the ranks of a run, seen from one of them.
 
     comm         a communicator of mpi4py, or None: then there is one rank, and no MPI
     rank, size   which of the ranks this is, counted from 0, and how many there are
@@ -44,30 +33,6 @@ class World:
         self.comm = comm
         self.rank = 0 if comm is None else comm.rank
         self.size = 1 if comm is None else comm.size
-        self.silence = contextlib.ExitStack()
-
-    def __enter__(self) -> "World":
-        if self.rank > 0:
-            nowhere = self.silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            self.silence.enter_context(contextlib.redirect_stdout(nowhere))
-            self.silence.enter_context(contextlib.redirect_stderr(nowhere))
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
-        self.silence.close()
-        if error is None or self.comm is None:
-            return
-        if isinstance(error, (TrainingError, SystemExit)):              # on all ranks alike: the first one says it
-            if self.rank > 0:
-                raise SystemExit(getattr(error, "code", 1)) from None
-        else:                                           # the others wait for this rank: they would for ever
-            if isinstance(error, KeyboardInterrupt) or foreseen(error):
-                said = "interrupted" if isinstance(error, KeyboardInterrupt) else sentence(error)
-                print(f"error: rank {self.rank}: {said}", file=sys.stderr, flush=True)
-            else:
-                traceback.print_exception(error)
-            self.comm.Abort(1)
-            raise SystemExit(1) from None               # some MPI let it go on for a moment
 
     def gather(self, value: Thing) -> list[Thing]:
         """The values that the ranks call this with, in their order: every rank gets all."""
@@ -103,27 +68,6 @@ class World:
     def parallel(self, model: Trainable, threads: int) -> "DataParallel | MPIParallel":
         """DataParallel, over the ranks where there are several."""
         return DataParallel(model, threads) if self.comm is None else MPIParallel(self.comm, model, threads)
-
-
-def join_world() -> World:
-    """The World that this process was started in: of many ranks by mpiexec, and otherwise of one.
-
-    TrainingError where mpiexec is there and mpi4py is not, or is that of another MPI.
-    """
-    size = max(int(os.environ.get(name, 1)) for name in SIZES)
-    if size == 1:
-        return World()
-    try:
-        from mpi4py import MPI
-        if MPI.COMM_WORLD.size == size:
-            return World(MPI.COMM_WORLD)
-        message = (f"mpi4py sees {MPI.COMM_WORLD.size}: it works with another MPI than that of this mpiexec; use the "
-                   "mpiexec that belongs to it")
-    except (ImportError, RuntimeError) as error:        # RuntimeError: it finds no MPI library
-        message = f"mpi4py, by which they talk to each other, cannot be imported ({error}): pip install 'gpt2np[mpi]'"
-    if max(int(os.environ.get(name, 0)) for name in RANKS) > 0:
-        raise SystemExit(1)                             # rank 0 says it
-    raise TrainingError(f"mpiexec has started {size} processes, but {message}")
 
 
 class MPIParallel:
