@@ -7,6 +7,7 @@ them, the last checkpoint is whole; who says it, and how all end, is in ranks.py
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -14,9 +15,8 @@ import numpy as np
 from ..errors import foreseen, sentence
 from ..memory import cores
 from ..models.protocols import Trainable
-from .clipping import gradient_norm
 from .errors import TrainingError
-from .parallel import Batch, DataParallel
+from .parallel import Batch, DataParallel, share_loss
 
 Comm: TypeAlias = Any               # a communicator of mpi4py, which need not be installed
 Thing = TypeVar("Thing")            # whatever the ranks have to share
@@ -95,27 +95,35 @@ class MPIParallel:
 
     def loss_and_gradients(self, batch: Batch, pieces: int = 1,
                            seed: Sequence[int] | None = None) -> tuple[float, float]:
-        """As DataParallel's, for a batch that all ranks have, of a row for each rank at least."""
+        """As DataParallel's, for a batch that all ranks have; a rank may be without rows."""
         model = self.replicas[0]
         loss, _ = self.local.loss_and_gradients(self._share(batch), pieces,
                                                 None if seed is None else [*seed, self.comm.rank],
                                                 model.counted(*batch))
-        for _, p in model.named_parameters():
-            if p.grad is not None:
-                g = np.ascontiguousarray(p.grad)        # in the order of all ranks
+        parameters = [p for _, p in model.named_parameters()]
+        for p, *held in zip(parameters, *self.comm.allgather([p.grad is not None for p in parameters])):
+            if any(held):                               # by a rank: one without rows has nothing to add
+                g = np.zeros_like(p.value, order="C") if p.grad is None else np.ascontiguousarray(p.grad)
                 p.grad = np.empty_like(g)
                 self.comm.Allreduce(g, p.grad)          # the sum
-        with self.local.blas_threads(self.local.threads):
-            norm = gradient_norm(model, self.run)
-        # Processors of different kinds may round norms differently: all take rank 0's.
-        return sum(self.comm.allgather(loss)), self.comm.bcast(norm)
+        return sum(self.comm.allgather(loss)), self.norm()
+
+    def norm(self) -> float:
+        """As DataParallel's.  Processors of different kinds may round differently: all ranks take rank 0's."""
+        return self.comm.bcast(self.local.norm())
 
     def loss(self, batch: Batch) -> float:
-        """As DataParallel's; ranks may be without rows."""
-        share = self._share(batch)
-        counted = self.replicas[0].counted(*batch)
-        return sum(self.comm.allgather(self.local.loss(share, counted) if len(share[0]) else 0.0))
+        """As DataParallel's."""
+        model = self.replicas[0]
+        return self.total(partial(share_loss, model, model.counted(*batch)), batch)
+
+    def total(self, function: Callable[[Batch], Any], batch: Batch) -> Any:
+        """As DataParallel's, over all ranks; every rank gets it."""
+        return sum(self.comm.allgather(self.local.total(function, self._share(batch))))
 
     def _share(self, batch: Batch) -> Batch:
         """This rank's rows of a batch."""
         return tuple(np.array_split(array, self.comm.size)[self.comm.rank] for array in batch)
+
+
+Parallel: TypeAlias = DataParallel | MPIParallel

@@ -56,7 +56,8 @@ def on_ranks(n, function):
         return list(pool.map(lambda rank: function(Rank(rank, n, table, barrier)), range(n)))
 
 
-@pytest.mark.parametrize("B, ranks, threads, pieces", [(6, 2, 1, 1), (5, 2, 2, 1), (5, 3, 1, 2), (4, 4, 2, 1)])
+@pytest.mark.parametrize("B, ranks, threads, pieces", [(6, 2, 1, 1), (5, 2, 2, 1), (5, 3, 1, 2), (4, 4, 2, 1),
+                                                       (2, 3, 1, 2)])
 def test_ranks_are_the_whole_batch(B, ranks, threads, pieces):
     model, tokens, targets = model_and_batch(B)
     targets[0, 2:] = -100                               # rows that count for more than others
