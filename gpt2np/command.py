@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from .errors import Gpt2npError
+from .errors import foreseen, sentence
 
 MAX_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
 
@@ -55,21 +55,6 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):      # a notebook has another kind
             stream.reconfigure(errors="backslashreplace")       # an ASCII terminal shows \u4e16 instead of failing
-
-
-def foreseen(error: BaseException) -> bool:
-    """Whether an error is said in a sentence: this package's own, and what the system refuses."""
-    return isinstance(error, (Gpt2npError, OSError, MemoryError))
-
-
-def sentence(error: BaseException) -> str:
-    """What is said of an error that is foreseen."""
-    if isinstance(error, OSError):
-        problem = error.strerror or str(error)
-        return f"{error.filename}: {problem}" if error.filename else problem
-    if isinstance(error, MemoryError):
-        return f"not enough memory ({error}): ask for less at once, or take a smaller model"
-    return str(error)
 
 
 # ---- options
@@ -130,8 +115,3 @@ def got(argument: str) -> str:
 def option(name: str) -> str:
     """The option of a name: n_layer is --n-layer."""
     return "--" + name.replace("_", "-")
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

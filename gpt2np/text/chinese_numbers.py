@@ -1,7 +1,7 @@
 """Whole numbers and dates as Chinese writes them: 三百零五 is 305, 二〇二六年十一月二十六日 is 2026-11-26.
 
-There is one spelling for each: 二 throughout, never 两; 十五 and not 一十五, but 一百一十五; 零 once where digits are left
-out between others; in years each digit by itself, with 〇 for 0.
+There is one spelling for each: 二 throughout, never 两; 十五 and not 一十五, but 一百一十五; 零 once where digits
+are left out between others; in years each digit by itself, with 〇 for 0.
 """
 
 import datetime

@@ -65,6 +65,6 @@ class Adam(Optimizer):
         check_not_negative("eps", eps)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
-    def update(self, w: Array, g: Array, m: Array, v: Array, lr: float, weight_decay: float) -> None:
+    def update(self, w: Array, g: Array, m: Array, v: Array, t: int, lr: float, weight_decay: float) -> None:
         """One tile."""
-        adam_update(w, g, m, v, self.t, lr, self.beta1, self.beta2, self.eps, weight_decay)
+        adam_update(w, g, m, v, t, lr, self.beta1, self.beta2, self.eps, weight_decay)

@@ -1,6 +1,6 @@
 """Pairs to translate that need no file: numbers and dates in Chinese characters and in digits, either way.
 
-    三百零五 -> 305        305 -> 三百零五        二〇二六年十一月二十六日 -> 2026-11-26        2026-11-26 -> 二〇二六年...
+    三百零五 -> 305        305 -> 三百零五        二〇二六年十一月二十六日 -> 2026-11-26        2026-11-26 -> ...
 
 Which way is asked for, the source itself says.  What is right can be worked out, so every translation can be judged.
 """

@@ -90,13 +90,18 @@ def test_the_two_penalties_by_hand():
 
 def test_when_it_ends():
     """At once; when the rest is worse at its length; when the rest can be no better at any."""
+    class Counted(TableModel):
+        steps = 0
+
+        def next_logits(self, *arguments):
+            self.steps += 1
+            return super().next_logits(*arguments)
+
     lengths = {}
     for early in (True, False, "never"):
-        model, read = TableModel(5), []
-        inner = model.next_logits
-        model.next_logits = lambda tokens, past, *rest: [read.append(len(past[0].texts)), inner(tokens, past, *rest)][1]
+        model = Counted(5)
         found = beam_search(model, [1], 40, 3, 1.5, END, early_stopping=early)
-        lengths[early] = len(read), found[0].score
+        lengths[early] = model.steps, found[0].score
     assert lengths[True][0] < lengths[False][0] <= lengths["never"][0]
     assert lengths[True][1] <= lengths[False][1] <= lengths["never"][1]
 

@@ -1,5 +1,7 @@
 """Pairs of texts: the lines that they are read from, and the batches that they are put into."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -87,8 +89,8 @@ def test_a_batch_is_full(lengths, most):
     """One more pair would not have fitted."""
     lengths = np.array(lengths)
     cuts = full_batches(lengths, most)
-    assert cuts[0] == 0 and cuts[-1] == len(lengths) and all(a < b for a, b in zip(cuts, cuts[1:]))
-    for a, b in zip(cuts, cuts[1:]):
+    assert cuts[0] == 0 and cuts[-1] == len(lengths) and all(a < b for a, b in itertools.pairwise(cuts))
+    for a, b in itertools.pairwise(cuts):
         assert (b - a) * lengths[a:b].max(axis=0).sum() <= most
         assert b == len(lengths) or (b + 1 - a) * lengths[a:b + 1].max(axis=0).sum() > most
 

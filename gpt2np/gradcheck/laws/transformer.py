@@ -1,13 +1,13 @@
-"""To be moved into laws/models.py: what must hold for the encoder-decoder."""
+"""Laws of the encoder-decoder: what each side sees of the other, padding, writing step by step, the one table."""
 
 import numpy as np
 
-from ..hints import Rng
-from ..layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
-from ..layers.module import Parameter
-from .checks import CheckFailed, ModuleSubject, close, identical, refused, upstream
-
-EXACT = 1e-13
+from ...hints import Array, Rng
+from ...layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from ...layers.module import Parameter
+from ...models.transformer import Transformer
+from ..checks import CheckFailed, ModuleSubject, close, identical, refused, upstream
+from .common import EXACT
 
 
 def later_targets_do_not_matter(subject: ModuleSubject, rng: Rng) -> None:
@@ -103,7 +103,7 @@ def stepwise_is_teacher_forced(subject: ModuleSubject, rng: Rng) -> None:
 
 
 def the_tables_gradient_is_a_sum(subject: ModuleSubject, rng: Rng) -> None:
-    """The gradient of the one table is that of a head with a table of its own, and that of the embeddings without it."""
+    """The gradient of the one table is that of a head with a table of its own, and that of the embeddings alone."""
     model, source, mask, tokens = subject.module, *(subject.arguments[n] for n in ("source", "source_mask", "tokens"))
     logits, cache = model.forward(source, mask, tokens)
     dlogits = upstream(logits, rng)
@@ -190,19 +190,8 @@ def sources_refused(subject: ModuleSubject, rng: Rng) -> None:
     refused("targets of another length", model.loss_and_gradients, source, mask, tokens, tokens[:, :-1])
 
 
-def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
-    """A second time, or without a cache, backward is refused before it adds a gradient."""
-    logits, cache = subject.forward(subject.arguments)
-    dlogits = upstream(logits, rng)
-    once = {path: a.copy() for path, a in subject.backward(dlogits, cache).items()}
-    refused("a cache that has been used", subject.module.backward, dlogits, cache)
-    _, cache = subject.forward(subject.arguments | {"keep_cache": False})
-    refused("the cache of inference", subject.module.backward, dlogits, cache)
-    for path, parameter in subject.parameters.items():
-        identical(f"d{path} after two that were refused", parameter.grad, once[path])
-
-
-def _loss_and_gradients(model, source, mask, tokens, targets, rng=None):
+def _loss_and_gradients(model: Transformer, source: Array, mask: Array | None, tokens: Array, targets: Array,
+                        rng: Rng | None = None) -> tuple[Array, dict[str, Array | None]]:
     model.zero_grad()
     loss = model.loss_and_gradients(source, mask, tokens, targets, rng=rng)
     gradients = {path: p.grad for path, p in model.named_parameters()}
@@ -210,5 +199,5 @@ def _loss_and_gradients(model, source, mask, tokens, targets, rng=None):
     return loss, gradients
 
 
-def _generator(subject):
+def _generator(subject: ModuleSubject) -> Rng | None:
     return np.random.default_rng(subject.arguments["rng"]) if "rng" in subject.arguments else None
