@@ -294,7 +294,7 @@ def write_whole(task: Task) -> Iterator[int]:
     if options.num_beams > 1:
         found = beam_search(task.model, task.tokens, options.max_new_tokens, options.num_beams, options.length_penalty,
                             tokenizer.end_of_text, stop)
-        texts = [written for _, written in found[:n]]
+        texts = [beam.written for beam in found[:n]]
         yield sum(map(len, texts))
     else:
         for row in steps(task):
