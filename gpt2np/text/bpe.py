@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import regex
 
-from .utf8 import expect_text, lone_surrogate
 from .vocabulary import (
     END_OF_TEXT,
     FILES,
@@ -211,7 +210,7 @@ class Tokenizer:
                 for pieces in cut(part):
                     ids.extend(chain.from_iterable(map(ids_of, pieces)))
         except UnicodeEncodeError:
-            raise lone_surrogate(text) from None
+            raise _lone_surrogate(text) from None
         return ids
 
     def encode_batch(self, texts: Iterable[str], allowed_special: Iterable[str] = ()) -> list[list[int]]:
@@ -232,7 +231,7 @@ class Tokenizer:
                     merges = [Merge(rank, *self.merges[rank]) for rank in applied]
                     explained.append(Piece(piece, piece.encode(), merges, ids))
         except UnicodeEncodeError:
-            raise lone_surrogate(text) from None
+            raise _lone_surrogate(text) from None
         return explained
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -251,7 +250,9 @@ class Tokenizer:
 
     def _parts(self, text: str, allowed_special: Iterable[str]) -> list[str]:
         """The text between the tokens `<|endoftext|>`: one part, the whole text, unless that token is allowed."""
-        expect_text(text)
+        if not isinstance(text, str):
+            hint = "; decode it first, as in data.decode('utf-8')" if isinstance(text, (bytes, bytearray)) else ""
+            raise TokenizerError(f"expected text, a str, got {type(text).__name__}{hint}")
         allowed = {allowed_special} if isinstance(allowed_special, str) else set(allowed_special)
         if unknown := allowed - {END_OF_TEXT}:
             raise TokenizerError(f"allowed_special: the one special token is {END_OF_TEXT!r}, got {sorted(unknown)}")
@@ -276,3 +277,10 @@ class _RememberedPieces(dict):
             if len(self) >= MAX_WORDS: self.clear()
             self[piece] = ids
         return ids
+
+
+def _lone_surrogate(text: str) -> TokenizerError:
+    """The error for a text that UTF-8 cannot hold."""
+    at = next(i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+    return TokenizerError(f"the text holds a lone surrogate, U+{ord(text[at]):04X} at character {at}, which UTF-8 "
+                          f"cannot hold; text.encode('utf-8', 'replace').decode() puts '?' in its place")

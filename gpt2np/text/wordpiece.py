@@ -123,8 +123,11 @@ class WordPiece:
 
     TokenizerError where a piece is there twice or a special one is missing. The options have the names and defaults of
     tokenizer_config.json. Attributes to read: pieces, n_vocab, how many there are; pad, unk, cls, sep and mask, the ids
-    of the special ones; end_of_text, which is that of [SEP], as in a GPT-2 with such a vocabulary.
+    of the special ones; end_of_text, which is that of [SEP], as in a GPT-2 with such a vocabulary; unused, the ids that
+    no piece has: none.
     """
+
+    unused: Sequence[int] = ()
 
     def __init__(self, pieces: Sequence[str], do_lower_case: bool = True, strip_accents: bool | None = None,
                  tokenize_chinese_chars: bool = True, name: str = FILE):
