@@ -1,1 +1,1 @@
-"""Text and token ids: GPT-2's byte-level BPE, its decoder for streams, and the learning of a vocabulary."""
+"""Text and token ids: GPT-2's byte-level BPE, BERT's WordPiece, the decoder for streams, the learning of vocabularies."""

@@ -60,14 +60,16 @@ GOES_ON = "##"                  # before a piece that goes on with a word
 MAX_LETTERS = 100               # a longer word is [UNK]
 ASCII_SIGNS = frozenset("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")       # all are punctuation to BERT, $ and + too
 
-# What BERT takes for Chinese characters, within the brackets of a regular expression: the ideographs of Unicode 8.
+# What BERT takes for Chinese characters, within the brackets of a regular expression: the blocks of ideographs that
+# Unicode 8 had, but for the first 256 characters of the last one, extension E.
 CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002b81f\U0002b920-\U0002ceaf" \
           "\U0002f800-\U0002fa1f"
 IS_CHINESE = re.compile(f"[{CHINESE}]").match
 WHITE = r"\t\n\r\p{Z}"
 AS_WRITTEN = regex.compile(f"[^{WHITE}]+")          # what is written without white space
 
-# Between words that are written again, there is no space before the first of these, nor after the second.
+# Between words that are written again, there is no space before the first of these, nor after the second. All are signs
+# that are words by themselves: without a space beside them, the text has the same words.
 CLOSING = frozenset(".,:;!?%)]}”»…'’-—/_@·")
 OPENING = frozenset("([{“‘«¿¡#$'’-—/_@·")
 DIGITS = frozenset("0123456789")
@@ -203,8 +205,8 @@ class WordPiece:
 
         TokenizerError for what is no text, and where max_length cannot be kept.
         """
-        texts = [first] if second is None else [first, second]
-        numbered = [self._numbered(text, set(_names(allowed_special))) for text in texts]
+        texts, allowed = [first] if second is None else [first, second], _names(allowed_special)
+        numbered = [self._numbered(text, allowed) for text in texts]
         if max_length is not None:
             room, lengths = max_length - 1 - len(texts), [len(text) for text in numbered]
             numbered = [text[:n] for text, n in zip(numbered, kept(lengths, room, cut))]
@@ -298,7 +300,7 @@ class WordPiece:
             yield text[start:end]
             start = end
 
-    def _numbered(self, text: str | Sequence[str], allowed_special: set[str]) -> list[tuple[int, int]]:
+    def _numbered(self, text: str | Sequence[str], allowed_special: Sequence[str]) -> list[tuple[int, int]]:
         """The ids of a text, or of a list of words, each with the number of its word."""
         ids_of_words: Iterable[Sequence[int]]
         if isinstance(text, str):
@@ -330,11 +332,14 @@ class WordPiece:
     def _as_written(self, piece: str) -> tuple[str, bool, bool]:
         """What a piece writes, and whether a space may be before it, and after it."""
         text = piece.removeprefix(GOES_ON) if goes_on(piece) else piece
-        chinese = self.options["tokenize_chinese_chars"] and IS_CHINESE(text)
-        if len(text) > 1 or not (chinese or is_punctuation(text)):      # only beside a word by itself may there be none
-            return text, not goes_on(piece), True
-        wide = chinese or unicodedata.east_asian_width(text) in ("W", "F", "H")
-        return text, not (goes_on(piece) or wide or text in CLOSING), not (wide or text in OPENING)
+        before = not (goes_on(piece) or self._is_wide(text[0]) or text[0] in CLOSING)
+        return text, before, not (self._is_wide(text[-1]) or text[-1] in OPENING)
+
+    def _is_wide(self, character: str) -> bool:
+        """Whether this is a Chinese character or a full-width sign, and so a word without spaces beside it."""
+        if is_punctuation(character):
+            return unicodedata.east_asian_width(character) in ("W", "F", "H")
+        return bool(self.options["tokenize_chinese_chars"] and IS_CHINESE(character))
 
 
 class _PreparedCharacters(dict[int, str]):
@@ -358,11 +363,11 @@ class _PreparedCharacters(dict[int, str]):
         UnicodeEncodeError for a lone surrogate.
         """
         category = unicodedata.category(character)
-        if character in "\t\n\r" or category in ("Zs", "Zl", "Zp"):
+        if character in "\t\n\r" or category[0] == "Z":
             return " "
         if character in "\0\ufffd" or category in ("Cc", "Cf", "Co"):
             return ""
-        character.encode()
+        character.encode()                              # a lone surrogate is no text, and ends here
         written = character
         if self.strip_accents:
             written = "".join(c for c in unicodedata.normalize("NFD", character) if unicodedata.category(c) != "Mn")

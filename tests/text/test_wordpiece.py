@@ -180,6 +180,11 @@ def test_cutting_a_long_text_into_windows_changes_nothing(with_options, text, op
         assert tokenizer.encode(text, SPECIAL) == expected
 
 
+def test_the_longest_piece_of_all_is_found():
+    tokenizer = WordPiece([*SPECIAL, "abcdefgh", "##ijklmn", "a"])
+    assert spelled(tokenizer, "abcdefghijklmn a") == ["abcdefgh", "##ijklmn", "a"]
+
+
 @given(text=texts)
 def test_what_is_remembered_changes_nothing(large, text):
     with pytest.MonkeyPatch.context() as patch:
@@ -281,6 +286,17 @@ def test_spaces_where_chinese_characters_are_no_words():
     assert tokenizer.decode(tokenizer.encode("世界，界 世")) == "世界，界 世"
 
 
+def test_signs_without_a_space_are_words_by_themselves():
+    assert all(map(wordpiece.is_punctuation, wordpiece.CLOSING | wordpiece.OPENING))
+
+
+def test_pieces_of_several_chinese_characters_or_signs():
+    """No text has these ids, where each character is a word, but a model may write them."""
+    tokenizer = WordPiece([*SPECIAL, "中国", "人民", "ab", "...", "（注）", "[unused1]"])
+    assert tokenizer.decode([5, 6, 7, 5, 8, 7, 8, 9, 7]) == "中国人民ab中国... ab...（注）ab"
+    assert tokenizer.decode([7, 10, 10, 6]) == "ab [unused1] [unused1]人民"
+
+
 def test_special_pieces_are_written_as_words(large):
     text = "[CLS] hello [MASK] world [SEP]床前明[MASK]光[SEP]"
     assert large.decode(large.encode(text, SPECIAL)) == text
@@ -291,7 +307,7 @@ def test_a_piece_that_goes_on_is_written_on_even_after_a_sign():
     """No text has these ids, but a model may write them."""
     tokenizer = WordPiece([*SPECIAL, "un", "##able", "##，", "##世", "##", "世"])
     assert tokenizer.decode([6, 5, 6, 8, 6, 7, 5]) == "able unable世able，un"
-    assert tokenizer.decode([9, 5, 9]) == "## un ##"
+    assert tokenizer.decode([5, 9, 5]) == "un ##un"
 
 
 @given(ids=st.lists(st.integers(0, len(GOLDEN["large"]) - 1), max_size=30), before=st.integers(0, 30))
@@ -446,6 +462,7 @@ def test_an_unknown_special_piece_is_refused(large):
         with pytest.raises(TokenizerError, match=r"allowed_special: expected some of \[PAD\] .*, got \['<s>'\]"):
             use("text", allowed_special=["<s>"])
     assert large.encode("[MASK]", "[MASK]") == [large.mask]            # one name, not its letters
+    assert large.encode_pair("[SEP]", "[SEP]", allowed_special=iter(SPECIAL)).ids.count(large.sep) == 4
 
 
 @pytest.mark.parametrize("ids, message", [
