@@ -17,10 +17,11 @@ import numpy as np
 
 from gpt2np.checkpoints import huggingface_gpt2, openai_gpt2, tf_bundle
 from gpt2np.checkpoints.crc32c import crc32c
-from gpt2np.checkpoints.gpt2_parameters import parameter_shapes
+from gpt2np.checkpoints.layout import Source
+from gpt2np.models.config import SIZES
+from gpt2np.models.gpt2 import GPT2
 
-HPARAMS = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12}
-LOAD = "import sys; from gpt2np.checkpoints import {module}; kept = {module}.read(sys.argv[1]); " \
+LOAD = "import sys, benchmarks.checkpoints as b; kept = b.weights(b.{module}, sys.argv[1]); " \
        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
 
 
@@ -40,6 +41,12 @@ def read_and_look(path):
     assert np.isfinite(np.fromfile(path, np.float32)).all()
 
 
+def weights(layout, path):
+    """The model in a folder, or with its weights in a file, without a tokenizer."""
+    source = Source(Path(path))
+    return layout.read_weights(source, layout.read_config(source))
+
+
 def peak_memory(module, path):
     """Of a process that loads the model, in bytes."""
     code = LOAD.format(module=module)
@@ -50,20 +57,20 @@ def peak_memory(module, path):
 
 def main():
     rng = np.random.default_rng(0)
-    parameters = {path: rng.standard_normal(shape, np.float32) for path, shape in parameter_shapes(HPARAMS).items()}
+    model = GPT2(SIZES["124M"], rng)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         begin = time.perf_counter()
-        openai_gpt2.write(folder, parameters, HPARAMS)
+        openai_gpt2.write(folder, model, None)
         saved = time.perf_counter() - begin
-        huggingface_gpt2.write(folder, parameters, HPARAMS, 50256)
-        del parameters
+        huggingface_gpt2.write(folder, model, None)
+        del model
         path = tf_bundle.data_path(folder / "model.ckpt")
         size = path.stat().st_size
         data = np.fromfile(path, np.uint8)
         yardstick, openai, safetensors, checksum = shortest(
-            (read_and_look, path), (openai_gpt2.read, folder), (huggingface_gpt2.read, folder / "model.safetensors"),
-            (crc32c, data))
+            (read_and_look, path), (weights, openai_gpt2, folder),
+            (weights, huggingface_gpt2, folder / "model.safetensors"), (crc32c, data))
         del data
         print(f"{size / 1e6:.0f} MB, shortest of 5\n")
         print(f"{'np.fromfile and one np.isfinite':40}{yardstick:6.3f} s   1.00")

@@ -58,7 +58,7 @@ class Ours:
         self.parallel = DataParallel(self.model, threads)
 
     def step(self, tokens, targets):
-        _, norm = self.parallel.loss_and_gradients(tokens, targets)
+        _, norm = self.parallel.loss_and_gradients((tokens, targets))
         self.optimizer.step(1e-4, clip_scale(norm, 1.0), self.parallel.run)
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from .checkpoints.errors import CheckpointError
-from .checkpoints.loading import LAYOUTS, NAMES, read_model, write_model
+from .checkpoints.loading import LAYOUTS, NAMES, load, write_model
 from .command import Parser, not_empty, run_command
 
 
@@ -31,7 +31,7 @@ def convert(arguments: Sequence[str] | None) -> None:
     if os.path.lexists(options.dest):               # save() replaces a model; a slip of the hand here should not
         raise CheckpointError(options.dest, "it is there already: name a new folder")
     try:
-        write_model(options.dest, options.to, *read_model(options.source), options.dtype)
+        write_model(options.dest, options.to, *load(options.source), options.dtype)
     except OSError as error:
         error.filename = error.filename or options.dest     # a full disk is said without a name
         raise

@@ -31,6 +31,7 @@ from .models.gpt2 import GPT2
 from .terminal import wrapped
 from .text.bpe import Tokenizer
 from .text.bpe_train import learn_vocabulary
+from .text.protocol import AnyTokenizer
 from .training import run_folder
 from .training.batches import ORDERS, map_tokens, read_texts, write_tokens
 from .training.curve import write_curve
@@ -328,7 +329,7 @@ def workers(processes: int, threads: int) -> str:
     return each if processes == 1 else f"{processes} processes with {each} each"
 
 
-def tokens_of(out: str, tokenizer: Tokenizer) -> tuple[Array, Array]:
+def tokens_of(out: str, tokenizer: AnyTokenizer) -> tuple[Array, Array]:
     """The token ids of a run: to learn from, and to measure by."""
     train = map_tokens(Path(out, run_folder.TRAIN), tokenizer)
     if Path(out, run_folder.VAL).exists():

@@ -8,7 +8,7 @@ import pytest
 from gpt2np.device import to_device, to_host
 from gpt2np.gradcheck.cases import CASES
 from gpt2np.gradcheck.checks import ModuleSubject, Seed, upstream
-from gpt2np.training.parallel import count, share_loss
+from gpt2np.training.parallel import share_loss
 from tests import fake_device
 from tests.fake_device import watching
 
@@ -78,7 +78,7 @@ def test_loss_and_gradients_on_the_stand_in(dtype, frozen, stand_in):
         model.backward(logits, cache)
     assert [e.split(" (")[0] for e in seen.events] == ["to_device: asarray of an array of the host"]
     model.zero_grad()
-    assert share_loss(model, count(targets), (tokens, targets)) == float(loss)
+    assert share_loss(model, model.counted(tokens, targets), (tokens, targets)) == float(loss)
     model.loss_and_gradients(tokens, targets)
     for path, parameter in to_host(model).named_parameters():
         if parameter.trainable:

@@ -83,7 +83,7 @@ def test_the_figures_for_124m():
 def test_backward_frees_the_caches_on_its_way():
     model = GPT2(GPT2Config(11, 4, 6, 3, 3), np.random.default_rng(0))
     logits, cache = model.forward([[1, 2, 3]])
-    caches_of_blocks = cache[0][3]
+    caches_of_blocks = cache[0][1]
     assert len(caches_of_blocks) == 3
     model.backward(logits, cache)
     assert caches_of_blocks == []

@@ -39,14 +39,14 @@ class Call:
         arguments = code.co_varnames[:code.co_argcount]
         pair = re.sub("_(forward|backward)$", "", code.co_name)
         path = paths.get(id(caller.f_locals["self"]), "")
-        owned = pair in ("linear", "layernorm", "embedding", "add_rows")
+        owned = pair in ("linear", "layernorm", "embedding", "add_rows", "lm_head")
         self.name = pair if pair in ("split_heads", "merge_heads") else path if owned else f"{path}.{pair}".strip(".")
         if pair == "add_rows":                          # it returns nothing, but writes into its first argument
             self.takes, self.weights, self.gives = values["dy"].shape, [], [values["dw"].shape]
             return
         results = result if isinstance(result, tuple) else (result,)
         self.takes, self.gives = values[arguments[0]].shape, [a.shape for a in results if isinstance(a, np.ndarray)]
-        self.weights = [values[a].shape for a in ("w", "g", "b", "wte") if a in arguments]
+        self.weights = [values[a].shape for a in ("w", "g", "b", "wte") if a in arguments and values[a] is not None]
 
 
 def watch(model, run):

@@ -7,8 +7,6 @@ import numpy as np
 
 from ..hints import Array
 
-TILE = 1 << 18                      # numbers at a time: a tile and its booleans stay in the cache
-
 
 def from_bytes(stored: Array, dtype: np.dtype, shape: tuple[int, ...]) -> Array:
     """The array that these bytes are: the same memory where its address suits the dtype, a copy where not.
@@ -28,10 +26,3 @@ def widen_bfloat16(bits: Array) -> Array:
 def is_possible(shape: Sequence[int]) -> bool:
     """Whether NumPy can have an array of this shape; (0, 2^62) has no elements, and yet cannot be had."""
     return len(shape) <= 32 and min(shape, default=0) >= 0 and math.prod(max(n, 1) for n in shape) < 1 << 59
-
-
-def count_not_finite(array: Array) -> int:
-    """How many numbers of an array are infinite or not a number."""
-    flat = array.reshape(-1)
-    tiles = (flat[i:i + TILE] for i in range(0, flat.size, TILE))
-    return sum(0 if np.isfinite(tile).all() else int(tile.size - np.isfinite(tile).sum()) for tile in tiles)

@@ -15,6 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from http.client import responses
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +29,8 @@ from ..models.config import SIZES
 from . import openai_gpt2
 from .errors import CheckpointError
 from .files import locked, sync, sync_folder, what_it_looks_like
-from .loading import places, read_tokenizer
+from .layout import Source
+from .loading import places
 
 RELEASE = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 
@@ -313,11 +315,10 @@ def _read_etag(path: Path) -> str | None:
 
 def _check_model(folder: Path, name: str) -> None:
     """CheckpointError unless the folder holds this model, every checksum right."""
-    parameters, hparams = openai_gpt2.read(folder)
-    config = SIZES[name]
-    if any(getattr(config, field) != value for field, value in hparams.items()):
-        raise CheckpointError(folder / openai_gpt2.HPARAMS_FILE, f"these are not the hparams of {name}", found=hparams)
-    read_tokenizer(folder, config.n_vocab)
+    model, _ = openai_gpt2.read(Source(folder))
+    if model.config != SIZES[name]:
+        raise CheckpointError(folder / openai_gpt2.HPARAMS_FILE, f"these are not the hparams of {name}",
+                              found=asdict(model.config))
 
 
 def _check_arrived(part: Path, name: str) -> None:

@@ -2,17 +2,17 @@
 
 import contextlib
 import errno
-import json
 import mmap
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 import numpy as np
 
+from .. import bytes_in
 from ..hints import Array
 from .errors import CheckpointError
 
@@ -23,14 +23,12 @@ def read_small(path: Path, max_bytes: int) -> bytes:
     Raises CheckpointError if it is missing, unreadable or larger.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(max_bytes + 1)
+        return bytes_in.read_small(path, max_bytes)
     except OSError as error:
         raise unreadable(path, error) from None
-    if len(data) > max_bytes:
+    except bytes_in.TooLarge:
         raise CheckpointError(path, "the file is too large for what it should be",
-                              expected=f"at most {max_bytes:,} bytes")
-    return data
+                              expected=f"at most {max_bytes:,} bytes") from None
 
 
 def read_json(path: Path, max_bytes: int) -> dict:
@@ -41,15 +39,12 @@ def read_json(path: Path, max_bytes: int) -> dict:
 def parse_json(path: Path, data: bytes) -> dict:
     """The JSON object in `data`, which came from the file `path`.
 
-    Raises CheckpointError if it is anything else: not UTF-8, not JSON, not an object, a key twice in one object (a
-    reader that keeps the first and one that keeps the last would disagree), NaN or Infinity (which JSON does not
-    have), or nested too deep to be read.
+    Raises CheckpointError if it is anything else: not UTF-8, not JSON (see bytes_in.py), or not an object.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError, MemoryError) as error:      # UnicodeDecodeError and JSONDecodeError among them
-        reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise CheckpointError(path, f"not valid JSON ({reason})" + what_it_looks_like(data)) from None
+        value = bytes_in.parse_json(data.decode("utf-8"))
+    except (ValueError, MemoryError) as error:          # UnicodeDecodeError and JSONDecodeError among them
+        raise CheckpointError(path, f"not valid JSON ({error})" + what_it_looks_like(data)) from None
     if not isinstance(value, dict):
         raise CheckpointError(path, "not a JSON object", found=type(value).__name__)
     return value
@@ -171,20 +166,6 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object as a dict: as in text/vocabulary.py, of which file formats know nothing."""
-    found: dict[str, object] = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"the key {name!r} comes twice")
-        found[name] = value
-    return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _lock(file: IO[bytes], wait: bool) -> bool:

@@ -8,34 +8,31 @@ the package itself, into which an installation puts the demo model.
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..device import to_host
-from ..hints import Array
-from ..models.config import SIZES, GPT2Config
+from ..layers.module import Module
+from ..models.config import SIZES
 from ..models.gpt2 import GPT2
-from ..text.bpe import Tokenizer
-from ..text.vocabulary import FILES, TokenizerError
+from ..text.protocol import AnyTokenizer
 from . import huggingface_gpt2, openai_gpt2
 from .errors import CheckpointError
 from .files import map_file, replace_folder, sync_file, sync_folder, what_it_looks_like
+from .layout import Layout, Source
+from .vocabularies import VOCABULARY_FILES
 
 NAMES = ("demo", *SIZES)
-LAYOUTS = ("openai", "safetensors")
 
-# The two files of the vocabulary go by other names in Hugging Face's layout, and have the same content.
-HUGGING_FACE_FILES = ("vocab.json", "merges.txt")
-VOCABULARY = dict(zip(FILES, HUGGING_FACE_FILES))
-
-MODEL_FILES = {"checkpoint", "hparams.json", "model.ckpt.index", "model.ckpt.data-00000-of-00001", "model.ckpt.meta",
-               "model.safetensors", "config.json", *VOCABULARY, *VOCABULARY.values()}
+# A source is read by the first one whose own it is, and a model is saved by the first one that writes its class.
+LAYOUTS: Mapping[str, Layout] = {
+    "openai": openai_gpt2,
+    "safetensors": huggingface_gpt2,
+}
 
 
-def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, Tokenizer]:
+def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
     """A model and its tokenizer.
 
         model, tokenizer = gpt2np.load("124M")
@@ -47,75 +44,36 @@ def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2,
 
     Raises CheckpointError for a model that is not there or not as it must be, and ValueError for another dtype.
     """
-    parameters, hparams, tokenizer = read_model(name_or_path, dtype)
-    model = GPT2(GPT2Config(**hparams), dtype=dtype)
-    for path, parameter in model.named_parameters():
-        parameter.value = parameters.pop(path)
-    return model, tokenizer
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
+    source = Source(find(name_or_path))
+    for layout in LAYOUTS.values():
+        if layout.is_mine(source):
+            return layout.read(source, dtype)
+    raise _not_a_model(source.path)
 
 
-def save(folder: str | Path, model: GPT2, tokenizer: Tokenizer) -> None:
-    """Save a model and its tokenizer in OpenAI's layout, as float32, so that `load` and TensorFlow can read them.
+def save(folder: str | Path, model: Module, tokenizer: AnyTokenizer) -> None:
+    """Save a model and its tokenizer, as float32: a GPT-2 in OpenAI's layout, for `load` and for TensorFlow to read.
 
     folder      is made; a model that is there already is replaced, and stays whole until the new one is
 
     Raises CheckpointError if the folder holds anything but a model, if model and tokenizer do not belong together, or
     if a parameter is not finite; OSError where the disk refuses. See write_model for what a crash can leave behind.
     """
-    write_model(folder, "openai", *contents(model), tokenizer)
+    write_model(folder, layout_of(model), model, tokenizer)
 
 
-def contents(model: GPT2) -> tuple[dict, dict]:
-    """What write_model and write_files take of a model: its parameters by path, on the host, and its hparams."""
-    return {path: to_host(parameter.value) for path, parameter in model.named_parameters()}, asdict(model.config)
+def layout_of(model: Module) -> str:
+    """The name of the layout that models of this class are saved in; ValueError if there is none."""
+    for name, layout in LAYOUTS.items():
+        if isinstance(model, layout.MODEL):
+            return name
+    raise ValueError(f"model: expected one that has a layout of files, got a {type(model).__name__}")
 
 
-def read_model(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[dict, dict, Tokenizer]:
-    """What `load` reads, before it becomes a model: parameters by path, hparams, tokenizer."""
-    if np.dtype(dtype) not in (np.float32, np.float64):
-        raise ValueError(f"dtype: expected float32 or float64, got {np.dtype(dtype)}")
-    path = find(name_or_path)
-    if os.path.exists(path / openai_gpt2.INDEX_FILE):
-        tokenizer = read_tokenizer(path, openai_gpt2.read_hparams(path)["n_vocab"])
-        return *openai_gpt2.read(path, dtype), tokenizer
-    if os.path.exists(path / huggingface_gpt2.MODEL_FILE):
-        path = path / huggingface_gpt2.MODEL_FILE
-    if os.path.isfile(path) and path.suffix == ".safetensors":
-        hparams = huggingface_gpt2.read_config(path.parent / huggingface_gpt2.CONFIG_FILE)
-        tokenizer = read_tokenizer(path.parent, hparams["n_vocab"])
-        return *huggingface_gpt2.read(path, dtype), tokenizer
-    raise _not_a_model(path)
-
-
-def read_tokenizer(folder: Path, n_vocab: int) -> Tokenizer:
-    """The tokenizer whose files lie in a folder, under OpenAI's or Hugging Face's names.
-
-    n_vocab   how many tokens the model knows
-
-    Where there are no such files at all, a model with 50,257 tokens has GPT-2's own vocabulary, which comes with this
-    package. Raises CheckpointError for anything else that is missing, for damaged files, and for another number of
-    tokens.
-    """
-    try:
-        if any(os.path.exists(folder / name) for name in FILES):
-            tokenizer = Tokenizer.load(folder)
-        elif any(os.path.exists(folder / name) for name in HUGGING_FACE_FILES):
-            tokenizer = Tokenizer.load(folder, HUGGING_FACE_FILES)
-        elif n_vocab == SIZES["124M"].n_vocab and not os.path.exists(folder / "tokenizer.json"):
-            tokenizer = Tokenizer.gpt2()
-        else:
-            raise CheckpointError(folder,
-                                  "it lacks its vocabulary: encoder.json and vocab.bpe, or vocab.json and merges.txt")
-    except (TokenizerError, OSError) as error:
-        raise CheckpointError(folder, f"its vocabulary cannot be read: {error}") from None
-    if tokenizer.n_vocab != n_vocab:
-        raise CheckpointError(folder, "its vocabulary is not the model's", expected=f"{n_vocab:,} tokens",
-                              found=f"{tokenizer.n_vocab:,}")
-    return tokenizer
-
-
-def write_model(folder: str | Path, layout: str, parameters: Mapping[str, Array],
-                hparams: Mapping[str, int], tokenizer: Tokenizer, dtype: DTypeLike = np.float32) -> None:
+def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTokenizer,
+                dtype: DTypeLike = np.float32) -> None:
     """Write a model into a folder, whole or not at all.
 
     folder       is made; a model that is there already is replaced
@@ -129,31 +87,27 @@ def write_model(folder: str | Path, layout: str, parameters: Mapping[str, Array]
     """
     folder = Path(os.path.realpath(folder))
     _refuse_what_is_no_model(folder)
-    if tokenizer.n_vocab != hparams["n_vocab"]:
-        raise CheckpointError(folder, "the tokenizer is not the model's", expected=f"{hparams['n_vocab']:,} tokens",
-                              found=f"{tokenizer.n_vocab:,}")
     new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        write_files(new, layout, parameters, hparams, tokenizer, dtype)
+        write_files(new, layout, model, tokenizer, dtype)
         sync_folder(new)
         replace_folder(folder, new, _old(folder))
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(new, ignore_errors=True)
+        if isinstance(error, CheckpointError):          # in the name of the folder that was asked for
+            error.file = folder
         raise
 
 
-def write_files(folder: Path, layout: str, parameters: Mapping[str, Array], hparams: Mapping[str, int],
-                tokenizer: Tokenizer, dtype: DTypeLike = np.float32) -> None:
+def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenizer,
+                dtype: DTypeLike = np.float32) -> None:
     """Write a model's files into an empty folder, and have them there for good: write_model's inner half."""
-    tokenizer.save(folder)
-    if layout == "safetensors":
-        for name, theirs in VOCABULARY.items():
-            (folder / name).rename(folder / theirs)
-        huggingface_gpt2.write(folder, parameters, hparams, tokenizer.end_of_text, dtype)
-    else:
-        openai_gpt2.write(folder, parameters, hparams, dtype)
+    if not isinstance(model, LAYOUTS[layout].MODEL):
+        raise CheckpointError(folder, f"the layout {layout} is for a {LAYOUTS[layout].MODEL.__name__}",
+                              found=f"a {type(model).__name__}")
+    LAYOUTS[layout].write(folder, model, tokenizer, dtype)
     for path in folder.iterdir():
         sync_file(path)
 
@@ -169,7 +123,7 @@ def find(name_or_path: str | Path) -> Path:
         hint = f"; to fetch {other if name == 'demo' else f'it: python -m gpt2np.download {name}'}"
         raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}{hint}")
     path = Path(name_or_path)
-    if not os.path.exists(path):                        # False, where path.exists() may raise: a name too long, ...
+    if not (os.path.exists(path) or os.path.exists(f"{path}.index")):   # path.exists() may raise: a name too long, ...
         left = path.name and os.path.exists(_old(path))
         hint = f"; a crash while it was being replaced has left it as {_old(path)}: rename that" if left else ""
         raise CheckpointError(repr(str(path)),
@@ -207,6 +161,7 @@ def _refuse_what_is_no_model(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise CheckpointError(folder, "a file, where the folder of a model should go")
-    if others := sorted(path.name for path in folder.iterdir() if path.name not in MODEL_FILES or not path.is_file()):
+    known = VOCABULARY_FILES.union(*(layout.FILES for layout in LAYOUTS.values()))
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in known or not path.is_file()):
         raise CheckpointError(folder, "it holds something that is not part of a model, and is left as it is",
                               found=repr(others[0]))

@@ -1,21 +1,21 @@
 """TensorFlow's checkpoint format ("V2", a tensor bundle), read and written with NumPy alone.
 
-A bundle P is two files. P.data-00000-of-00001 holds the tensors' bytes one after another, and nothing else. P.index
-says what they are: a sorted table (sstable.py) in which the key "" has the header and every other key is the name of a
-tensor. The values are protocol buffers:
+A bundle P is two files, or more. P.data-00000-of-00001 holds the tensors' bytes one after another, and nothing else;
+there may be several such files, shards. P.index says what they are: a sorted table (sstable.py) in which the key "" has
+the header and every other key is the name of a tensor. The values are protocol buffers:
 
     BundleHeaderProto   1 num_shards   2 endianness   3 version (1 producer, 2 min_consumer, 3 bad_consumers)
     BundleEntryProto    1 dtype   2 shape   3 shard_id   4 offset   5 size   6 crc32c   7 slices
 
-What this module does not read, and refuses by name: more than one data file, big-endian numbers, compressed index
-blocks, strings, and variables saved in slices. GPT-2 has none of them.
+What this module does not read, and refuses by name: big-endian numbers, compressed index blocks, variables saved in
+slices, and tensors of strings, of truth values or of complex numbers, if they are asked for. GPT-2 has none of them.
 
 tensorflow/core/util/tensor_bundle/tensor_bundle.cc and core/protobuf/tensor_bundle.proto in tensorflow/tensorflow.
 """
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -29,6 +29,7 @@ from .files import map_file, read_small, sync, what_it_looks_like
 from .sstable import LONGEST_KEY, decode_table, decode_varint, encode_table, encode_varint
 
 MAX_INDEX_BYTES = 1 << 22          # the largest GPT-2 has an index of 20,724 bytes
+MAX_SHARDS = 99_999                # there are five digits for it
 
 BFLOAT16 = 14
 DTYPES: dict[int, np.dtype] = {
@@ -48,6 +49,13 @@ class Entry(NamedTuple):
     offset: int
     size: int                       # in bytes
     crc: int                        # of those bytes, masked
+    shard: int = 0                  # which data file
+
+
+class Index(NamedTuple):
+    """What a bundle holds: its tensors by name, in the order of their names, and in how many data files."""
+    entries: dict[str, Entry]
+    n_shards: int
 
 
 def read(prefix: Path) -> dict[str, Array]:
@@ -61,33 +69,46 @@ def read(prefix: Path) -> dict[str, Array]:
     data file after the last tensor, and tensors that overlap; both are refused here. Gaps are allowed: some writers
     align.
     """
-    entries = read_index(prefix)
-    path = data_path(prefix)
-    data = map_file(path)
-    _check_places(path, entries, data)
-    return {name: _tensor(path, name, entry, data) for name, entry in entries.items()}
+    index = read_index(prefix)
+    return read_tensors(prefix, index, index.entries)
 
 
-def read_index(prefix: Path) -> dict[str, Entry]:
+def read_index(prefix: Path) -> Index:
     """The index alone: what the tensors are, without their values.
 
     prefix    the path without .index
-    returns   name -> Entry, sorted by name
 
     Raises CheckpointError, and nothing else, for whatever is wrong with the index.
     """
-    path = Path(f"{prefix}.index")
+    path = index_path(prefix)
     table = read_small(path, MAX_INDEX_BYTES)
     try:
         pairs = decode_table(table)
         first = next(pairs, None)
         if first is None or first[0] != b"":
             raise Malformed("it has no header: the first key is not the empty one")
-        _check_header(first[1])
-        return dict(_decode_entry(key, value) for key, value in pairs)
+        n_shards = _decode_header(first[1])
+        return Index(dict(_decode_entry(key, value, n_shards) for key, value in pairs), n_shards)
     except Malformed as error:
         problem = error.problem + what_it_looks_like(table)
         raise CheckpointError(path, problem, error.tensor, error.expected, error.found) from None
+
+
+def read_tensors(prefix: Path, index: Index, names: Iterable[str]) -> dict[str, Array]:
+    """What `read` returns and raises, of the tensors with these names, in their order; their checksums are verified.
+
+    Where all tensors lie is looked at, not only where these do.
+    """
+    for name in (names := list(names)):
+        if index.entries[name].dtype not in STORED:
+            raise CheckpointError(index_path(prefix), "its dtype is not supported", name,
+                                  "floating or integer numbers", f"TensorFlow's number {index.entries[name].dtype}")
+    shards = []
+    for shard in range(index.n_shards):
+        path = data_path(prefix, shard, index.n_shards)
+        shards.append(map_file(path))
+        _check_places(path, {name: entry for name, entry in index.entries.items() if entry.shard == shard}, shards[-1])
+    return {name: _tensor(prefix, name, index, shards[index.entries[name].shard]) for name in names}
 
 
 def write(prefix: Path, tensors: Mapping[str, Array]) -> None:
@@ -117,14 +138,19 @@ def write(prefix: Path, tensors: Mapping[str, Array]) -> None:
             file.write(array.reshape(-1).view(np.uint8).data)
             offset += array.nbytes
         sync(file)
-    with open(f"{prefix}.index", "xb") as file:
+    with open(index_path(prefix), "xb") as file:
         file.write(encode_table(pairs))
         sync(file)
 
 
-def data_path(prefix: Path) -> Path:
-    """The path of a bundle's data file."""
-    return Path(f"{prefix}.data-00000-of-00001")
+def index_path(prefix: Path) -> Path:
+    """The path of a bundle's index."""
+    return Path(f"{prefix}.index")
+
+
+def data_path(prefix: Path, shard: int = 0, n_shards: int = 1) -> Path:
+    """The path of a bundle's data file, or of one of them."""
+    return Path(f"{prefix}.data-{shard:05d}-of-{n_shards:05d}")
 
 
 # ---- the data file
@@ -147,10 +173,12 @@ def _check_places(path: Path, entries: Mapping[str, Entry], data: Array) -> None
         raise CheckpointError(path, problem, expected=f"{end:,} bytes", found=f"{data.size:,}")
 
 
-def _tensor(path: Path, name: str, entry: Entry, data: Array) -> Array:
+def _tensor(prefix: Path, name: str, index: Index, data: Array) -> Array:
+    entry = index.entries[name]
     stored = data[entry.offset:entry.offset + entry.size]
     crc = mask(crc32c(stored))
     if crc != entry.crc:
+        path = data_path(prefix, entry.shard, index.n_shards)
         raise CheckpointError(path, "its bytes are damaged: the checksum (masked CRC-32C) differs", name,
                               f"{entry.crc:08x}", f"{crc:08x}")
     array = from_bytes(stored, STORED[entry.dtype], entry.shape)
@@ -166,10 +194,11 @@ def _is_storable(name: str) -> bool:
 
 # ---- the index: protocol buffers
 
-def _check_header(value: bytes) -> None:
+def _decode_header(value: bytes) -> int:
+    """The number of data files."""
     header = _fields(value, {1: VARINT, 2: VARINT, 3: BYTES})
-    if (shards := _only(header, 1, 0)) != 1:
-        raise Malformed("only a bundle with one data file can be read", "1 data file", shards)
+    if not 1 <= (n_shards := _only(header, 1, 0)) <= MAX_SHARDS:
+        raise Malformed("its number of data files is impossible", f"from 1 to {MAX_SHARDS:,} data files", n_shards)
     if _only(header, 2, 0) != 0:
         raise Malformed("its numbers are big-endian, which is not supported")
     version = _fields(_only(header, 3, b""), {2: VARINT, 3: VARINT})
@@ -177,9 +206,10 @@ def _check_header(value: bytes) -> None:
         raise Malformed("it needs a newer reader", "version 1", f"version {_only(version, 2, 0)}")
     if 3 in version:
         raise Malformed("its header rules out readers of some versions, which no known writer does")
+    return n_shards
 
 
-def _decode_entry(key: bytes, value: bytes) -> tuple[str, Entry]:
+def _decode_entry(key: bytes, value: bytes, n_shards: int = 1) -> tuple[str, Entry]:
     if key[0] == 0:
         raise Malformed(f"it holds a variable saved in slices, which is not supported (key {key!r})")
     try:
@@ -187,29 +217,31 @@ def _decode_entry(key: bytes, value: bytes) -> tuple[str, Entry]:
     except UnicodeDecodeError:
         raise Malformed(f"the name {key!r} is not UTF-8") from None
     try:
-        return name, _entry_fields(value)
+        return name, _entry_fields(value, n_shards)
     except Malformed as error:
         error.tensor = name
         raise
 
 
-def _entry_fields(value: bytes) -> Entry:
+def _entry_fields(value: bytes, n_shards: int) -> Entry:
+    """What an entry says. Of a dtype that is not read, its size is not known to be right."""
     fields = _fields(value, {1: VARINT, 2: BYTES, 3: VARINT, 4: VARINT, 5: VARINT, 6: FIXED32, 7: BYTES})
     if 7 in fields:
         raise Malformed("it is saved in slices, which is not supported")
-    dtype = _only(fields, 1, 0)
-    if dtype not in STORED:
-        raise Malformed("its dtype is not supported", "floating or integer numbers", f"TensorFlow's number {dtype}")
-    if _only(fields, 3, 0) != 0:
-        raise Malformed("it lies in a data file that is not there", "data file 0", _only(fields, 3, 0))
+    dtype, shard = _only(fields, 1, 0), _only(fields, 3, 0)
+    if shard >= n_shards:
+        expected = "data file 0" + (f" to {n_shards - 1}" if n_shards > 1 else "")
+        raise Malformed("it lies in a data file that is not there", expected, shard)
     shape = _decode_shape(_only(fields, 2, b""))
     offset, size = _signed(_only(fields, 4, 0)), _signed(_only(fields, 5, 0))
     if offset < 0:
         raise Malformed("its offset is negative", found=offset)
-    if size != math.prod(shape) * STORED[dtype].itemsize:
+    if size < 0:
+        raise Malformed("its size is negative", found=size)
+    if dtype in STORED and size != math.prod(shape) * STORED[dtype].itemsize:
         raise Malformed("its size does not follow from its shape and dtype",
-                         f"{math.prod(shape) * STORED[dtype].itemsize:,} bytes for {shape}", f"{size:,}")
-    return Entry(dtype, shape, offset, size, _only(fields, 6, 0))
+                        f"{math.prod(shape) * STORED[dtype].itemsize:,} bytes for {shape}", f"{size:,}")
+    return Entry(dtype, shape, offset, size, _only(fields, 6, 0), shard)
 
 
 def _decode_shape(message: bytes) -> tuple[int, ...]:
@@ -232,6 +264,8 @@ def _fields(message: bytes, wire_types: Mapping[int, int]) -> dict[int, list]:
     while at < len(message):
         tag, at = decode_varint(message, at)
         number, wire_type = tag >> 3, tag & 7
+        if not 1 <= number < 1 << 29:
+            raise Malformed("a protocol buffer is malformed", found=f"field number {number}")
         value: int | bytes
         if wire_type == VARINT:
             value, at = decode_varint(message, at)

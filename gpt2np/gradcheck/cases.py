@@ -12,7 +12,7 @@ import numpy as np
 from ..blocks.feedforward import MLP
 from ..blocks.multihead import CrossAttention, SelfAttention
 from ..blocks.transformer import DecoderBlock, PostNormBlock, PreNormBlock
-from ..hints import Array, Rng
+from ..hints import Array, Cache, Rng
 from ..layers.activations import (
     GELU_ERF,
     TANH,
@@ -29,13 +29,15 @@ from ..layers.attention import attention_backward, attention_forward
 from ..layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from ..layers.dropout import dropout_backward, dropout_forward
 from ..layers.embedding import Embedding, embedding_backward, embedding_forward
-from ..layers.layernorm import LayerNorm, layernorm_backward, layernorm_forward
+from ..layers.layernorm import LayerNorm, layernorm_backward, layernorm_forward, layernorm_input_backward
 from ..layers.linear import Linear, linear_backward, linear_forward, linear_input_backward
 from ..layers.lm_head import (
+    LMHead,
     lm_head_backward,
     lm_head_forward,
     lm_head_input_backward,
     lm_head_loss_backward,
+    lm_head_loss_bias_backward,
     lm_head_loss_forward,
     lm_head_loss_input_backward,
 )
@@ -78,8 +80,11 @@ def linear(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4) -> PairSubj
 
 def linear_frozen(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4) -> PairSubject:
     w, b = normal(rng, C, F), normal(rng, F)
-    return PairSubject(lambda x: linear_forward(x, w.astype(x.dtype), b.astype(x.dtype)), linear_input_backward,
-                       lambda x: slow.linear(x, w, b), {"x": normal(rng, B, T, C)})
+
+    def forward(x: Array) -> tuple[Array, Cache]:
+        return linear_forward(x, w.astype(x.dtype), b.astype(x.dtype))[0], (x.shape, w.astype(x.dtype))
+
+    return PairSubject(forward, linear_input_backward, lambda x: slow.linear(x, w, b), {"x": normal(rng, B, T, C)})
 
 
 def linear_module(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4) -> ModuleSubject:
@@ -100,6 +105,12 @@ def embedding_module(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -
 def layernorm(rng: Rng, B: int = 2, T: int = 3, C: int = 6) -> PairSubject:
     return PairSubject(layernorm_forward, layernorm_backward, slow.layernorm,
                        {"x": normal(rng, B, T, C), "g": normal(rng, C), "b": normal(rng, C)})
+
+
+def layernorm_frozen(rng: Rng, B: int = 2, T: int = 3, C: int = 6) -> PairSubject:
+    g, b = normal(rng, C), normal(rng, C)
+    return PairSubject(lambda x: layernorm_forward(x, g.astype(x.dtype), b.astype(x.dtype)), layernorm_input_backward,
+                       lambda x: slow.layernorm(x, g, b), {"x": normal(rng, B, T, C)})
 
 
 def layernorm_module(rng: Rng, B: int = 2, T: int = 3, C: int = 6) -> ModuleSubject:
@@ -171,15 +182,27 @@ def cross_entropy_smoothing(rng: Rng, B: int = 2, T: int = 3, V: int = 5) -> Pai
     return cross_entropy(rng, B, T, V, label_smoothing=0.2)
 
 
+def cross_entropy_part(rng: Rng, B: int = 2, T: int = 3, V: int = 5) -> PairSubject:
+    return cross_entropy(rng, B, T, V, counted=11)
+
+
 def lm_head(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
     return PairSubject(lm_head_forward, lm_head_backward, slow.lm_head,
                        {"x": normal(rng, B, T, C), "wte": normal(rng, V, C)})
 
 
+def lm_head_bias(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
+    return PairSubject(lm_head_forward, lm_head_backward, slow.lm_head,
+                       {"x": normal(rng, B, T, C), "wte": normal(rng, V, C), "b": normal(rng, V)})
+
+
 def lm_head_frozen(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
     wte = normal(rng, V, C)
-    return PairSubject(lambda x: lm_head_forward(x, wte.astype(x.dtype)), lm_head_input_backward,
-                       lambda x: slow.lm_head(x, wte), {"x": normal(rng, B, T, C)})
+
+    def forward(x: Array) -> tuple[Array, Cache]:
+        return lm_head_forward(x, wte.astype(x.dtype))[0], (x.shape, wte.astype(x.dtype))
+
+    return PairSubject(forward, lm_head_input_backward, lambda x: slow.lm_head(x, wte), {"x": normal(rng, B, T, C)})
 
 
 def lm_head_loss(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4, **options: Any) -> PairSubject:
@@ -189,15 +212,32 @@ def lm_head_loss(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4, **opt
                        {"x": normal(rng, B, T, C), "wte": normal(rng, V, C), "targets": targets, **options})
 
 
+def lm_head_loss_bias(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
+    return lm_head_loss(rng, B, T, V, C, b=normal(rng, V), label_smoothing=0.2, counted=11)
+
+
 def lm_head_loss_smoothing(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
     return lm_head_loss(rng, B, T, V, C, label_smoothing=0.2)
 
 
 def lm_head_loss_frozen(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
     wte, targets = normal(rng, V, C), ids(rng, V, B, T)
-    return PairSubject(lambda x: lm_head_loss_forward(x, wte.astype(x.dtype), targets, 0.2),
-                       lm_head_loss_input_backward, lambda x: slow.lm_head_loss(x, wte, targets, 0.2),
+    return PairSubject(lambda x: lm_head_loss_forward(x, wte.astype(x.dtype), targets, label_smoothing=0.2),
+                       lm_head_loss_input_backward, lambda x: slow.lm_head_loss(x, wte, targets, None, 0.2),
                        {"x": normal(rng, B, T, C)})
+
+
+def lm_head_loss_bias_alone(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
+    x, wte, targets = normal(rng, B, T, C), normal(rng, V, C), ids(rng, V, B, T)
+    return PairSubject(lambda b: lm_head_loss_forward(x.astype(b.dtype), wte.astype(b.dtype), targets, b, 0.2),
+                       lm_head_loss_bias_backward, lambda b: slow.lm_head_loss(x, wte, targets, b, 0.2),
+                       {"b": normal(rng, V)})
+
+
+def lm_head_module(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> ModuleSubject:
+    module = LMHead(Embedding(V, C, rng, dtype=np.float64), bias=True)
+    return ModuleSubject(filled(module, rng), lambda x, p: slow.lm_head(x, p["wte"], p["b"]),
+                         {"x": normal(rng, B, T, C)})
 
 
 # ---- blocks: H heads of width D, C = H D
@@ -329,6 +369,7 @@ CASES = (
     Case("Embedding", embedding_module, of_any_parameter),
     Case("layernorm", layernorm, (laws.normalised, laws.affine_invariant, laws.gradient_rows_sum_to_0,
                                   laws.accurate_far_from_0, laws.gain_and_bias_have_a_shape, laws.many_tiles_are_one)),
+    Case("layernorm, frozen", layernorm_frozen),
     Case("LayerNorm", layernorm_module, of_any_module),
     Case("gelu", gelu, (laws.gelu_limits, laws.gelu_splits_x, laws.slope_keeps_its_digits, laws.without_a_cache,
                         laws.many_tiles_are_one)),
@@ -357,13 +398,19 @@ CASES = (
     Case("cross_entropy, smooth", cross_entropy_smoothing, (laws.gradient_rows_sum_to_0,
                                                             laws.uniform_logits_cost_log_v,
                                                             laws.a_common_offset_costs_no_digits)),
+    Case("cross_entropy, part", cross_entropy_part, (laws.parts_of_a_mean_add,)),
     Case("lm_head", lm_head),
+    Case("lm_head, bias", lm_head_bias, (laws.bias_has_a_shape,)),
     Case("lm_head, frozen", lm_head_frozen),
     Case("lm_head_loss", lm_head_loss, (laws.head_and_loss_are_two_layers, laws.finite_at_10000,
                                         laws.targets_refused, laws.a_common_offset_costs_no_digits)),
     Case("lm_head_loss, smooth", lm_head_loss_smoothing, (laws.head_and_loss_are_two_layers,
                                                           laws.a_common_offset_costs_no_digits)),
+    Case("lm_head_loss, bias", lm_head_loss_bias, (laws.head_and_loss_are_two_layers, laws.parts_of_a_mean_add,
+                                                   laws.bias_has_a_shape)),
     Case("lm_head_loss, frozen", lm_head_loss_frozen),
+    Case("lm_head bias, frozen", lm_head_loss_bias_alone),
+    Case("LMHead", lm_head_module, (laws.head_has_its_loss, *of_any_module)),
     Case("SelfAttention", self_attention, (laws.later_tokens_do_not_matter, laws.rows_are_independent,
                                            laws.inference_is_forward, laws.heads_divide_the_width,
                                            laws.a_past_is_the_full_forward, laws.a_kv_cache_keeps_what_it_is_given,

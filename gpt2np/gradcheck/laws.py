@@ -490,16 +490,61 @@ def head_and_loss_are_two_layers(subject: Subject, rng: Rng) -> None:
     V = 2 ** 11
     n = TILE // V + 2
     large = [rng.standard_normal((n, 3)), rng.standard_normal((V, 3)), rng.integers(0, V, n)]
+    options = {name: subject.arguments[name] for name in ("label_smoothing", "counted") if name in subject.arguments}
     for x, wte, targets in (small, large):
-        smoothing = subject.arguments.get("label_smoothing", 0.0)
-        loss, cache = lm_head.lm_head_loss_forward(x, wte, targets, smoothing)
-        dx, dwte = lm_head.lm_head_loss_backward(1.5, cache)
-        logits, c_head = lm_head.lm_head_forward(x, wte)
-        two_layers, c_loss = cross_entropy.cross_entropy_forward(logits, targets, smoothing)
-        expected_dx, expected_dwte = lm_head.lm_head_backward(cross_entropy.cross_entropy_backward(1.5, c_loss), c_head)
+        b = rng.standard_normal(len(wte)) if "b" in subject.arguments else None
+        loss, cache = lm_head.lm_head_loss_forward(x, wte, targets, b, **options)
+        gradients = lm_head.lm_head_loss_backward(1.5, cache)
+        logits, c_head = lm_head.lm_head_forward(x, wte, b)
+        two_layers, c_loss = cross_entropy.cross_entropy_forward(logits, targets, **options)
+        expected = lm_head.lm_head_backward(cross_entropy.cross_entropy_backward(1.5, c_loss), c_head)
         close("loss", loss, two_layers, EXACT, floor=1.0)
+        for name, got, wanted in zip(("dx", "dwte", "db"), gradients, expected):
+            close(name, got, wanted, EXACT, floor=1.0)
+
+
+def parts_of_a_mean_add(subject: Subject, rng: Rng) -> None:
+    """Losses and gradients of the parts of a batch, each told what the whole counts, are those of the whole."""
+    first = "logits" if "logits" in subject.arguments else "x"
+    targets, rows = subject.arguments["targets"], subject.arguments[first]
+    counted = cross_entropy.count_targets(targets)
+    loss, cache = subject.forward(subject.arguments | {"counted": None})
+    whole = {name: a.copy() for name, a in subject.backward(np.float64(1.0), cache).items()}
+    parts, losses = {name: np.zeros_like(a) for name, a in whole.items()}, np.zeros_like(loss)
+    for b in range(len(targets)):
+        part = {first: rows[b:b + 1], "targets": targets[b:b + 1], "counted": counted}
+        loss_of_part, cache = subject.forward(subject.arguments | part)
+        losses += loss_of_part
+        for name, a in subject.backward(np.float64(1.0), cache).items():
+            parts[name][slice(b, b + 1) if name == first else ...] += a     # rows of x are apart, weights are shared
+    close("loss of the parts", losses, loss, EXACT, floor=1.0)
+    for name, a in whole.items():
+        close(f"d{name} of the parts", parts[name], a, EXACT, floor=1.0)
+
+
+def head_has_its_loss(subject: ModuleSubject, rng: Rng) -> None:
+    """LMHead.loss is forward and cross-entropy; what is frozen of table and bias gets nothing, the rest the same."""
+    head, x = subject.module, subject.arguments["x"]
+    targets = rng.integers(0, len(head.wte.value), x.shape[:-1])
+    logits, c_logits = head.forward(x)
+    expected, c_loss = cross_entropy.cross_entropy_forward(logits, targets, 0.2, 7)
+    head.zero_grad()
+    expected_dx = head.backward(cross_entropy.cross_entropy_backward(0.7, c_loss), c_logits)
+    gradients = {path: p.grad for path, p in head.named_parameters()}
+    for frozen in ((), ("wte",), ("b",), ("wte", "b")):
+        head.zero_grad()
+        for path, p in head.named_parameters():
+            p.trainable = path not in frozen
+        loss, cache = head.loss(x, targets, label_smoothing=0.2, counted=7)
+        dx = head.loss_backward(0.7, cache)
+        head.unfreeze()
+        close("loss", loss, expected, EXACT, floor=1.0)
         close("dx", dx, expected_dx, EXACT, floor=1.0)
-        close("dwte", dwte, expected_dwte, EXACT, floor=1.0)
+        for path, p in head.named_parameters():
+            if path not in frozen:
+                close(f"d{path} with {frozen} frozen", p.grad, gradients[path], EXACT, floor=1.0)
+            elif p.grad is not None:
+                raise CheckFailed(f"d{path}: expected None for a frozen parameter, got a gradient")
 
 
 # ---- modules
@@ -795,7 +840,7 @@ def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
     close("the loss alone", subject.module.loss(tokens, targets), without_dropout, EXACT)
     logits, cache = subject.forward(subject.arguments)
     loss, c_loss = cross_entropy.cross_entropy_forward(logits, targets)
-    expected = subject.backward(cross_entropy.cross_entropy_backward(0.7, c_loss), cache)
+    expected = subject.backward(cross_entropy.cross_entropy_backward(1.0, c_loss), cache)
     for frozen in ("", "wte"):
         generator = np.random.default_rng(subject.arguments["rng"]) if "rng" in subject.arguments else None
         subject.module.zero_grad()
@@ -803,7 +848,7 @@ def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
             parameter.trainable = path != frozen
         if frozen:
             vars(subject.parameters[frozen])["accumulate"] = _unwanted
-        close("loss", subject.module.loss_and_gradients(tokens, targets, dloss=0.7, rng=generator), loss, EXACT)
+        close("loss", subject.module.loss_and_gradients(tokens, targets, rng=generator), loss, EXACT)
         subject.module.unfreeze()
         vars(subject.parameters["wte"]).pop("accumulate", None)
         for path, parameter in subject.parameters.items():
@@ -833,7 +878,7 @@ def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:
         for recompute in (False, True):
             model = GPT2(subject.module.config, np.random.default_rng(0), rate, np.float64, recompute)
             logits, cache = model.forward(tokens, np.random.default_rng(1))
-            kept = sum(a.size for a in arrays_of(cache[0][3]))
+            kept = sum(a.size for a in arrays_of(cache[0][1]))
             if recompute and kept != len(model.h) * tokens.size * model.config.n_embd:
                 raise CheckFailed(f"caches of the blocks: expected the input of each, got {kept} numbers")
             model.backward(np.sin(logits), cache)

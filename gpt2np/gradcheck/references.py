@@ -91,22 +91,23 @@ def attention(q: Array, k: Array, v: Array, causal: bool = False, padding_mask: 
     return y
 
 
-def cross_entropy(logits: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
+def cross_entropy(logits: Array, targets: Array, label_smoothing: float = 0.0, counted: int | None = None) -> Array:
     V, losses = logits.shape[-1], []
     for n in np.ndindex(targets.shape):
         if targets[n] != -100:
             log_p = log_softmax(logits[n])
             t = [label_smoothing / V + (1 - label_smoothing if v == targets[n] else 0.0) for v in range(V)]
             losses.append(-math.fsum(t[v] * log_p[v] for v in range(V)))
-    return np.array(math.fsum(losses) / max(1, len(losses)))
+    return np.array(math.fsum(losses) / max(1, len(losses) if counted is None else counted))
 
 
-def lm_head(x: Array, wte: Array) -> Array:
-    return linear(x, wte.T, np.zeros(len(wte)))
+def lm_head(x: Array, wte: Array, b: Array | None = None) -> Array:
+    return linear(x, wte.T, np.zeros(len(wte)) if b is None else b)
 
 
-def lm_head_loss(x: Array, wte: Array, targets: Array, label_smoothing: float = 0.0) -> Array:
-    return cross_entropy(lm_head(x, wte), targets, label_smoothing)
+def lm_head_loss(x: Array, wte: Array, targets: Array, b: Array | None = None, label_smoothing: float = 0.0,
+                 counted: int | None = None) -> Array:
+    return cross_entropy(lm_head(x, wte, b), targets, label_smoothing, counted)
 
 
 # ---- modules: the same, composed.  p holds the parameters by path below the module

@@ -10,7 +10,8 @@ from .tiles import rows, tiles
 IGNORED = -100                  # a target that does not count: padding, or a prompt that should not be learned
 
 
-def cross_entropy_forward(logits: Array, targets: Array, label_smoothing: float = 0.0) -> tuple[Array, Cache]:
+def cross_entropy_forward(logits: Array, targets: Array, label_smoothing: float = 0.0,
+                          counted: int | None = None) -> tuple[Array, Cache]:
     """The mean negative log-probability of the targets.
 
         loss = mean of -sum_v t_v log p_v        p = softmax(logits)
@@ -19,6 +20,9 @@ def cross_entropy_forward(logits: Array, targets: Array, label_smoothing: float 
     logits           (..., V)   floating
     targets          (...)      integers from 0 to V - 1, or -100: left out of the mean
     label_smoothing  float      0 <= e <= 1
+    counted          int        what the sum is divided by: how many targets count in the whole batch, where these are
+                                a part of it, so that the losses and gradients of all parts add up to those of the
+                                batch; None: how many count here
     returns          loss ()    of logits' dtype, 0 where all targets are left out; and the cache for the backward
     raises           ValueError for targets of another shape or outside the vocabulary, and for another label_smoothing
 
@@ -27,7 +31,7 @@ def cross_entropy_forward(logits: Array, targets: Array, label_smoothing: float 
     Label smoothing: Szegedy et al. 2016, arXiv:1512.00567, section 7.
     """
     check_shape("targets", targets, logits.shape[:-1])
-    safe, weight = weigh_targets(targets, logits, logits.shape[-1], label_smoothing)
+    safe, weight = weigh_targets(targets, logits, logits.shape[-1], label_smoothing, counted)
     p = np.empty_like(logits, order="C")
     nll = np.empty_like(weight)[:, None]
     for z, p_t, nll_t, target in tiles(logits, p, nll, safe[:, None]):
@@ -41,7 +45,7 @@ def cross_entropy_forward(logits: Array, targets: Array, label_smoothing: float 
 
 
 def cross_entropy_backward(dloss: float | Array, cache: Cache) -> Array:
-    """dlogits = (p - t) dloss / count, with t = (1 - e) onehot(target) + e / V.
+    """dlogits = (p - t) dloss / counted, with t = (1 - e) onehot(target) + e / V.
 
     0 where the target is left out, as long as the logits there are finite.
     """
@@ -78,11 +82,18 @@ def expected_logit(z: Array, target: Array, label_smoothing: float) -> Array:
     return expected
 
 
-def weigh_targets(targets: Array, like: Array, V: int, label_smoothing: float) -> tuple[Array, Array]:
+def count_targets(targets: Array) -> int:
+    """How many targets count."""
+    return int(np.count_nonzero(targets != IGNORED))
+
+
+def weigh_targets(targets: Array, like: Array, V: int, label_smoothing: float,
+                  counted: int | None) -> tuple[Array, Array]:
     """Check the targets.  Returns them (N,), 0 in place of those left out, and each one's weight in the mean (N,)."""
     check_ids("targets", targets, V, ignored=IGNORED)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing: expected a number from 0 to 1, got {label_smoothing}")
     targets = targets.reshape(-1)
-    counted = (targets != IGNORED).astype(like.dtype)
-    return np.where(targets != IGNORED, targets, 0), counted / np.maximum(counted.sum(), 1)
+    counts = (targets != IGNORED).astype(like.dtype)
+    total = np.maximum(counts.sum(), 1) if counted is None else max(counted, 1)
+    return np.where(targets != IGNORED, targets, 0), counts / total

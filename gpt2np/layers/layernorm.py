@@ -5,7 +5,7 @@ from numpy.typing import DTypeLike
 
 from ..hints import Array, Cache
 from .checks import check_shape
-from .module import Module, Parameter
+from .module import Blank, Module, Parameter
 from .tiles import tiles
 
 
@@ -51,30 +51,46 @@ def layernorm_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     xhat, inv_std, g = cache
     check_shape("dy", dy, xhat.shape)
     dx, dg, db = np.empty_like(dy, order="C"), np.zeros_like(g), np.zeros_like(g)
-    g_mean = g * (1 / g.size)                           # dy @ g_mean: the mean of g dy
     for dy_t, xhat_t, inv_t, dx_t in tiles(dy, xhat, inv_std, dx):
-        ones = np.ones_like(inv_t[:, 0])
-        dy_xhat = dy_t * xhat_t
+        ones, dy_xhat = np.ones_like(inv_t[:, 0]), dy_t * xhat_t
         dg += ones @ dy_xhat
         db += ones @ dy_t
-        np.multiply(dy_t, g, out=dx_t)
-        dx_t -= (dy_t @ g_mean)[:, None]
-        dx_t -= np.multiply(xhat_t, (dy_xhat @ g_mean)[:, None], out=dy_xhat)
-        dx_t *= inv_t
+        gradient_by_x(dy_t, dy_xhat, xhat_t, inv_t, g, out=dx_t)
     return dx, dg, db
+
+
+def layernorm_input_backward(dy: Array, cache: Cache) -> Array:
+    """dx alone, for a frozen gain and bias."""
+    xhat, inv_std, g = cache
+    check_shape("dy", dy, xhat.shape)
+    dx = np.empty_like(dy, order="C")
+    for dy_t, xhat_t, inv_t, dx_t in tiles(dy, xhat, inv_std, dx):
+        gradient_by_x(dy_t, dy_t * xhat_t, xhat_t, inv_t, g, out=dx_t)
+    return dx
+
+
+def gradient_by_x(dy: Array, dy_xhat: Array, xhat: Array, inv_std: Array, g: Array, out: Array) -> None:
+    """out = dx of a tile, (n, C).  dy_xhat, which is dy xhat, is written over."""
+    g_mean = g * (1 / g.size)                           # dy @ g_mean: the mean of g dy
+    np.multiply(dy, g, out=out)
+    out -= (dy @ g_mean)[:, None]
+    out -= np.multiply(xhat, (dy_xhat @ g_mean)[:, None], out=dy_xhat)
+    out *= inv_std
 
 
 class LayerNorm(Module):
     """A gain g (C,), at first 1, and a bias b (C,), at first 0."""
 
     def __init__(self, n_embd: int, *, eps: float = 1e-5, dtype: DTypeLike = np.float32):
-        self.g, self.b = Parameter(np.ones(n_embd, dtype)), Parameter(np.zeros(n_embd, dtype))
+        self.g, self.b = Parameter(Blank((n_embd,), dtype, 1)), Parameter(Blank((n_embd,), dtype))
         self.eps = eps
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         return layernorm_forward(x, self.g.value, self.b.value, self.eps)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
+        if not (self.g.trainable or self.b.trainable):
+            return layernorm_input_backward(dy, cache)
         dx, dg, db = layernorm_backward(dy, cache)
         self.g.accumulate(dg)
         self.b.accumulate(db)

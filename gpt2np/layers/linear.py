@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike
 
 from ..hints import Array, Cache, Rng
 from .checks import check_shape
-from .module import Module, Parameter, initial
+from .module import Blank, Module, Parameter, initial
 from .tiles import product, rows, sum_rows
 
 
@@ -35,17 +35,17 @@ def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
         dx = dy w'        dw = x' dy        db = sum of dy over the rows
     """
     x, w = cache
-    dx = linear_input_backward(dy, cache)
+    dx = linear_input_backward(dy, (x.shape, w))
     dw = rows(x).T @ rows(dy)
     db = sum_rows(dy)
     return dx, dw, db
 
 
 def linear_input_backward(dy: Array, cache: Cache) -> Array:
-    """dx alone, for a frozen w: half the work of linear_backward."""
-    x, w = cache
-    check_shape("dy", dy, (*x.shape[:-1], w.shape[1]))
-    return (rows(dy) @ w.T).reshape(x.shape)
+    """dx alone, for a frozen w: half the work of linear_backward, and of x its shape is enough, cache (x.shape, w)."""
+    shape, w = cache
+    check_shape("dy", dy, (*shape[:-1], w.shape[1]))
+    return (rows(dy) @ w.T).reshape(shape)
 
 
 class Linear(Module):
@@ -60,17 +60,19 @@ class Linear(Module):
                  dtype: DTypeLike = np.float32):
         std = math.sqrt(2 / (n_in + n_out)) if std is None else std
         self.w = Parameter(initial(rng, (n_in, n_out), std, dtype))
-        self.b = Parameter(np.zeros(n_out, dtype))
+        self.b = Parameter(Blank((n_out,), dtype))
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
-        return linear_forward(x, self.w.value, self.b.value)
+        """x (..., n_in) -> y (..., n_out), cache: (x, w), or (x.shape, w) for a frozen w"""
+        y, cache = linear_forward(x, self.w.value, self.b.value)
+        return y, cache if self.w.trainable else (x.shape, self.w.value)
 
     def backward(self, dy: Array, cache: Cache) -> Array:
-        if self.w.trainable:
-            dx, dw, db = linear_backward(dy, cache)
-            self.w.accumulate(dw)
-            self.b.accumulate(db)
-            return dx
-        dx = linear_input_backward(dy, cache)
-        self.b.accumulate(sum_rows(dy))
+        if isinstance(cache[0], tuple):                 # of a frozen w: see forward
+            if self.b.trainable:
+                self.b.accumulate(sum_rows(dy))
+            return linear_input_backward(dy, cache)
+        dx, dw, db = linear_backward(dy, cache)
+        self.w.accumulate(dw)
+        self.b.accumulate(db)
         return dx

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -10,17 +10,43 @@ from numpy.typing import DTypeLike
 from ..hints import Array, Rng
 
 
+class Blank(NamedTuple):
+    """An array that has not been made yet, with the same number everywhere: it takes no memory."""
+
+    shape: tuple[int, ...]
+    dtype: DTypeLike
+    number: float = 0.0
+
+
 class Parameter:
     """An array that training changes, and the gradient of the loss by it.
 
-    value      the array
+    value      the array; a Blank becomes one when it is first asked for
+    shape      that of the array, without asking for it
     grad       None, or an array of value's shape: the sum of all gradients since it was last set to None
     trainable  False for a frozen parameter: it gets no gradient, and no matrix product is computed for one
+
+    So a model takes no memory until it computes, or until a checkpoint's arrays take the places of its own; and its
+    shapes can be compared with those of a file that asks for more than there is.
     """
 
-    def __init__(self, value: Array):
-        self.value, self.trainable = value, True
+    def __init__(self, value: Array | Blank):
+        self._value, self.trainable = value, True
         self.grad: Array | None = None
+
+    @property
+    def value(self) -> Array:
+        if isinstance(self._value, Blank):
+            self._value = np.full(self._value.shape, self._value.number, self._value.dtype)
+        return self._value
+
+    @value.setter
+    def value(self, value: Array) -> None:
+        self._value = value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._value.shape
 
     def accumulate(self, grad: Array) -> None:
         """grad += grad.  Gradients add, so a weight that is used twice (the tied embedding) needs no special case.
@@ -118,10 +144,11 @@ class Module:
 Child: TypeAlias = Module | Parameter | Constant
 
 
-def initial(rng: Rng | None, shape: tuple[int, ...], std: float, dtype: DTypeLike) -> Array:
-    """An array drawn from N(0, std^2); without an rng, zeros that cost nothing until a checkpoint replaces them."""
-    value = np.zeros(shape, dtype)
-    if rng is not None:
-        rng.standard_normal(dtype=value.dtype, out=value)
-        value *= std
+def initial(rng: Rng | None, shape: tuple[int, ...], std: float, dtype: DTypeLike) -> Array | Blank:
+    """An array drawn from N(0, std^2); without an rng, zeros in no memory, for a checkpoint to replace."""
+    if rng is None:
+        return Blank(shape, dtype)
+    value = np.empty(shape, dtype)
+    rng.standard_normal(dtype=value.dtype, out=value)
+    value *= std
     return value

@@ -1,1 +1,1 @@
-"""Text and token ids: GPT-2's byte-level BPE, BERT's WordPiece, the decoder for streams, the learning of vocabularies."""
+"""Text and token ids: byte-level BPE, WordPiece, their decoder for streams, learning a vocabulary; BLEU; labels."""

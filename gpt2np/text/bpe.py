@@ -15,7 +15,9 @@ Sennrich, Haddow, Birch 2016, arXiv:1508.07909, section 3.2 (BPE of words);
 Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2 (of bytes).
 """
 
+import hashlib
 import re
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import chain, pairwise
@@ -193,6 +195,14 @@ class Tokenizer:
         OSError where that fails; TokenizerError where one of the two is there already.
         """
         write_vocabulary(folder, self.merges, {token: i for i, token in self._token_of_id.items()})
+
+    def fingerprint(self) -> bytes:
+        """32 bytes that differ where two vocabularies do: the SHA-256 of their tokens, by id, and merges."""
+        digest = hashlib.sha256()
+        tokens = [self.decode_bytes([i]) for i in range(self.n_vocab)]
+        for token in [*tokens, *chain.from_iterable(self.merges)]:
+            digest.update(struct.pack("<I", len(token)) + token)
+        return digest.digest()
 
     def encode(self, text: str, allowed_special: Iterable[str] = ()) -> list[int]:
         """The ids of a text.

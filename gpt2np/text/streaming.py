@@ -9,7 +9,7 @@ one is remembered; where a text goes on from a prompt, it is at first the last o
 import codecs
 from collections.abc import Callable, Sequence
 
-from .bpe import Tokenizer
+from .protocol import AnyTokenizer
 from .vocabulary import TokenizerError
 
 
@@ -24,7 +24,7 @@ class StreamingDecoder:
     after   the tokens of the text before, if there is one: it is not decoded again
     """
 
-    def __init__(self, tokenizer: Tokenizer, after: Sequence[int] = ()):
+    def __init__(self, tokenizer: AnyTokenizer, after: Sequence[int] = ()):
         self._tokenizer = tokenizer
         self._first = self._before = last_of(tokenizer, after)
         # It keeps what may be the beginning of a character, and replaces at once what cannot be.
@@ -54,7 +54,7 @@ class StoppingDecoder:
     TokenizerError for an empty one.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: str | Sequence[str] = (), after: Sequence[int] = ()):
+    def __init__(self, tokenizer: AnyTokenizer, stops: str | Sequence[str] = (), after: Sequence[int] = ()):
         self._decoder, self._stops, self._held = StreamingDecoder(tokenizer, after), stop_strings(stops), ""
         self._end_of_text, self.stopped = tokenizer.end_of_text, False
 
@@ -88,7 +88,7 @@ class StoppingDecoder:
                      if any(stop.startswith(self._held[-n:]) for stop in self._stops)), 0)
 
 
-def stops_at(tokenizer: Tokenizer, stops: str | Sequence[str],
+def stops_at(tokenizer: AnyTokenizer, stops: str | Sequence[str],
              after: Sequence[int] = ()) -> Callable[[Sequence[int]], bool]:
     """Whether a text has just come to a stop string: the `stop` of generate, generate_batch and the others.
 
@@ -107,19 +107,19 @@ def stops_at(tokenizer: Tokenizer, stops: str | Sequence[str],
     return stop
 
 
-def text_before(tokenizer: Tokenizer, written: Sequence[int], stops: str | Sequence[str] = (),
+def text_before(tokenizer: AnyTokenizer, written: Sequence[int], stops: str | Sequence[str] = (),
                 after: Sequence[int] = ()) -> str:
     """The text of what was written, before <|endoftext|> and before the first stop string."""
     decoder = StoppingDecoder(tokenizer, stops, after)
     return "".join(map(decoder.feed, written)) + decoder.finish()
 
 
-def last_of(tokenizer: Tokenizer, after: Sequence[int]) -> list[int]:
+def last_of(tokenizer: AnyTokenizer, after: Sequence[int]) -> list[int]:
     """The last token of a text that goes on; none where that is the end of a text, which begins another one."""
     return [token for token in after[-1:] if token != tokenizer.end_of_text]
 
 
-def bytes_after(tokenizer: Tokenizer, before: Sequence[int], ids: Sequence[int]) -> bytes:
+def bytes_after(tokenizer: AnyTokenizer, before: Sequence[int], ids: Sequence[int]) -> bytes:
     """What ids write after the token `before`, a list of one or none."""
     return tokenizer.decode_bytes([*before, *ids])[len(tokenizer.decode_bytes(before)):]
 

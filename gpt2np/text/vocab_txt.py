@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .. import bytes_in
 from .vocabulary import FILES, TokenizerError, _decode, _read
 
 FILE, CONFIG = "vocab.txt", "tokenizer_config.json"
@@ -71,11 +72,11 @@ def read_options(folder: str | Path) -> dict[str, bool | None]:
         return dict(DEFAULTS)
     text = _decode(_read(path), CONFIG)
     try:
-        config = json.loads(text)
+        config = bytes_in.parse_json(text)
     except json.JSONDecodeError as error:
         raise TokenizerError(f"{CONFIG} line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): "
                              f"the file is damaged or cut short") from None
-    except (RecursionError, ValueError) as error:       # nested a thousand deep, or a number of 5,000 digits
+    except ValueError as error:                         # nested a thousand deep, or a key that comes twice
         raise TokenizerError(f"{CONFIG}: expected an object of options ({error})") from None
     if not isinstance(config, dict):
         raise TokenizerError(f"{CONFIG}: expected an object of options, got a {type(config).__name__}")

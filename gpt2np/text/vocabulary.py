@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from .. import bytes_in
 from ..errors import Gpt2npError
 
 Merges = Sequence[tuple[bytes, bytes]]
@@ -153,13 +154,11 @@ def expect_no_vocabulary(folder: str | Path) -> None:
 def _read(path: Path) -> bytes:
     """The bytes of a vocabulary file."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        return bytes_in.read_small(path, MAX_FILE_BYTES)
     except OSError as error:
         raise TokenizerError(f"{path.name} cannot be read: {error.strerror or error}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise TokenizerError(f"{path.name}: expected at most {MAX_FILE_BYTES:,} bytes; this is no vocabulary")
-    return data
+    except bytes_in.TooLarge as error:
+        raise TokenizerError(f"{path.name}: {error}; this is no vocabulary") from None
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -199,13 +198,14 @@ def _parse_merges(text: str, name: str) -> Merges:
 def _parse_ids(text: str, name: str) -> dict[bytes, int]:
     """The ids of encoder.json: one JSON object, from the spelling of each token to its id."""
     try:
-        ids = json.loads(text, object_pairs_hook=_without_duplicates)
+        ids = bytes_in.parse_json(text)
     except json.JSONDecodeError as error:
         raise TokenizerError(f"{name} line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): "
                              f"the file is damaged or cut short") from None
-    except TokenizerError as error:
-        raise TokenizerError(f"{name}: {error}") from None
-    except (RecursionError, ValueError) as error:       # nested a thousand deep, or a number of 5,000 digits
+    except bytes_in.KeyTwice as error:
+        first, second = error.values
+        raise TokenizerError(f"{name}: {error}, with {first!r:.40} and {second!r:.40}") from None
+    except ValueError as error:                         # nested a thousand deep, or a number of 5,000 digits
         raise TokenizerError(f"{name}: expected one object of tokens and ids ({error})") from None
     if not isinstance(ids, dict):
         raise TokenizerError(f"{name}: expected an object of tokens and ids, got a {type(ids).__name__}")
@@ -216,16 +216,3 @@ def _parse_ids(text: str, name: str) -> dict[bytes, int]:
         return {unspell(symbol): i for symbol, i in ids.items()}
     except TokenizerError as error:
         raise TokenizerError(f"{name}: {error}") from None
-
-
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object as a dict, where json itself would keep the last of two equal keys and say nothing.
-
-    checkpoints/files.py has the same, since text imports nothing of the package and neither do the files of weights.
-    """
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
-            raise TokenizerError(f"the key {key!r} comes twice, with {found[key]!r} and {value!r}")
-        found[key] = value
-    return found

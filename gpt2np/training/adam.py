@@ -24,7 +24,6 @@ def adam_update(w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1
     Weight decay is the gradient of an L2 penalty here: it goes through m and v, so that a weight with large gradients
     decays less.  AdamW is the form in which it does not.
     Kingma, Ba 2015, arXiv:1412.6980, algorithm 1.
-
     """
     if weight_decay:
         g += weight_decay * w

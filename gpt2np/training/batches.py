@@ -10,7 +10,6 @@ A token file is a header of 64 bytes and then the ids, little-endian, 2 bytes ea
 """
 
 import functools
-import hashlib
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from ..checkpoints.files import sync
 from ..hints import Array
-from ..text.bpe import Tokenizer
+from ..text.protocol import AnyTokenizer
 from ..text.utf8 import read_utf8
 from ..text.vocabulary import END_OF_TEXT
 from .errors import TrainingError
@@ -35,7 +34,7 @@ FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES = 1, 2, 3, 4
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: Tokenizer) -> None:
+def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: AnyTokenizer) -> None:
     """Encode texts into a new token file, <|endoftext|> between two of them.
 
     <|endoftext|> within a text ends a document, too.
@@ -49,11 +48,11 @@ def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: Tokenizer) -
             count += len(ids) + (i > 0)
         sync(file)
         file.seek(0)
-        file.write(HEADER.pack(MAGIC, dtype.itemsize, tokenizer.n_vocab, count, fingerprint(tokenizer)))
+        file.write(HEADER.pack(MAGIC, dtype.itemsize, tokenizer.n_vocab, count, tokenizer.fingerprint()))
         sync(file)
 
 
-def map_tokens(path: str | Path, tokenizer: Tokenizer) -> Array:
+def map_tokens(path: str | Path, tokenizer: AnyTokenizer) -> Array:
     """The ids of a token file (n,), read from the disk as they are used.
 
     TrainingError if it is no token file, is cut short, or was made with another vocabulary than this tokenizer's.
@@ -66,21 +65,12 @@ def map_tokens(path: str | Path, tokenizer: Tokenizer) -> Array:
     size, expected = Path(path).stat().st_size, HEADER.size + width * count
     if width not in (2, 4) or size != expected:
         raise TrainingError(f"{path}: expected {expected:,} bytes for {count:,} tokens, got {size:,}: it is damaged")
-    if vocabulary != fingerprint(tokenizer):
+    if vocabulary != tokenizer.fingerprint():
         raise TrainingError(f"{path}: expected tokens of this run's vocabulary, of {tokenizer.n_vocab:,} tokens, got "
                             f"those of another one, of {n_vocab:,}: encode the text again")
     if count == 0:
         return np.empty(0, f"<u{width}")                # mmap refuses to map nothing
     return np.memmap(path, f"<u{width}", "r", HEADER.size, (count,))
-
-
-def fingerprint(tokenizer: Tokenizer) -> bytes:
-    """32 bytes that differ where two vocabularies do: the SHA-256 of their tokens, by id, and merges."""
-    digest = hashlib.sha256()
-    tokens = [tokenizer.decode_bytes([i]) for i in range(tokenizer.n_vocab)]
-    for token in [*tokens, *(part for merge in tokenizer.merges for part in merge)]:
-        digest.update(struct.pack("<I", len(token)) + token)
-    return digest.digest()
 
 
 def read_texts(paths: Iterable[str | Path]) -> Iterator[str]:

@@ -36,7 +36,7 @@ def evaluate(parallel: DataParallel | MPIParallel, tokens: Array, window: int, s
     total, places = 0.0, list(windows(len(tokens), window, stride))
     for first in range(0, len(places), batch):
         x, y = scored_windows(tokens, places[first:first + batch])
-        total += parallel.loss(x, y) * np.count_nonzero(y != IGNORED)
+        total += parallel.loss((x, y)) * np.count_nonzero(y != IGNORED)
     return float(total / (len(tokens) - 1))
 
 

@@ -13,7 +13,7 @@ from ..decoding import generate
 from ..hints import Array
 from ..models.gpt2 import GPT2
 from ..sampling import Sampler
-from ..text.bpe import Tokenizer
+from ..text.protocol import AnyTokenizer
 from . import run_folder
 from .adamw import AdamW
 from .batches import FOR_DROPOUT, FOR_SAMPLES, ORDERS, Batches
@@ -112,7 +112,7 @@ class Trainer:
     for record in trainer.run(): ... trains, and may be left at any record; save() then keeps what has been done.
     """
 
-    def __init__(self, model: GPT2, tokenizer: Tokenizer, train: Array, val: Array, plan: Plan, out: str | Path,
+    def __init__(self, model: GPT2, tokenizer: AnyTokenizer, train: Array, val: Array, plan: Plan, out: str | Path,
                  world: World | None = None):
         if plan.context > model.config.n_ctx:
             raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
@@ -175,7 +175,8 @@ class Trainer:
         """One update.  Weights, moments and state stay as they were where the loss or the gradient is not finite."""
         plan, step, began = self.plan, self.state["step"], time.perf_counter()
         tokens, targets = self.batches.batch(step)
-        loss, norm = self.parallel.loss_and_gradients(tokens, targets, plan.accumulate, [plan.seed, FOR_DROPOUT, step])
+        loss, norm = self.parallel.loss_and_gradients((tokens, targets), plan.accumulate,
+                                                      [plan.seed, FOR_DROPOUT, step])
         if not (math.isfinite(loss) and math.isfinite(norm)):
             where = first_not_finite(self.model, tokens)
             raise TrainingError(f"step {step + 1}: expected a finite loss and gradient, got loss {loss} and norm "

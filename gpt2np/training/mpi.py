@@ -20,11 +20,10 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from ..command import cores, foreseen, sentence
-from ..hints import Array
-from ..models.gpt2 import GPT2
+from ..models.protocols import Trainable
 from .clipping import gradient_norm
 from .errors import TrainingError
-from .parallel import DataParallel, count
+from .parallel import Batch, DataParallel
 
 # How many processes mpiexec has started, and which of them this is: MPICH and Intel MPI, Open MPI.
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
@@ -101,7 +100,7 @@ class World:
         here = self.comm.Split_type(COMM_TYPE_SHARED)   # the ranks of this machine
         return max(1, max(here.allgather(cores())) // here.size)
 
-    def parallel(self, model: GPT2, threads: int) -> "DataParallel | MPIParallel":
+    def parallel(self, model: Trainable, threads: int) -> "DataParallel | MPIParallel":
         """DataParallel, over the ranks where there are several."""
         return DataParallel(model, threads) if self.comm is None else MPIParallel(self.comm, model, threads)
 
@@ -133,12 +132,12 @@ class MPIParallel:
     comm            a communicator of mpi4py
     model, threads  this rank's, as for DataParallel
 
-        gradient = sum over ranks of n / counted * gradient of the rank's rows        n targets count in the rows
+        gradient = sum over ranks of the gradient of the rank's rows, a part of the mean over the whole batch
 
     The same number of ranks and threads gives the same bits, with the same MPI on the same machines.
     """
 
-    def __init__(self, comm: Comm, model: GPT2, threads: int):
+    def __init__(self, comm: Comm, model: Trainable, threads: int):
         self.comm, self.local = comm, DataParallel(model, threads)
         self.replicas, self.run = self.local.replicas, self.local.run
         self.workers = comm.size * threads
@@ -150,30 +149,29 @@ class MPIParallel:
     def __exit__(self, *exception: object) -> None:
         self.local.__exit__(*exception)
 
-    def loss_and_gradients(self, tokens: Array, targets: Array, pieces: int = 1,
+    def loss_and_gradients(self, batch: Batch, pieces: int = 1,
                            seed: Sequence[int] | None = None) -> tuple[float, float]:
-        """As DataParallel's, for a batch (B, T) that all ranks have, of a row for each rank at least."""
-        rows, row_targets, weight = self._share(tokens, targets)
-        loss, _ = self.local.loss_and_gradients(rows, row_targets, pieces,
-                                                None if seed is None else [*seed, self.comm.rank])
+        """As DataParallel's, for a batch that all ranks have, of a row for each rank at least."""
         model = self.replicas[0]
+        loss, _ = self.local.loss_and_gradients(self._share(batch), pieces,
+                                                None if seed is None else [*seed, self.comm.rank],
+                                                model.counted(*batch))
         for _, p in model.named_parameters():
             if p.grad is not None:
-                p.grad *= weight
                 g = np.ascontiguousarray(p.grad)        # in the order of all ranks
                 p.grad = np.empty_like(g)
                 self.comm.Allreduce(g, p.grad)          # the sum
-        with self.local._blas_threads(self.local.threads):
+        with self.local.blas_threads(self.local.threads):
             norm = gradient_norm(model, self.run)
         # Processors of different kinds may round norms differently: all take rank 0's.
-        return sum(self.comm.allgather(weight * loss)), self.comm.bcast(norm)
+        return sum(self.comm.allgather(loss)), self.comm.bcast(norm)
 
-    def loss(self, tokens: Array, targets: Array) -> float:
+    def loss(self, batch: Batch) -> float:
         """As DataParallel's; ranks may be without rows."""
-        rows, row_targets, weight = self._share(tokens, targets)
-        return sum(self.comm.allgather(weight * self.local.loss(rows, row_targets) if len(rows) else 0.0))
+        share = self._share(batch)
+        counted = self.replicas[0].counted(*batch)
+        return sum(self.comm.allgather(self.local.loss(share, counted) if len(share[0]) else 0.0))
 
-    def _share(self, tokens: Array, targets: Array) -> tuple[Array, Array, float]:
-        """This rank's rows of tokens and targets, and the part of all targets that count which is in them."""
-        rows, row_targets = (np.array_split(a, self.comm.size)[self.comm.rank] for a in (tokens, targets))
-        return rows, row_targets, count(row_targets) / max(1, count(targets))
+    def _share(self, batch: Batch) -> Batch:
+        """This rank's rows of a batch."""
+        return tuple(np.array_split(array, self.comm.size)[self.comm.rank] for array in batch)

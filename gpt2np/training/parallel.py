@@ -10,30 +10,37 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from ..hints import Array
-from ..layers.cross_entropy import IGNORED
 from ..layers.tiles import tiles
-from ..models.gpt2 import GPT2
+from ..models.protocols import Trainable
 from .clipping import square_sum
+from .errors import TrainingError
 
-Share = tuple[Array, Array]         # some rows of a batch: tokens and targets
+Batch = tuple[Array, ...]           # the arrays that a model's loss takes, with one first axis: a row for each example
 
 
 class DataParallel:
     """The loss and the gradients of a model on whole batches, worked out by threads; for use in a with statement.
 
-    model    GPT2.  Its values are shared by all replicas: change them in place, as the optimizers do
+    model    Trainable.  Its values are shared by all replicas: change them in place, as the optimizers do
     threads  how many workers there are at most
+
+    The mean over a batch is a sum over its rows, divided by what the model says that it is over:
+
+        loss = sum over pieces of model.loss(*piece, counted=model.counted(*batch))
+
+    so that the parts add, losses and gradients alike, however the rows are dealt out.
 
     A sum of floating-point numbers depends on their order, so another number of threads gives other last bits; the same
     number gives the same bits.
     """
 
-    def __init__(self, model: GPT2, threads: int):
+    def __init__(self, model: Trainable, threads: int):
         if threads < 1:
             raise ValueError(f"threads: expected a positive integer, got {threads}")
         self.threads = self.workers = threads
@@ -47,34 +54,36 @@ class DataParallel:
     def __exit__(self, *exception: object) -> None:
         self.pool.shutdown()
 
-    def loss_and_gradients(self, tokens: Array, targets: Array, pieces: int = 1,
-                           seed: Sequence[int] | None = None) -> tuple[float, float]:
+    def loss_and_gradients(self, batch: Batch, pieces: int = 1, seed: Sequence[int] | None = None,
+                           counted: Any = None) -> tuple[float, float]:
         """The mean loss of a batch and the norm of its gradient, which is in the model's parameters afterwards.
 
-        tokens, targets  (B, T)  targets of -100 do not count
-        pieces           how many pieces each worker makes of its share, to go through one after another: gradients
-                         accumulate, and memory is needed for one piece at a time
-        seed             list of integers from which dropout's masks follow; None for no dropout
-        returns          loss, norm: floats
+        batch    what the model's loss takes: arrays with one first axis, the rows
+        pieces   how many pieces each worker makes of its share, to go through one after another: gradients
+                 accumulate, and memory is needed for one piece at a time
+        seed     list of integers from which dropout's masks follow; None for no dropout
+        counted  of a larger batch, where this one is a part of it; None: this batch's own
+        returns  loss, norm: floats
 
         What was in the gradients before is dropped.
         """
-        shares = split(tokens, targets, self.threads)
-        counted = count(targets)
+        shares = split(batch, self.threads)
+        counted = self.replicas[0].counted(*batch) if counted is None else counted
         for replica in self.replicas:
             replica.zero_grad()
-        work = [(replica, split(*share, pieces), None if seed is None else np.random.default_rng([*seed, i]))
+        work = [(replica, split(share, pieces), None if seed is None else np.random.default_rng([*seed, i]))
                 for i, (replica, share) in enumerate(zip(self.replicas, shares))]
-        with self._blas_threads(len(shares)):
+        with self.blas_threads(len(shares)):
             loss = sum(self.run(partial(share_loss_and_gradients, counted), work))
-        with self._blas_threads(self.threads):
+        with self.blas_threads(self.threads):
             norm = math.sqrt(sum(self.run(sum_replicas, self._gradient_tiles())))
         return loss, norm
 
-    def loss(self, tokens: Array, targets: Array) -> float:
+    def loss(self, batch: Batch, counted: Any = None) -> float:
         """The mean loss of a batch alone: no gradients, no dropout."""
-        shares, counted = split(tokens, targets, self.threads), count(targets)
-        with self._blas_threads(len(shares)):
+        shares = split(batch, self.threads)
+        counted = self.replicas[0].counted(*batch) if counted is None else counted
+        with self.blas_threads(len(shares)):
             return sum(self.run(partial(share_loss, self.replicas[0], counted), shares))
 
     def run(self, function: Callable, items: Iterable) -> list:
@@ -89,7 +98,7 @@ class DataParallel:
             results[i::self.threads] = done
         return results
 
-    def _blas_threads(self, workers: int) -> AbstractContextManager:
+    def blas_threads(self, workers: int) -> AbstractContextManager:
         """A context in which BLAS has one thread for each of several workers, or all of them for a single one."""
         return self.blas.limit(limits=self.threads if workers == 1 else 1, user_api="blas")
 
@@ -103,38 +112,28 @@ class DataParallel:
                 yield from tiles(*gradients)
 
 
-def split(tokens: Array, targets: Array, n: int) -> list[Share]:
-    """The rows of a batch in n parts, as even as can be, of (tokens, targets) each; in fewer where rows are fewer."""
-    n = min(n, len(tokens))
-    return list(zip(np.array_split(tokens, n), np.array_split(targets, n)))
+def split(batch: Batch, n: int) -> list[Batch]:
+    """The rows of a batch in n parts, as even as can be; in fewer where rows are fewer.
 
-
-def count(targets: Array) -> int:
-    """How many targets count."""
-    return int(np.count_nonzero(targets != IGNORED))
-
-
-def share_loss_and_gradients(counted: int, work: tuple[GPT2, list[Share], np.random.Generator | None]) -> float:
-    """What one worker adds to the batch's loss; its replica gets the gradients.
-
-    The mean over the batch is the sum of its pieces' means, each weighted by its part of all that counts:
-
-        loss = sum over pieces of n / counted * loss of the piece          n targets count in the piece
+    TrainingError where its arrays disagree on how many rows there are.
     """
+    if len({len(array) for array in batch}) != 1:
+        raise TrainingError(f"batch: expected arrays with one first axis, got shapes {[a.shape for a in batch]}")
+    n = min(n, len(batch[0]))
+    return list(zip(*(np.array_split(array, n) for array in batch)))
+
+
+def share_loss_and_gradients(counted: Any, work: tuple[Trainable, list[Batch], np.random.Generator | None]) -> float:
+    """What one worker adds to the batch's loss; its replica gets the gradients."""
     replica, pieces, rng = work
-    loss = 0.0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):     # found afterwards, in loss and norm
-        for tokens, targets in pieces:
-            weight = count(targets) / max(1, counted)
-            loss += weight * float(replica.loss_and_gradients(tokens, targets, weight, rng))
-    return loss
+        return sum(float(replica.loss_and_gradients(*piece, counted=counted, rng=rng)) for piece in pieces)
 
 
-def share_loss(model: GPT2, counted: int, share: Share) -> float:
+def share_loss(model: Trainable, counted: Any, share: Batch) -> float:
     """What one worker adds to the loss where no gradients are wanted."""
-    tokens, targets = share
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        return count(targets) / max(1, counted) * float(model.loss(tokens, targets))
+        return float(model.loss(*share, counted=counted))
 
 
 def sum_replicas(gradients: Sequence[Array]) -> float:

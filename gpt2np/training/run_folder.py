@@ -28,7 +28,7 @@ from ..checkpoints.errors import CheckpointError
 from ..checkpoints.files import read_json, replace_text, sync_file, sync_folder, write_text
 from ..hints import Array
 from ..models.gpt2 import GPT2
-from ..text.bpe import Tokenizer
+from ..text.protocol import AnyTokenizer
 from .errors import TrainingError
 from .optimizer import Optimizer
 
@@ -43,7 +43,7 @@ class Checkpoint(NamedTuple):
     """What a run goes on from."""
 
     model: GPT2
-    tokenizer: Tokenizer
+    tokenizer: AnyTokenizer
     moments: Moments
     state: dict                 # what else the rest of the run depends on: see Trainer
 
@@ -51,7 +51,7 @@ class Checkpoint(NamedTuple):
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
 
 
-def save(out: str | Path, model: GPT2, tokenizer: Tokenizer, optimizer: Optimizer, state: dict) -> None:
+def save(out: str | Path, model: GPT2, tokenizer: AnyTokenizer, optimizer: Optimizer, state: dict) -> None:
     """Write the checkpoint of a step, state["step"], and remove the one before; nothing where it is there already."""
     folder = Path(out, step_name(state["step"]))
     if folder.exists():
@@ -62,7 +62,7 @@ def save(out: str | Path, model: GPT2, tokenizer: Tokenizer, optimizer: Optimize
     new = folder.with_name(f".{folder.name}.new")
     try:
         new.mkdir()
-        loading.write_files(new, "openai", *loading.contents(model), tokenizer)
+        loading.write_files(new, loading.layout_of(model), model, tokenizer)
         safetensors.write(new / MOMENTS, {f"{name}.{path}": array for name, arrays in optimizer.moments.items()
                                           for path, array in arrays.items()})
         write_text(new / STATE, json.dumps(state, indent=1) + "\n")
@@ -99,7 +99,7 @@ def load(out: str | Path, dropout: float = 0.0, recompute: bool = False) -> Chec
     return Checkpoint(model, tokenizer, moments, state)
 
 
-def load_to_train(name_or_path: str | Path, dropout: float = 0.0, recompute: bool = False) -> tuple[GPT2, Tokenizer]:
+def load_to_train(name_or_path: str | Path, dropout: float = 0.0, recompute: bool = False) -> tuple[GPT2, AnyTokenizer]:
     """loading.load for training: with GPT2's options, and in memory of its own, so that the files may go."""
     loaded, tokenizer = loading.load(name_or_path)
     model = GPT2(loaded.config, dropout=dropout, recompute=recompute)
@@ -117,7 +117,7 @@ def restore(optimizer: Optimizer, moments: Moments, step: int, out: str | Path) 
     optimizer.moments, optimizer.t = moments, step
 
 
-def save_best(out: str | Path, model: GPT2, tokenizer: Tokenizer) -> None:
+def save_best(out: str | Path, model: GPT2, tokenizer: AnyTokenizer) -> None:
     """Replace the best model."""
     loading.save(Path(out, BEST), model, tokenizer)
 

@@ -13,6 +13,7 @@ import struct
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from gpt2np.checkpoints import loading, sstable, tf_bundle
 from gpt2np.checkpoints.crc32c import crc32c, mask
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.text.bpe import Tokenizer
-from tests.checkpoints.tiny import MERGES, SMALL, parameters
+from tests.checkpoints.tiny import MERGES, SMALL, model_of, parameters
 
 MAX_MEMORY = 64 << 20              # beyond what the process has: the files have 40 KB
 MAX_SECONDS = 5
@@ -47,9 +48,9 @@ class Fuzz:
         self.folder, self.count, self.refused = folder, 0, 0
         self.parameters = parameters(SMALL)
         for layout in loading.LAYOUTS:
-            loading.write_model(folder / layout, layout, self.parameters, SMALL, Tokenizer(MERGES))
+            loading.write_model(folder / layout, layout, model_of(self.parameters, SMALL), Tokenizer(MERGES))
         self.pristine = {name: (folder / layout / name).read_bytes() for name, layout in FILES}
-        loading.read_model(folder / "openai")       # imports and caches are none of the mutations' memory
+        loading.load(folder / "openai")       # imports and caches are none of the mutations' memory
 
     def step(self, seed: int) -> None:
         """One mutation; AssertionError if it is met by anything but a refusal or the model as it was."""
@@ -78,13 +79,14 @@ class Fuzz:
         """Load the folder of `path`: what comes out, how long it takes and how much memory it asks for."""
         begin = time.monotonic()
         try:
-            read, hparams, tokenizer = loading.read_model(path.parent)
+            model, tokenizer = loading.load(path.parent)
         except CheckpointError as error:
             assert not unchanged, error
             assert str(path.parent) in str(error) or "encoder.json" in str(error) or "vocab.bpe" in str(error), error
             self.refused += 1
         else:
-            assert hparams == SMALL and tokenizer.n_vocab == SMALL["n_vocab"]
+            assert asdict(model.config) == SMALL and tokenizer.n_vocab == SMALL["n_vocab"]
+            read = {path: parameter.value for path, parameter in model.named_parameters()}
             assert read.keys() == self.parameters.keys()
             for name, array in read.items():
                 assert array.dtype == np.float32 and array.shape == self.parameters[name].shape

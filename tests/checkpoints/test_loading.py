@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 
 import gpt2np
-from gpt2np import convert
+from gpt2np import bytes_in, convert
 from gpt2np.checkpoints import huggingface_gpt2, loading, openai_gpt2
 from gpt2np.checkpoints.errors import CheckpointError
+from gpt2np.checkpoints.parameters import values_of
+from gpt2np.checkpoints.vocabularies import read_tokenizer, write_tokenizer
+from gpt2np.layers.module import Blank, Module, Parameter
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
-from tests.checkpoints.tiny import MERGES, SMALL
+from tests.checkpoints.tiny import MERGES, SMALL, model_of, weights
 from tests.golden.make_huggingface import IDS
-from tests.golden.make_tf_bundles import GOLDEN, TINY
+from tests.golden.make_tf_bundles import GOLDEN
 
 TEXT = "the thé \n"
 
@@ -88,6 +91,66 @@ def test_loading_copies_no_weights(folder):
     assert not any(parameter.value.flags.owndata for _, parameter in loaded.named_parameters())
 
 
+def test_files_that_describe_a_model_are_read_once(folder, tmp_path, monkeypatch):
+    convert.main([str(folder), str(tmp_path / "hf"), "--to", "safetensors"])
+    read, real = [], bytes_in.read_small
+    monkeypatch.setattr(bytes_in, "read_small", lambda path, most: (real(path, most), read.append(path.name))[0])
+    gpt2np.load(folder)
+    gpt2np.load(tmp_path / "hf")
+    assert sorted(read) == sorted(["checkpoint", "hparams.json", "encoder.json", "vocab.bpe",
+                                   "model.ckpt.index", "config.json", "vocab.json", "merges.txt"])
+
+
+class Bigrams(Module):
+    """A model of another kind: a table of logits, in a file of NumPy's."""
+
+    def __init__(self, n_vocab):
+        self.n_vocab = n_vocab
+        self.table = Parameter(Blank((n_vocab, n_vocab), np.float32))
+
+
+class BigramFiles:
+    """Its layout, as a module would have it."""
+
+    MODEL, FILES = Bigrams, ("table.npy", "bigrams.json")
+
+    @staticmethod
+    def is_mine(source):
+        return (source.folder / "bigrams.json").exists()
+
+    @staticmethod
+    def read(source, dtype):
+        model = Bigrams(source.json("bigrams.json")["n"])
+        model.table.value = np.load(source.folder / "table.npy").astype(dtype)
+        return model, read_tokenizer(source.folder, model.n_vocab)
+
+    @staticmethod
+    def write(folder, model, tokenizer, dtype):
+        write_tokenizer(folder, tokenizer, model.n_vocab)
+        (folder / "bigrams.json").write_text(json.dumps({"n": model.n_vocab}))
+        np.save(folder / "table.npy", values_of(model, Bigrams(model.n_vocab), folder, dtype)["table"])
+
+
+def test_another_model_needs_one_line_in_the_list_of_layouts(tmp_path, tokenizer, model, monkeypatch):
+    bigrams = Bigrams(259)
+    with pytest.raises(ValueError, match="expected one that has a layout of files, got a Bigrams"):
+        gpt2np.save(tmp_path / "model", bigrams, tokenizer)
+    monkeypatch.setattr(loading, "LAYOUTS", loading.LAYOUTS | {"bigrams": BigramFiles})
+    bigrams.table.value[3, 4] = 5
+    gpt2np.save(tmp_path / "model", bigrams, tokenizer)
+    loaded, words = gpt2np.load(tmp_path / "model")
+    assert isinstance(loaded, Bigrams) and (loaded.table.value == bigrams.table.value).all()
+    assert words.encode(TEXT) == tokenizer.encode(TEXT)
+    gpt2np.save(tmp_path / "model", model, tokenizer)       # a folder of one layout may become one of another
+    assert_same(gpt2np.load(tmp_path / "model")[0], model)
+    with pytest.raises(CheckpointError, match="the layout openai is for a GPT2: found a Bigrams"):
+        loading.write_model(tmp_path / "other", "openai", bigrams, tokenizer)
+    bigrams.table.value = np.zeros((2, 3))
+    with pytest.raises(CheckpointError, match=f"{tmp_path / 'model'}: tensor 'table': its shape is wrong: expected"):
+        loading.write_model(tmp_path / "model", "bigrams", bigrams, tokenizer)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
 def test_float64_can_be_asked_for_and_nothing_else(folder):
     loaded, _ = gpt2np.load(folder, dtype=np.float64)
     assert all(parameter.value.dtype == np.float64 for _, parameter in loaded.named_parameters())
@@ -97,10 +160,7 @@ def test_float64_can_be_asked_for_and_nothing_else(folder):
 
 def test_logits_equal_those_of_transformers():
     """tests/golden/huggingface holds a model that transformers saved, and the logits that it computed."""
-    parameters, hparams = huggingface_gpt2.read(GOLDEN / "huggingface" / "model.safetensors", np.float64)
-    model = GPT2(GPT2Config(**hparams), dtype=np.float64)
-    for path, parameter in model.named_parameters():
-        parameter.value = parameters[path]
+    model = model_of(*weights(huggingface_gpt2, GOLDEN / "huggingface" / "model.safetensors", np.float64))
     logits, _ = model.forward(np.array(IDS))
     np.testing.assert_allclose(logits, np.load(GOLDEN / "huggingface" / "logits.npy"), atol=2e-5)
 
@@ -173,10 +233,10 @@ def test_half_a_vocabulary_under_other_names(folder, tmp_path):
 
 
 def test_gpt2s_own_vocabulary_serves_where_there_is_none(tmp_path):
-    assert loading.read_tokenizer(tmp_path, 50257).n_vocab == 50257
+    assert read_tokenizer(tmp_path, 50257).n_vocab == 50257
     (tmp_path / "tokenizer.json").write_text("{}")      # it has one, in a format that is not read
     with pytest.raises(CheckpointError, match="lacks its vocabulary"):
-        loading.read_tokenizer(tmp_path, 50257)
+        read_tokenizer(tmp_path, 50257)
 
 
 # ---- saving
@@ -326,5 +386,4 @@ def test_importing_gpt2np_imports_nothing_else():
 
 def test_the_tiny_models_have_no_tokenizer():
     """A model of 29 tokens cannot have one: 256 bytes are the least. It is refused at the vocabulary, not later."""
-    assert openai_gpt2.parameter_shapes(TINY)["wte"] == (29, 6)
     refused(GOLDEN / "huggingface", "lacks its vocabulary")

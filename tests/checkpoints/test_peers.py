@@ -13,7 +13,7 @@ from gpt2np.checkpoints import huggingface_gpt2, loading, openai_gpt2, safetenso
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
-from tests.checkpoints.tiny import MERGES
+from tests.checkpoints.tiny import MERGES, model_of, weights
 from tests.golden.make_tf_bundles import all_dtypes
 
 pytestmark = [pytest.mark.skipif(not os.environ.get("GPT2NP_PEERS"), reason="opt-in: make test-peers"),
@@ -38,7 +38,7 @@ def openai_folder(tmp_path_factory, model):
 @pytest.fixture(scope="module")
 def huggingface_folder(openai_folder):
     folder = openai_folder.with_name("huggingface")
-    loading.write_model(folder, "safetensors", *loading.read_model(openai_folder))
+    loading.write_model(folder, "safetensors", *loading.load(openai_folder))
     return folder
 
 
@@ -139,10 +139,7 @@ def test_we_compute_transformers_logits_from_its_file(tmp_path):
             parameter += 0.1 * torch.randn_like(parameter)
         logits = theirs(torch.tensor(IDS)).logits.numpy()
     theirs.save_pretrained(tmp_path)
-    parameters, hparams = huggingface_gpt2.read(tmp_path / "model.safetensors")
-    ours = GPT2(GPT2Config(**hparams))
-    for path, parameter in ours.named_parameters():
-        parameter.value = parameters[path]
+    ours = model_of(*weights(huggingface_gpt2, tmp_path / "model.safetensors"))
     np.testing.assert_allclose(ours.forward(IDS)[0], logits, atol=1e-4)
 
 

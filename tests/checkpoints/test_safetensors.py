@@ -114,6 +114,11 @@ BAD = {
     "NaN": (b'{"w":NaN}', bytes(24), ["NaN is not JSON"]), "not JSON": (b'{"w"', b"", ["not valid JSON"]),
     "more than JSON": (b"{}{}", b"", ["not valid JSON"]), "a list": (b"[]", b"", ["not a JSON object"]),
     "not UTF-8": (b'{"\xff":1}', b"", ["not valid JSON"]), "nested": (b"[" * 100_000, b"", ["nested too deep"]),
+    "offset -0": (json.dumps({"w": ENTRY}).replace("[0, 24]", "[-0, 24]").encode(), DATA, ["not two whole numbers"]),
+    "dim -0": (json.dumps({"w": ENTRY | {"shape": [7], "data_offsets": [0, 0]}}).replace("7", "-0").encode(), b"",
+               ["tensor 'w'", "impossible"]),
+    "half a surrogate pair": (json.dumps({"\ud83d": ENTRY}).encode(), DATA, ["not valid JSON", "half of a surrogate"]),
+    "half a pair in the metadata": (json.dumps({"w": ENTRY, "__metadata__": {"a": "\udc00"}}).encode(), DATA, ["half"]),
     "huge number": (b'{"w":' + b"9" * 10_000 + b"}", b"", ["not valid JSON"]),
 }
 

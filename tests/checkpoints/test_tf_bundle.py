@@ -130,7 +130,7 @@ BAD_ENTRIES = {
     "an XML page for data": ([entry("w", W)], b"<?xml?><Error>", ["tensor 'w'", "XML error page"]),
     "offset past the end": ([entry("w", W, offset=1 << 40)], DATA, ["tensor 'w'", "too short"]),
     "negative offset": ([entry("w", W, offset=-24)], DATA, ["tensor 'w'", "offset is negative", "-24"]),
-    "negative size": ([entry("w", W, size=-24)], DATA, ["tensor 'w'", "size does not follow"]),
+    "negative size": ([entry("w", W, size=-24)], DATA, ["tensor 'w'", "size is negative", "found -24"]),
     "wrong checksum": ([entry("w", crc=5)], DATA, ["tensor 'w'", "checksum", "expected 00000005"]),
     "flipped bit": ([entry("w", W)], b"\x01" + DATA[1:], ["tensor 'w'", "damaged"]),
     "tail": ([entry("w", W)], DATA + b"!", ["belong to no tensor", "expected 24 bytes", "found 25"]),
@@ -152,6 +152,8 @@ BAD_ENTRIES = {
     "a slice": ([(b"\0w\0\1\1", b"\x08\x01")], DATA, ["slices"]),
     "a field twice": ([entry("w", W, more=b"\x20\x00")], DATA, ["tensor 'w'", "comes 2 times"]),
     "wrong wire type": ([(b"w", b"\x0a\x00")], DATA, ["tensor 'w'", "wrong type"]),
+    "field 0": ([(b"w", b"\x00\x01")], DATA, ["tensor 'w'", "malformed: found field number 0"]),
+    "field 2^29": ([(b"w", varint(1 << 32) + b"\x01")], DATA, ["tensor 'w'", "found field number 536870912"]),
     "a group": ([(b"w", b"\x0b")], DATA, ["tensor 'w'", "malformed"]),
     "entry cut short": ([(b"w", b"\x08")], DATA, ["tensor 'w'", "beyond the end"]),
     "field cut short": ([(b"w", b"\x12\x7f\x00")], DATA, ["tensor 'w'", "ends too early"]),
@@ -168,13 +170,53 @@ def test_a_bad_entry_is_refused_by_name(case, tmp_path):
     refused(bundle(tmp_path, entries, data), *patterns)
 
 
+def two_shards(folder, *entries):
+    """W in the first data file and -W in the second, and other entries beside them."""
+    prefix = bundle(folder, sorted([entry("v", -W, shard=1), entry("w", W), *entries]), DATA, b"\x08\x02")
+    (folder / "x.data-00000-of-00001").rename(folder / "x.data-00000-of-00002")
+    (folder / "x.data-00001-of-00002").write_bytes((-W).tobytes())
+    return prefix
+
+
+def test_shards(tmp_path):
+    read = tf_bundle.read(two_shards(tmp_path))
+    assert list(read) == ["v", "w"]
+    np.testing.assert_array_equal(read["v"], -W)
+    np.testing.assert_array_equal(read["w"], W)
+
+
+def test_a_shard_that_is_not_what_it_should_be_is_named(tmp_path):
+    prefix, second = two_shards(tmp_path), tmp_path / "x.data-00001-of-00002"
+    second.write_bytes((-W).tobytes()[:-1])
+    refused(prefix, "x.data-00001-of-00002: tensor 'v'", "too short")
+    second.write_bytes((-W).tobytes() + b"!")
+    refused(prefix, "x.data-00001-of-00002", "belong to no tensor")
+    second.write_bytes(W.tobytes())
+    refused(prefix, "x.data-00001-of-00002: tensor 'v'", "damaged")
+    second.unlink()
+    refused(prefix, "x.data-00001-of-00002: there is no such file")
+    refused(two_shards(tmp_path, entry("u", W, shard=2)), "tensor 'u'", "expected data file 0 to 1, found 2")
+
+
+def test_what_is_not_asked_for_may_be_of_any_dtype(tmp_path):
+    """And its checksum is not looked at: an optimizer's moments are twice as large as the weights."""
+    prefix = bundle(tmp_path, [entry("truth", shape=(2,), dtype=10, size=2), entry("w", W, offset=2),
+                               entry("x", crc=1, offset=26)], b"\1\0" + DATA + DATA)
+    index = tf_bundle.read_index(prefix)
+    assert list(index.entries) == ["truth", "w", "x"]
+    read = tf_bundle.read_tensors(prefix, index, ["w"])
+    assert list(read) == ["w"]
+    np.testing.assert_array_equal(read["w"], W)
+    refused(prefix, "x.index: tensor 'truth': its dtype is not supported", "found TensorFlow's number 10")
+
+
 def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path):
     error = refused(bundle(tmp_path, [entry("\x1b[31mw", crc=1)], DATA), r"\x1b[31mw")
     assert error.tensor == "\x1b[31mw" and "\x1b" not in str(error)
 
 
 @pytest.mark.parametrize("header, patterns", [
-    (None, ["no header"]), (b"", ["one data file", "found 0"]), (b"\x08\x02", ["one data file", "found 2"]),
+    (None, ["no header"]), (b"", ["number of data files", "found 0"]), (b"\x08" + varint(100_000), ["found 100000"]),
     (HEADER + b"\x10\x01", ["big-endian"]), (b"\x08\x01\x1a\x02\x10\x02", ["newer reader"]), (b"\xff", ["beyond"]),
     (b"\x08\x01\x1a\x04\x18\x01\x18\x02", ["rules out"])])
 def test_a_bad_header_is_refused(header, patterns, tmp_path):

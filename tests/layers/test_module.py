@@ -1,6 +1,7 @@
 """What all classes share: the parameters by name, their initial values, messages for ids and shapes."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,9 +9,12 @@ import pytest
 from gpt2np import device
 from gpt2np.layers.checks import check_heads, check_ids, check_padding_mask, check_shape
 from gpt2np.layers.embedding import Embedding
+from gpt2np.layers.layernorm import LayerNorm
 from gpt2np.layers.linear import Linear
 from gpt2np.layers.module import Constant, Module, Parameter
 from gpt2np.layers.tiles import sum_rows, tiles
+from gpt2np.models.config import GPT2Config
+from gpt2np.models.gpt2 import GPT2
 
 
 def test_gradients_add_and_the_first_is_kept_as_it_is():
@@ -28,6 +32,9 @@ def test_freeze_and_back():
     layer.backward(y, cache)
     assert [p.grad for _, p in layer.named_parameters()] == [None, None]
     layer.unfreeze()
+    layer.backward(y, cache)                            # what was kept for a backward was decided by then
+    assert layer.w.grad is None
+    y, cache = layer.forward(np.ones((4, 2), "f"))
     layer.backward(y, cache)
     assert layer.w.grad.shape == (2, 3)
     layer.zero_grad()
@@ -38,7 +45,7 @@ class Shelf(Module):
     def __init__(self):
         self.table = Constant(np.arange(3))
         self.wte = Embedding(5, 2, None)
-        self.layers = [Linear(2, 3, None), Linear(3, 2, None)]
+        self.layers = (Linear(2, 3, None), Linear(3, 2, None))      # a tuple is as good as a list
         self.size = 7
         self.again = self.layers[0]
         self.tied = self.wte
@@ -70,6 +77,28 @@ def test_initial_values():
     assert not Linear(3, 4, None).w.value.any()
     xavier = Linear(300, 400, np.random.default_rng(0), std=None)
     assert xavier.w.value.std() == pytest.approx(math.sqrt(2 / 700), rel=0.01)
+
+
+def test_a_model_takes_no_memory_until_it_is_asked_for():
+    """So the shapes of a file's model are known before there is room for it, or where there cannot be: 4 (2^31 - 1)^2
+    numbers are beyond what NumPy can address, on any machine.
+    """
+    huge = GPT2Config(2**31 - 1, 2**31 - 1, 2**31 - 1, 1, 1000)
+    tracemalloc.start()
+    shapes = {path: p.shape for path, p in GPT2(huge).named_parameters()}
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+    assert shapes["h.999.mlp.c_fc.w"] == (2**31 - 1, 4 * (2**31 - 1)) and len(shapes) == 12004
+
+
+def test_a_blank_becomes_an_array_once():
+    layer = LayerNorm(3, dtype=np.float64)
+    g = layer.g.value
+    assert g.tolist() == [1, 1, 1] and g.dtype == np.float64 and layer.g.value is g and layer.g.shape == (3,)
+    layer.b.value += 1
+    assert layer.b.value.tolist() == [1, 1, 1]
+    replica = LayerNorm(3)
+    assert replica.replica().g.value is replica.g.value     # shared, also where neither was asked for before
 
 
 def test_tiles_cover_every_row_once(monkeypatch):

@@ -121,8 +121,8 @@ def test_the_gradients_of_two_halves_add_to_that_of_the_batch():
     whole = {path: p.grad for path, p in model.named_parameters()}
     model.zero_grad()
     replica = model.replica()
-    replica.loss_and_gradients(tokens[:2], targets[:2], dloss=0.5)
-    model.loss_and_gradients(tokens[2:], targets[2:], dloss=0.5)
+    replica.loss_and_gradients(tokens[:2], targets[:2], counted=targets.size)
+    model.loss_and_gradients(tokens[2:], targets[2:], counted=targets.size)
     halves = dict(replica.named_parameters())
     for path, p in model.named_parameters():
         np.testing.assert_allclose(p.grad + halves[path].grad, whole[path], rtol=0, atol=1e-14)

@@ -6,16 +6,16 @@ replaces it; the cases are the rows of gradcheck's table that should see it firs
 
 NORM, ACT, SOFT = "layers/layernorm.py", "layers/activations.py", "layers/softmax.py"
 CE, ATT, HEAD = "layers/cross_entropy.py", "layers/attention.py", "layers/lm_head.py"
-BLOCK, HEADS, GPT2 = "blocks/transformer.py", "blocks/multihead.py", "models/gpt2.py"
+BLOCK, HEADS, STACK, GPT2 = "blocks/transformer.py", "blocks/multihead.py", "blocks/stack.py", "models/gpt2.py"
 
 PLANTED = (
     # ---- layernorm
-    ("layernorm: mean term dropped", NORM, [("        dx_t -= (dy_t @ g_mean)[:, None]\n", "")], ["layernorm"]),
+    ("layernorm: mean term dropped", NORM, [("    out -= (dy @ g_mean)[:, None]\n", "")], ["layernorm"]),
     ("layernorm: xhat term dropped", NORM, [(
-        "        dx_t -= np.multiply(xhat_t, (dy_xhat @ g_mean)[:, None], out=dy_xhat)\n", "")], ["layernorm"]),
-    ("layernorm: sign of the mean term", NORM, [("dx_t -= (dy_t @", "dx_t += (dy_t @")], ["layernorm"]),
-    ("layernorm: 1/std squared", NORM, [("dx_t *= inv_t", "dx_t *= inv_t * inv_t")], ["layernorm"]),
-    ("layernorm: g forgotten in dx", NORM, [("np.multiply(dy_t, g, out=dx_t)", "dx_t[:] = dy_t")], ["layernorm"]),
+        "    out -= np.multiply(xhat, (dy_xhat @ g_mean)[:, None], out=dy_xhat)\n", "")], ["layernorm"]),
+    ("layernorm: sign of the mean term", NORM, [("out -= (dy @", "out += (dy @")], ["layernorm"]),
+    ("layernorm: 1/std squared", NORM, [("out *= inv_std", "out *= inv_std * inv_std")], ["layernorm"]),
+    ("layernorm: g forgotten in dx", NORM, [("np.multiply(dy, g, out=out)", "out[:] = dy")], ["layernorm"]),
     ("layernorm: dg without xhat", NORM, [("ones @ dy_xhat", "ones @ dy_t")], ["layernorm"]),
     ("layernorm: db averaged", NORM, [("ones @ dy_t\n", "ones @ dy_t / len(dy_t)\n")], ["layernorm"]),
     ("layernorm: variance over C - 1", NORM, [("(y_t @ mean + eps)", "(y_t @ mean * C / max(1, C - 1) + eps)")],
@@ -29,7 +29,8 @@ PLANTED = (
     ("layernorm: mean over the rows", NORM, [("(x_t @ mean)[:, None], out=xhat_t", "x_t.mean(axis=0), out=xhat_t")],
      ["layernorm"]),
     ("layernorm: backward writes into dy", NORM, [
-        ("dy_xhat = dy_t * xhat_t", "dy_xhat = np.multiply(dy_t, xhat_t, out=dy_t)")], ["layernorm"]),
+        ("np.ones_like(inv_t[:, 0]), dy_t * xhat_t", "np.ones_like(inv_t[:, 0]), np.multiply(dy_t, xhat_t, out=dy_t)")],
+     ["layernorm"]),
     # ---- activations
     ("gelu: 0.0447 in the slope", ACT, [("xx *= 3 * A3", "xx *= 3 * A3 * 0.0447 / 0.044715")], ["gelu"]),
     ("gelu: factor 3 forgotten", ACT, [("xx *= 3 * A3", "xx *= A3")], ["gelu"]),
@@ -85,9 +86,9 @@ PLANTED = (
     ("cross-entropy: dloss squared", CE, [("(dloss * weight)", "(dloss * dloss * weight)")], ["cross_entropy"]),
     ("cross-entropy: - onehot forgotten", CE, [
         ("    rows(dlogits)[row, safe] -= (1 - label_smoothing) * scale[:, 0]\n", "")], ["cross_entropy"]),
-    ("cross-entropy: sum for mean", CE, [("counted / np.maximum(counted.sum(), 1)", "counted")], ["cross_entropy"]),
+    ("cross-entropy: sum for mean", CE, [("counts / total", "counts")], ["cross_entropy"]),
     ("cross-entropy: mean over ignored ones too", CE, [
-        ("counted / np.maximum(counted.sum(), 1)", "counted / max(1, counted.size)")], ["cross_entropy"]),
+        ("np.maximum(counts.sum(), 1)", "max(1, counts.size)")], ["cross_entropy"]),
     ("cross-entropy: no smoothing in backward", CE, [
         ("        if label_smoothing:\n            d_t -= label_smoothing / V * scale_t\n", "")],
      ["cross_entropy, smooth"]),
@@ -96,7 +97,7 @@ PLANTED = (
         ("expected = expected_logit(p_t, target,", "expected = expected_logit(z, target,"),
         ("np.log(total), expected", "z.max(axis=-1, keepdims=True) + np.log(total), expected")],
      ["cross_entropy"]),
-    ("cross-entropy: NaN where no target counts", CE, [("np.maximum(counted.sum(), 1)", "counted.sum()")],
+    ("cross-entropy: NaN where no target counts", CE, [("np.maximum(counts.sum(), 1)", "counts.sum()")],
      ["cross_entropy"]),
     # ---- attention
     ("attention: dq not scaled", ATT, [("    dq *= 1 / math.sqrt(D)\n", "")], ["attention"]),
@@ -179,29 +180,31 @@ PLANTED = (
     ("head and loss: - onehot forgotten in dx", HEAD, [("    dx -= wte[safe] * (1 - label_smoothing)\n", "")],
      ["lm_head_loss"]),
     ("head and loss: - onehot forgotten in dwte", HEAD, [
-        ("    add_rows(dwte, safe, scaled_x * (label_smoothing - 1))\n", "")], ["lm_head_loss"]),
+        ("    add_rows(dw, safe, scaled * (label_smoothing - 1))\n", "")], ["lm_head_loss"]),
     ("head and loss: repeated targets lost", HEAD, [
-        ("add_rows(dwte, safe, scaled_x * (label_smoothing - 1))",
-         "dwte[safe] += scaled_x * (label_smoothing - 1)")], ["lm_head_loss"]),
-    ("head and loss: not divided by the sum", HEAD, [("(scaled_x / total)", "scaled_x")], ["lm_head_loss"]),
+        ("add_rows(dw, safe, scaled * (label_smoothing - 1))",
+         "dw[safe] += scaled * (label_smoothing - 1)")], ["lm_head_loss"]),
+    ("head and loss: not divided by the sum", HEAD, [("(scaled / total)", "scaled")], ["lm_head_loss"]),
+    ("head and loss: mean of each part", HEAD, [
+        ("len(wte), label_smoothing, counted)", "len(wte), label_smoothing, None)")], ["lm_head_loss, bias"]),
+    ("head: bias without its gradient", HEAD, [
+        ("            self.b.accumulate(db)\n", "            pass\n")], ["LMHead"]),
     # ---- wiring
-    ("GPT-2: gradient of the tied head lost", GPT2, [
-        ("            dx, dwte = lm_head_backward(dlogits, c_head)\n            self.wte.accumulate(dwte)\n",
-         "            dx, dwte = lm_head_backward(dlogits, c_head)\n")], ["GPT2"]),
+    ("GPT-2: gradient of the tied head lost", HEAD, [("        self.wte.accumulate(dwte)\n", "")], ["GPT2"]),
     ("GPT-2: gradient of the embedding lost", GPT2, [("        self.wte.backward(dx, c_wte)\n", "")], ["GPT2"]),
     ("GPT-2: positions backwards", GPT2, [("dx.sum(axis=0), c_wpe", "dx.sum(axis=0)[::-1], c_wpe")], ["GPT2"]),
     ("GPT-2: positions averaged", GPT2, [("dx.sum(axis=0), c_wpe", "dx.mean(axis=0), c_wpe")], ["GPT2"]),
     ("GPT-2: positions from 1", GPT2, [("np.arange(tokens.shape[1], like",
                                         "np.arange(1, tokens.shape[1] + 1, like")], ["GPT2"]),
     ("GPT-2: gradient halved below the head", GPT2, [
-        ("dx, dwte = lm_head_backward(dlogits, c_head)", "dx, dwte = lm_head_backward(dlogits, c_head); dx *= 0.5")],
-     ["GPT2"]),
-    ("GPT-2: backward through ln_f forgotten", GPT2, [("dx = self.ln_f.backward(dy, c_ln_f)", "dx = dy")], ["GPT2"]),
-    ("GPT-2: blocks from the bottom in backward", GPT2, [("in reversed(self.h):", "in self.h:")], ["GPT2"]),
-    ("GPT-2: dloss forgotten", GPT2, [("lm_head_loss_backward(dloss, c_loss)", "lm_head_loss_backward(1.0, c_loss)")],
-     ["GPT2"]),
+        ("        dx = self.lm_head.backward(dlogits, c_head)\n",
+         "        dx = self.lm_head.backward(dlogits, c_head) * 0.5\n")], ["GPT2"]),
+    ("GPT-2: backward through ln_f forgotten", GPT2, [("        dy = self.ln_f.backward(dy, c_ln_f)\n", "")], ["GPT2"]),
+    ("GPT-2: mean of each part", GPT2, [("dx = self.lm_head.loss_backward(1.0, c_loss)",
+                                         "dx = self.lm_head.loss_backward(0.5, c_loss)")], ["GPT2"]),
     ("GPT-2: gradients added before a used cache is refused", GPT2, [
-        ("        self._check_unused(cache)\n", "")], ["GPT2"]),
+        ("        check_unused(cache)\n        c_hidden, c_head", "        c_hidden, c_head")], ["GPT2"]),
+    ("stack: blocks from the bottom in backward", STACK, [("in reversed(self):", "in self:")], ["GPT2"]),
     ("block: residual around the MLP lost", BLOCK, [
         ("dx = dy + self.ln_2.backward(dh, c_ln_2)", "dx = self.ln_2.backward(dh, c_ln_2)")], ["PreNormBlock"]),
     ("block: residual around attention lost", BLOCK, [
@@ -219,8 +222,8 @@ PLANTED = (
         ("merge_heads(dq), merge_heads(dk), merge_heads(dv)", "merge_heads(dv), merge_heads(dk), merge_heads(dq)")],
      ["SelfAttention"]),
     ("block: self-attention not causal", BLOCK, [
-        ("rng, causal=True, dropout=dropout, dtype=dtype)\n        self.ln_2",
-         "rng, causal=False, dropout=dropout, dtype=dtype)\n        self.ln_2")],
+        ("rng, causal=causal, dropout=dropout, std=std, dtype=dtype)\n        self.ln_2",
+         "rng, causal=False, dropout=dropout, std=std, dtype=dtype)\n        self.ln_2")],
      ["PreNormBlock"]),
     ("parameter: gradient replaced, not added", "layers/module.py", [("self.grad += grad", "self.grad = grad")],
      ["GPT2"]),

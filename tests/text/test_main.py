@@ -301,6 +301,6 @@ def test_importing_text_loads_no_vocabulary():
               "print(sum(isinstance(thing, gpt2np.text.bpe.Tokenizer) for thing in gc.get_objects()))")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     loaded, tokenizers = done.stdout.splitlines()
-    assert loaded.split() == ["gpt2np", "gpt2np.errors", "gpt2np.text"] + [
-        f"gpt2np.text.{name}" for name in ("bpe", "bpe_train", "streaming", "utf8", "vocabulary")]
+    assert loaded.split() == ["gpt2np", "gpt2np.bytes_in", "gpt2np.errors", "gpt2np.text"] + [
+        f"gpt2np.text.{name}" for name in ("bpe", "bpe_train", "protocol", "streaming", "utf8", "vocabulary")]
     assert tokenizers == "0"

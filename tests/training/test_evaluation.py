@@ -38,7 +38,7 @@ def test_each_worker_has_a_window_and_all_have_as_many(monkeypatch, model, worke
     monkeypatch.setattr(evaluation, "MAX_LOGITS", max_logits)       # of a window: 8 tokens x 50
     with DataParallel(model, workers) as parallel:
         sizes, loss = [], parallel.loss
-        parallel.loss = lambda x, y: [sizes.append(len(x)), loss(x, y)][1]
+        parallel.loss = lambda batch: [sizes.append(len(batch[0])), loss(batch)][1]
         evaluate(parallel, np.arange(50).repeat(4), 8, 8)           # 25 windows
     assert sizes[0] == expected and sum(sizes) == 25
 

@@ -70,8 +70,9 @@ def test_ranks_are_the_whole_batch(B, ranks, threads, pieces):
         mine.h[0].ln_1.freeze()
         with MPIParallel(comm, mine, threads) as parallel:
             for _ in range(2):                          # the first one's gradients are not in the second one's
-                loss, norm = parallel.loss_and_gradients(tokens, targets, pieces)
-            return loss, norm, parallel.loss(tokens, targets), parallel.loss(tokens[:1], targets[:1]), gradients(mine)
+                loss, norm = parallel.loss_and_gradients((tokens, targets), pieces)
+            alone = parallel.loss((tokens, targets)), parallel.loss((tokens[:1], targets[:1]))
+            return loss, norm, *alone, gradients(mine)
 
     results = on_ranks(ranks, work)
     for loss, norm, loss_alone, loss_of_one_row, got in results:
@@ -92,7 +93,7 @@ def test_a_gradient_too_large_has_no_norm_and_no_warning():
         model.ln_f.g.value[:] = 1e200                   # its gradients are finite, their squares are not
         with MPIParallel(comm, model, 2) as parallel:
             assert parallel.workers == 4
-            loss, norm = parallel.loss_and_gradients(tokens, targets)
+            loss, norm = parallel.loss_and_gradients((tokens, targets))
             return np.isfinite(loss), all(np.isfinite(g).all() for g in gradients(model).values()), norm
 
     assert on_ranks(2, work) == [(True, True, np.inf)] * 2
@@ -105,8 +106,8 @@ def test_each_rank_has_masks_of_its_own():
     def work(comm):
         model, *_ = model_and_batch(4, dropout=0.5)
         with MPIParallel(comm, model, 1) as parallel:
-            return [parallel.loss_and_gradients(tokens, np.where(np.arange(4)[:, None] == row, tokens, -100), 1, [0])[0]
-                    for row in (0, 2, 0)]
+            alone = [np.where(np.arange(4)[:, None] == row, tokens, -100) for row in (0, 2, 0)]
+            return [parallel.loss_and_gradients((tokens, targets), 1, [0])[0] for targets in alone]
 
     first, second, again = on_ranks(2, work)[0]
     assert first == again != second
