@@ -292,9 +292,10 @@ def test_signs_without_a_space_are_words_by_themselves():
 
 def test_pieces_of_several_chinese_characters_or_signs():
     """No text has these ids, where each character is a word, but a model may write them."""
-    tokenizer = WordPiece([*SPECIAL, "中国", "人民", "ab", "...", "（注）", "[unused1]"])
+    tokenizer = WordPiece([*SPECIAL, "中国", "人民", "ab", "...", "（注）", "[unused1]", "t恤"])
     assert tokenizer.decode([5, 6, 7, 5, 8, 7, 8, 9, 7]) == "中国人民ab中国... ab...（注）ab"
     assert tokenizer.decode([7, 10, 10, 6]) == "ab [unused1] [unused1]人民"
+    assert tokenizer.decode([7, 11, 7, 11, 11]) == "ab t恤ab t恤t恤"
 
 
 def test_special_pieces_are_written_as_words(large):
@@ -336,6 +337,10 @@ def test_a_text_that_begins_anew_begins_without_a_space(large):
     hello, = large.encode("Hello")
     assert text_before(large, [hello], after=[large.sep]) == "hello"
     assert text_before(large, [hello, large.sep, hello], after=[hello]) == " hello"
+    new, further = StreamingDecoder(large), StreamingDecoder(large, [hello])
+    for _ in range(2):                                  # finish leaves a decoder as it was
+        assert [new.feed(hello), new.feed(hello), new.finish()] == ["hello", " hello", ""]
+        assert [further.feed(hello), further.finish()] == [" hello", ""]
 
 
 # ---- how it explains itself
@@ -369,6 +374,8 @@ def test_the_most_frequent_characters_are_learned_first():
     tokenizer = learn_characters(["床前明月光，", "Tom 月下 tt", "é前"], 100)
     assert tokenizer.pieces == [*SPECIAL, "t", "前", "月", "e", "##m", "##o", "##t", "下", "光", "床", "明", "，"]
     assert learn_characters(["床前明月光，", "Tom 月下 tt", "é前"], 8).pieces == [*SPECIAL, "t", "前", "月"]
+    assert learn_characters(["x" * 101 + " a" + "y" * 99], 100).pieces == [*SPECIAL, "##y", "a"]
+    assert learn_characters(["bc bc bc a", "a"], 8).pieces == [*SPECIAL, "b", "##c", "a"]
     assert "T" in learn_characters(["Tom"], 100, do_lower_case=False).pieces
 
 
