@@ -6,7 +6,7 @@ from ...hints import Array, Rng
 from ...layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from ...layers.module import Parameter
 from ...models.transformer import Transformer
-from ..checks import CheckFailed, ModuleSubject, close, identical, refused, upstream
+from ..checks import Arguments, CheckFailed, ModuleSubject, close, identical, refused, upstream
 from .common import EXACT
 
 
@@ -107,8 +107,10 @@ def stepwise_is_teacher_forced(subject: ModuleSubject, rng: Rng) -> None:
     for n in (0, model.config.n_ctx + 1):
         refused(f"a past of {n}", given.new_past, B, n)
     past = given.new_past(B, T)
-    for name, wrong in {"a mask of another length": {"padding_mask": np.ones((B, 2), bool)}, "a last of 2": {"last": 2},
-                        "a past of more blocks": {"past": past * 2}}.items():
+    bad_input: dict[str, Arguments] = {
+        "a mask of another length": {"padding_mask": np.ones((B, 2), bool)}, "a last of 2": {"last": 2},
+        "a past of more blocks": {"past": past * 2}}
+    for name, wrong in bad_input.items():
         refused(name, given.next_logits, **({"tokens": tokens[:, :1], "past": past} | wrong))
         identical(f"the length of the past after {name}", past[0].length, 0)
 
