@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING
 if sys.version_info < (3, 10):      # noqa: UP036    said before an older Python meets what it cannot read
     raise SystemExit("gpt2np needs Python 3.10 or newer, and this is {}.{}".format(*sys.version_info))
 
+__version__ = "0.1.0"
+
+if sys.argv[:1] == ["-m"]:          # python -m gpt2np.generate: before any of it is read that needs NumPy
+    from .starting import expect_to_start
+    expect_to_start()
+
 if TYPE_CHECKING:                                   # for editors and mypy, which do not run __getattr__
     from .checkpoints.loading import load, save
     from .tracing import trace

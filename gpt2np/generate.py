@@ -1,5 +1,7 @@
 """Let a model write:  python -m gpt2np.generate "Once upon a time" --model 124M"""
 
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.generate")
+
 import argparse
 import json
 import re
@@ -10,12 +12,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .checkpoints.loading import NAMES, load
+from .checkpoints.loading import NAMES
 from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import NgramDraft, beam_search, columns, generate_batch, lay_out_for_decoding, speculate
 from .hints import Array
 from .layers.softmax import softmax_forward
 from .memory import expect_room, keep_freed_memory
+from .model_names import load
 from .models.gpt2 import GPT2
 from .sampling import LARGEST, GenerationError, Sampler
 from .terminal import printable, read_text, wants_colour, width, wrapped
@@ -36,6 +39,15 @@ EXCLUSIVE = (
     ("speculate", ("show_probabilities",), "one step then chooses several tokens"),
     ("trace", (*RULES, "num_beams", "num_return_sequences", "speculate", "stop"), "it chooses no token"),
 )
+LENGTH = "expected --max-new-tokens, which does not count the tokens of the prompt"
+# Names in the chapter, in Hugging Face's and in OpenAI's libraries, and slips of the hand.
+KNOWN_AS = {
+    "-m": "--model", "--model-name": "--model", "--model-name-or-path": "--model", "--max-tokens": "--max-new-tokens",
+    "--max-length": LENGTH, "--length": LENGTH, "--n": "--num-return-sequences",
+    "--do-sample": "tokens are drawn unless --temperature is 0", "--greedy": "expected --temperature 0",
+    "--bad-words": "--forbid", "--prompt": "the prompt stands for itself, as in: generate \"Once upon a time\"",
+    "": "words of a prompt stand together: put them in quotes",
+}
 # What holds where an option is not given.
 USUAL = argparse.Namespace(
     prompt=(), model="demo", max_new_tokens=100, num_return_sequences=1, stop=(),
@@ -53,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]:
     """The options by their names, and the sampler that they ask for, without what needs the tokenizer."""
     parser = Parser(
-        "generate", usage="%(prog)s [PROMPT] [OPTIONS]", argument_default=argparse.SUPPRESS,
+        "generate", usage="%(prog)s [PROMPT] [OPTIONS]", argument_default=argparse.SUPPRESS, known_as=KNOWN_AS,
         description="Continue a text with GPT-2. Without a prompt, on the command line or from a pipe, a new text is "
                     "begun, as after <|endoftext|>. In brackets: what holds where nothing is said.",
         epilog="A text may grow longer than the model can see: its window then slides on a quarter at a time. "

@@ -26,6 +26,32 @@ COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": 
 # that are no text, %x what is not there.
 WRONG = [
     ("generate --bogus", 2, "unrecognized arguments: --bogus"),
+    ("generate --temp 1", 2, "unrecognized arguments: --temp; did you mean --temperature?"),
+    ("generate --top 3", 2, "unrecognized arguments: --top; did you mean --top-k or --top-p?"),
+    ("generate --Top_P=1", 2, "unrecognized arguments: --Top-P=1; did you mean --top-p?"),
+    ("generate --temprature 1", 2, "unrecognized arguments: --temprature; did you mean --temperature?"),
+    ("generate a --max-length 5", 2, "unrecognized arguments: --max-length 5; expected --max-new-tokens, which does "),
+    ("generate a --max_length=5", 2, "unrecognized arguments: --max-length=5; expected --max-new-tokens, which does "),
+    ("generate --prompt a", 2, "unrecognized arguments: --prompt; the prompt stands for itself, as in: generate"),
+    ("generate a b --seed 1 c", 2, "unrecognized arguments: c; words of a prompt stand together: put them in quotes"),
+    ("generate -x", 2, "unrecognized arguments: -x\n"),
+    ("generate --model 124m", 1, "'124m': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one; "
+                                 "did you mean 124M?"),
+    ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one"
+                                  "; did you mean gpt2"),
+    ("generate --model gpt2", 1, "124M: this model is in none of "),
+    ("evaluate demo %e", 2, "the following arguments are required: --model; the model goes behind --model, and one fi"),
+    ("evaluate %e %e --model demo", 2, "unrecognized arguments: %e; the model goes behind --model, and one file is"),
+    ("convert demo --out %x --to openai", 2, "unrecognized arguments: --out; SOURCE and DEST stand for themselves"),
+    ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path "
+                                       "of one; did you mean demo?"),
+    ("download demo", 2, "MODEL: demo comes with gpt2np, and need not be fetched"),
+    ("download gpt3", 2, "MODEL: invalid choice: 'gpt3' (choose from "),
+    ("train_tokenizer %e --n-vocb 300 --out %d", 2, "the following arguments are required: --n-vocab; --n-vocb: did "
+                                                    "you mean --n-vocab?"),
+    ("text a --vocab gpt-2", 1, "'gpt-2': neither a vocabulary's name (gpt2, demo) nor the folder of one; did you "),
+    ("text --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: text"),
+    ("gradcheck layernorm", 2, "unrecognized arguments: layernorm; a layer goes behind --layer"),
     ("generate --num-beams 1e12", 2, "--num-beams: expected a whole number of 1 or more, got 1e12"),
     ("generate --num-beams 1000000000000", 1, "not enough memory (--num-beams 1,000,000,000,000 needs at least "),
     ("generate --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),

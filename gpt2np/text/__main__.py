@@ -1,10 +1,13 @@
 """Show how a text becomes tokens:  python -m gpt2np.text "Hello, 世界". See bpe.py for what it shows."""
 
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.text")
+
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 
+from .. import model_names
 from ..command import Parser, not_empty, run_command
 from ..terminal import printable, read_text, wants_colour, wrapped
 from .bpe import Piece, Tokenizer
@@ -24,7 +27,7 @@ def show(arguments: Sequence[str] | None) -> None:
     """Print what the arguments ask for."""
     options = parse(arguments)
     text = read_text(options.text, "text")
-    tokenizer = Tokenizer.load(options.vocab) if options.vocab else Tokenizer.gpt2()
+    tokenizer = model_names.vocabulary(options.vocab)
     pieces = tokenizer.explain(text, (END_OF_TEXT,) if options.special else ())
     colour = wants_colour()
     for piece in pieces:
@@ -43,10 +46,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Show how a text becomes tokens: its pieces, their bytes, and the merges in the order they happen.",
         epilog="␣ is a space; <e4> is a byte, in hexadecimal, that is no character by itself. Merges are numbered in "
                "the order in which they were learned, and the lowest number is always applied first.",
+        known_as={"--vocabulary": "--vocab", "--tokenizer": "--vocab", "--model": "--vocab", "-m": "--vocab",
+                  "--text": "the text stands for itself, as in: text \"Hello, world\"",
+                  "": "words of a text stand together: put them in quotes"},
         examples=('python -m gpt2np.text "Attention is all you need"', 'echo "Hello, world" | python -m gpt2np.text'))
     parser.add_argument("text", nargs="*", metavar="TEXT", help="the text; without it, standard input is read")
-    parser.add_argument("--vocab", type=not_empty, metavar="DIR",
-                        help="a folder with encoder.json and vocab.bpe (GPT-2's)")
+    parser.add_argument("--vocab", type=not_empty, default="gpt2", metavar="NAME",
+                        help="gpt2, demo, or a folder with encoder.json and vocab.bpe (%(default)s)")
     parser.add_argument("--special", action="store_true", help=f"take {END_OF_TEXT} as the token that ends a document")
     options = parser.parse_args(arguments)
     if not options.text and sys.stdin.isatty():

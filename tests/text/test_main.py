@@ -150,7 +150,7 @@ def test_an_existing_vocabulary_is_not_replaced(tmp_path, capsys):
 # ---- bad input
 
 @pytest.mark.parametrize("command, arguments, message", [
-    (explain, ["--vocab", "missing", "text"], "error: the vocabulary in missing cannot be used: encoder.json cannot"),
+    (explain, ["--vocab", "missing", "text"], "error: 'missing': neither a vocabulary's name (gpt2, demo) nor the f"),
     (explain, ["a\udcffb"], "error: text: expected text in UTF-8, got the byte 0xff at byte 1: convert it"),
     (train_tokenizer, ["missing.txt", "--n-vocab", "300", "--out", "out"], "error: missing.txt: No such file"),
     (train_tokenizer, [".", "--n-vocab", "300", "--out", "out"], "error: .: Is a directory"),
