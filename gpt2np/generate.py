@@ -9,17 +9,21 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from .checkpoints.loading import NAMES
 from .command import Parser, not_empty, option, real, run_command, whole
-from .decoding import NgramDraft, beam_search, columns, generate_batch, lay_out_for_decoding, speculate
+from .decoding import NgramDraft, beam_search, columns, generate, generate_batch, lay_out_for_decoding, speculate
 from .hints import Array
 from .layers.softmax import softmax_forward
 from .memory import expect_room, keep_freed_memory
 from .model_names import load
 from .models.gpt2 import GPT2
+from .models.protocols import LanguageModel
 from .sampling import LARGEST, GenerationError, Sampler
 from .terminal import printable, read_text, wants_colour, width, wrapped
 from .text.protocol import AnyTokenizer
@@ -171,6 +175,9 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace, given: s
                 parser.error(f"{option(one)} and {option(other)} exclude each other: {why}")
     if "length_penalty" in given and "num_beams" not in given:
         parser.error("--length-penalty: expected only with --num-beams of 2 or more")
+    if options.min_new_tokens > options.max_new_tokens:
+        parser.error(f"--min-new-tokens: expected at most the {options.max_new_tokens} of --max-new-tokens, got "
+                     f"{options.min_new_tokens}")
     if 1 < options.num_beams < options.num_return_sequences:
         parser.error(f"--num-return-sequences: expected at most the {options.num_beams} of --num-beams, "
                      f"got {options.num_return_sequences}")
@@ -355,6 +362,37 @@ class RecordingSampler(Sampler):
         self.recorded[:] = [softmax_forward(logits)[0]]
         return super().sample(logits, tokens, written, rng)
 
+
+class CallableModule(ModuleType):
+    """This module, so that gpt2np.generate("Once") works, whoever has imported gpt2np.generate, and when."""
+
+    def __call__(self, prompt: str = "", model: str | Path | tuple[LanguageModel, AnyTokenizer] = USUAL.model,
+                 max_new_tokens: int = USUAL.max_new_tokens, seed: int | None = None, stop: str | Sequence[str] = (),
+                 **rules: Any) -> str:
+        """A text that begins with the prompt, as the command writes it.
+
+            print(gpt2np.generate("Once upon a time", temperature=0.8, seed=1))
+
+        prompt   "" for a text of the model's own
+        model    what gpt2np.load takes; or what it returns, to read the model once for many texts
+        seed     the same gives the same text; None: another one each time
+        stop     one text or several: it ends before one of these, or where the model ends it
+        rules    of Sampler (sampling.py); where nothing is said, the command's: temperature 0.8, top_p 0.95
+        """
+        if isinstance(model, tuple):
+            writer, tokenizer = model
+        else:
+            writer, tokenizer = loaded = load(model)
+            lay_out_for_decoding(loaded[0])
+        usual = {name: getattr(USUAL, name) for name in SAMPLER_OPTIONS}
+        sampler = Sampler(**usual | {"end_of_text": tokenizer.end_of_text} | rules)
+        tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+        written = generate(writer, tokens, max_new_tokens, sampler, np.random.default_rng(seed),
+                           stops_at(tokenizer, stop))
+        return prompt + text_before(tokenizer, list(written), stop)
+
+
+sys.modules[__name__].__class__ = CallableModule
 
 if __name__ == "__main__":
     sys.exit(main())

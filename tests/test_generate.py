@@ -275,6 +275,8 @@ def test_interactive_on_a_terminal(folder):
     (["--length-penalty", "2"], "--length-penalty: expected only with --num-beams of 2 or more"),
     (["--num-beams", "2", "--num-return-sequences", "3"],
      "--num-return-sequences: expected at most the 2 of --num-beams, got 3"),
+    (["--min-new-tokens", "101"], "--min-new-tokens: expected at most the 100 of --max-new-tokens, got 101"),
+    (["--min-new-tokens", "9", "--max-new-tokens", "8"], "--min-new-tokens: expected at most the 8 of --max-new-token"),
     (["--num-return-sequences", "2", "--temperature", "0"], "--num-return-sequences: expected 1 at --temperature 0"),
     (["--num-beams", "2", "--speculate"], "--num-beams and --speculate exclude each other: which beam wins"),
     (["--num-beams", "2", "--interactive"], "--num-beams and --interactive exclude each other"),

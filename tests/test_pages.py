@@ -60,7 +60,7 @@ FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
 # Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
 # is on the page runs as it is.
 CUT = {
-    "gpt2np.generate": {"--max-new-tokens": "3"},
+    "gpt2np.generate": {"--max-new-tokens": "30"},     # as many as make generate asks for at least
     "gpt2np.train_tokenizer": {"--n-vocab": "260"},
     "gpt2np.train": {"--steps": "2", "--n-vocab": "260", "--context": "8", "--n-layer": "1", "--n-head": "2",
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
