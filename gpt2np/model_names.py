@@ -23,7 +23,9 @@ from .models.gpt2 import GPT2
 from .nearest import did_you_mean
 from .text.bpe import Tokenizer
 from .text.protocol import AnyTokenizer
+from .text.vocab_txt import is_vocab_txt
 from .text.vocabulary import FILES
+from .text.wordpiece import WordPiece
 
 OTHER_NAMES = {"gpt2": "124M", "gpt2-small": "124M", "gpt2-medium": "355M", "gpt2-large": "774M", "gpt2-xl": "1558M"}
 RUN, BEST = "run.json", "best"                          # of training/run_folder.py
@@ -80,8 +82,9 @@ def folders_beside(typed: str) -> list[str]:
         return []
 
 
-def vocabulary(name_or_path: str | Path) -> Tokenizer:
-    """The tokenizer that goes by a name, gpt2 or demo, or whose two files lie in a folder, OpenAI's or Hugging Face's.
+def vocabulary(name_or_path: str | Path) -> Tokenizer | WordPiece:
+    """The tokenizer that goes by a name, gpt2 or demo, or that lies in a folder: two files of a BPE, under OpenAI's or
+    Hugging Face's names, or a vocab.txt.
 
     Raises CheckpointError where there is no such folder, TokenizerError or OSError for files that are none.
     """
@@ -92,5 +95,7 @@ def vocabulary(name_or_path: str | Path) -> Tokenizer:
         near = did_you_mean(typed, ["gpt2", "demo", *folders_beside(typed)])
         raise CheckpointError(repr(typed), f"neither a vocabulary's name (gpt2, demo) nor the folder of one{near}")
     folder = loading.find(find_model(typed))
+    if is_vocab_txt(folder):
+        return WordPiece.load(folder)
     theirs = any(os.path.exists(folder / name) for name in HUGGING_FACE_FILES)
     return Tokenizer.load(folder, HUGGING_FACE_FILES if theirs else FILES)
