@@ -5,6 +5,7 @@ import contextlib
 import errno
 import importlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -12,6 +13,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpt2np import command, terminal
 from gpt2np.device import NoDeviceError
@@ -207,6 +210,40 @@ def test_lines_are_wrapped_where_they_can_be_read(monkeypatch):
     assert terminal.wrapped(line) == line
     monkeypatch.setattr(terminal, "width", lambda: 24)
     assert terminal.wrapped(line) == ("1,024 tokens written to\n    runs/2026-11-22/vocab.bpe\n    and beside")
+
+
+TEXTS = st.text(st.sampled_from("ab 自注力，e\u0301 "), max_size=60)
+
+
+@given(TEXTS, st.integers(2, 30), st.integers(0, 4))
+def test_a_text_is_folded_by_columns(text, room, indent):
+    """Nothing is lost but spaces at the ends of rows; no row is too wide, and none could take what begins the next."""
+    rows = terminal.folded(text, room, " " * indent).split("\n")
+    assert all(terminal.columns_of(row) <= max(room, indent + 2) for row in rows)
+    assert "".join("".join(rows).split()) == "".join(text.split())
+    for row, after in itertools.pairwise(rows):
+        assert row.startswith(" " * indent) and after.strip()
+        word = after.split()[0]
+        assert terminal.columns_of(row + word[0]) > room or terminal.columns_of(" " * indent + word) <= room
+
+
+@given(TEXTS, st.integers(1, 30))
+def test_wrapped_by_columns(text, room):
+    text = " ".join(text.split())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminal, "width", lambda: room)
+        rows = terminal.wrapped(text, indent="").split("\n")
+    assert [word for row in rows for word in row.split()] == text.split()
+    for row, after in itertools.pairwise(rows):
+        assert terminal.columns_of(row) <= room or len(row.split()) == 1
+        assert terminal.columns_of(f"{row} {after.split()[0]}") > room
+
+
+def test_columns():
+    for text, n in (("", 0), ("abc", 3), ("自a注", 5), ("，", 2), ("e\u0301", 1), ("ｱ", 1), ("한", 2), ("😀", 2)):
+        assert terminal.columns_of(text) == n == terminal.columns_of(terminal.padded(text, 0))
+        assert terminal.columns_of(terminal.padded(text, 7)) == 7
+    assert [terminal.fitting("a自b", n) for n in range(5)] == ["", "a", "a", "a自", "a自b"]
 
 
 def test_streams_that_are_not_files():

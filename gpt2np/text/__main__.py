@@ -9,7 +9,7 @@ from itertools import cycle
 
 from .. import model_names
 from ..command import Parser, not_empty, run_command
-from ..terminal import printable, read_text, wants_colour, wrapped
+from ..terminal import columns_of, padded, printable, read_text, wants_colour, width, wrapped
 from .bpe import Piece, Tokenizer
 from .vocab_txt import SPECIAL, UNK
 from .vocabulary import END_OF_TEXT
@@ -89,7 +89,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def explanation(piece: Piece, tokenizer: Tokenizer, colour: bool) -> Iterator[str]:
     """The lines that explain a piece: its bytes; the symbols after each merge; the tokens with their ids."""
-    yield paint(printable(piece.data), BOLD, colour) + "   " + piece.data.hex(" ")
+    yield from over_bytes(piece, colour)
     symbols = [bytes([byte]) for byte in piece.data]
     if len(piece.merges) > MAX_MERGES:
         yield f"    ... {len(piece.merges)} merges ..."
@@ -102,6 +102,24 @@ def explanation(piece: Piece, tokenizer: Tokenizer, colour: bool) -> Iterator[st
             shown[at] = paint(shown[at], BOLD_GREEN, colour)
             yield "    " + " ".join(shown) + f"   (merge {rank}: {printable(left)} + {printable(right)})"
     yield found([printable(tokenizer.decode_bytes([i])) for i in piece.ids], piece.ids, colour)
+
+
+def over_bytes(piece: Piece, colour: bool) -> Iterator[str]:
+    """The lines that show the bytes of a piece, each character of several over its own."""
+    if piece.data.isascii():
+        yield paint(printable(piece.data), BOLD, colour) + "   " + piece.data.hex(" ")
+        return
+    above, below = "", ""
+    for character in piece.data.decode():
+        shown, data = visible(character), character.encode().hex(" ")
+        n = max(columns_of(shown), len(data))
+        if below and len(below) + n > width():
+            yield paint(above.rstrip(), BOLD, colour)
+            yield below.rstrip()
+            above, below = "", ""
+        above, below = above + padded(shown, n + 1), below + data.ljust(n + 1)
+    yield paint(above.rstrip(), BOLD, colour)
+    yield below.rstrip()
 
 
 def explanation_of_words(passage: Passage, tokenizer: WordPiece, colour: bool) -> Iterator[str]:
