@@ -7,3 +7,7 @@ code, which is found by its traceback.
 
 class Gpt2npError(ValueError):
     """Something that cannot be used, or cannot be done; the message says what was expected, what came, what to do."""
+
+
+class Gpt2npWarning(UserWarning):
+    """Something that was passed over and makes no difference, so that nobody believes that it was taken."""

@@ -26,7 +26,7 @@ def measure(arguments: Sequence[str] | None) -> None:
     """Print loss, perplexity and bits per byte."""
     options = parse(arguments)
     text, = read_texts([options.file])
-    model, tokenizer = loading.load(options.model)
+    model, tokenizer = loading.load_with_tokenizer(options.model)
     window = options.window or model.config.n_ctx
     if window > model.config.n_ctx:
         raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {window}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .checkpoints.loading import NAMES, load
+from .checkpoints.loading import NAMES, load_with_tokenizer
 from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import NgramDraft, beam_search, columns, generate_batch, lay_out_for_decoding, speculate
 from .hints import Array
@@ -19,7 +19,7 @@ from .memory import expect_room, keep_freed_memory
 from .models.gpt2 import GPT2
 from .sampling import LARGEST, GenerationError, Sampler
 from .terminal import printable, read_text, wants_colour, width, wrapped
-from .text.protocol import AnyTokenizer
+from .text.protocol import AnyTokenizer, end_of
 from .text.streaming import StoppingDecoder, stops_at, text_before
 from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
@@ -177,14 +177,15 @@ class Task:
 def run(arguments: Sequence[str] | None) -> None:
     """Load the model, and write what the arguments ask for."""
     options, sampler = parse(arguments)
-    model, tokenizer = load(options.model)
+    model, tokenizer = load_with_tokenizer(options.model)
     lay_out_for_decoding(model)
     keep_freed_memory()
     if options.trace:
         show_trace(model, tokenizer, options)
         return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
-                      forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
+                      forbidden=[*(tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")),
+                                 *([i] for i in tokenizer.unused)])
     sampler.filter(np.zeros(model.config.n_vocab), [], [])                  # what it cannot do is said before all else
     write = write_probabilities if options.show_probabilities else \
         write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
@@ -192,7 +193,7 @@ def run(arguments: Sequence[str] | None) -> None:
     rng, n, seconds = np.random.default_rng(seed), 0, 0.0
     try:
         for prompt in prompts(options):
-            tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+            tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
             expect_room_for_texts(model, len(tokens), options)
             start = time.perf_counter()
             for written in write(Task(model, tokenizer, prompt, tokens, options, sampler, rng)):
@@ -206,7 +207,7 @@ def run(arguments: Sequence[str] | None) -> None:
 def show_trace(model: GPT2, tokenizer: AnyTokenizer, options: argparse.Namespace) -> None:
     """Print every operation of the first step."""
     for prompt in prompts(options):
-        tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+        tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
         for line in (HEADER, *map(str, trace(model, [tokens]))):
             print(wrapped(line))
 

@@ -13,7 +13,7 @@ from ..decoding import generate
 from ..hints import Array
 from ..models.gpt2 import GPT2
 from ..sampling import Sampler
-from ..text.protocol import AnyTokenizer
+from ..text.protocol import AnyTokenizer, end_of
 from . import run_folder
 from .adamw import AdamW
 from .batches import FOR_DROPOUT, FOR_SAMPLES, ORDERS, Batches
@@ -209,8 +209,8 @@ class Trainer:
     def _sample(self) -> str:
         """A text that the model writes.  Its random numbers are its own: the run is the same without it."""
         rng = np.random.default_rng([self.plan.seed, FOR_SAMPLES, self.state["step"]])
-        end = self.tokenizer.end_of_text
         try:
+            end = end_of(self.tokenizer)
             with threadpool_limits(self.plan.threads, "blas"):
                 tokens = list(generate(self.model, [end], self.plan.sample, Sampler(TEMPERATURE, end_of_text=end), rng))
         except ValueError as error:                     # numbers that are finite on the validation text, but not here

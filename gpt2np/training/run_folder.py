@@ -100,8 +100,8 @@ def load(out: str | Path, dropout: float = 0.0, recompute: bool = False) -> Chec
 
 
 def load_to_train(name_or_path: str | Path, dropout: float = 0.0, recompute: bool = False) -> tuple[GPT2, AnyTokenizer]:
-    """loading.load for training: with GPT2's options, and in memory of its own, so that the files may go."""
-    loaded, tokenizer = loading.load(name_or_path)
+    """A model and its tokenizer, for training: with GPT2's options, and in memory of its own: so the files may go."""
+    loaded, tokenizer = loading.load_with_tokenizer(name_or_path)
     model = GPT2(loaded.config, dropout=dropout, recompute=recompute)
     for (_, p), (_, stored) in zip(model.named_parameters(), loaded.named_parameters()):
         p.value = np.array(stored.value, order="C")
