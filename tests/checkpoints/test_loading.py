@@ -22,6 +22,7 @@ from gpt2np.layers.module import Blank, Module, Parameter
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text_to_text import generate_text
 from tests.checkpoints.tiny import MERGES, SMALL, model_of, weights
 from tests.golden.make_huggingface import IDS
 from tests.golden.make_tf_bundles import GOLDEN
@@ -247,6 +248,21 @@ def test_a_model_may_have_more_rows_than_its_vocabulary_has_tokens(folder, model
         assert_same(loaded, model)
         assert again.fingerprint() == padded.fingerprint() and again.unused == [258]
     assert (tmp_path / "openai" / "tokenizer.json").exists()
+
+
+def test_ids_without_a_token_are_not_written(model, tmp_path, capsys):
+    """Not by the command, nor by generate_text, though the model finds them the likeliest by far, and then "a"."""
+    model.ln_f.b.value[:] = 1
+    model.wte.value[258], model.wte.value[64] = 50, 25
+    loading.write_model(tmp_path / "x", "safetensors", model, None)
+    Tokenizer(MERGES[:1]).save(tmp_path / "x")
+    loaded, tokenizer = gpt2np.load(tmp_path / "x")
+    assert loaded.forward([[1]])[0].argmax() == 258 and tokenizer.unused == [258]
+    for options in (["--temperature", "0"], ["--seed", "1"], ["--speculate", "--seed", "2"],
+                    ["--num-return-sequences", "3"]):
+        assert generate.main(["the", "--model", str(tmp_path / "x"), "--max-new-tokens", "5", *options]) == 0
+        assert "theaaaaa\n" in capsys.readouterr().out
+    assert generate_text(loaded, tokenizer, "the", max_length=8) == ["theaaaaaa"]
 
 
 @pytest.mark.parametrize("layout", ["openai", "safetensors"])

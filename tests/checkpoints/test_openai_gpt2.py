@@ -258,6 +258,28 @@ def test_variables_of_training_are_passed_over_with_a_word(tmp_path):
         np.testing.assert_array_equal(weights(openai_gpt2, folder)[0]["wte"], parameters()["wte"])
 
 
+def test_several_data_files(tmp_path):
+    """As a sharded Saver writes them: every second tensor is in another file."""
+    folder = openai_folder(tmp_path / "x")
+    tensors, data, pairs = tiny_gpt2(), [b"", b""], [(b"", bytes.fromhex("08021a020801"))]
+    for i, name in enumerate(sorted(tensors)):
+        stored = tensors[name].tobytes()
+        crc = tf_bundle.mask(tf_bundle.crc32c(stored))
+        entry = tf_bundle.Entry(1, tensors[name].shape, len(data[i % 2]), len(stored), crc, i % 2)
+        pairs.append((name.encode(), tf_bundle._encode_entry(entry)))
+        data[i % 2] += stored
+    (folder / "model.ckpt.index").write_bytes(tf_bundle.encode_table(pairs))
+    refused(folder, "model.ckpt.data-00000-of-00002: there is no such file")
+    for i, stored in enumerate(data):
+        (folder / f"model.ckpt.data-0000{i}-of-00002").write_bytes(stored)
+    read, _ = weights(openai_gpt2, folder)
+    for path, array in parameters().items():
+        np.testing.assert_array_equal(read[path], array)
+    bad = data[1][:4] + np.float32(np.nan).tobytes() + data[1][8:]
+    (folder / "model.ckpt.data-00001-of-00002").write_bytes(bad)
+    refused(folder, "model.ckpt.data-00001-of-00002: tensor", "damaged")
+
+
 @pytest.mark.parametrize("name", ["model/wte_1", "model/h11/ln_1/g", "model/wte/a/b"])
 def test_variables_that_could_be_weights_are_not(name, tmp_path):
     folder = openai_folder(tmp_path / "x")
