@@ -57,7 +57,7 @@ def ours_plain(model, n, sampler):
 
 def ours_speculating(model, n, sampler):
     """The same with guesses by n-grams."""
-    draft = NgramDraft(model.config.n_vocab)
+    draft = NgramDraft(model.n_vocab)
     return one_text(speculate(model, list(range(PROMPT)), n + 1, draft, sampler, np.random.default_rng(0)))
 
 

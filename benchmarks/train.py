@@ -26,8 +26,7 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from gpt2np.command import cores
-from gpt2np.memory import keep_freed_memory
+from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.training.adamw import AdamW

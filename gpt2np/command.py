@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-from .errors import Gpt2npError, Gpt2npWarning
+from .errors import Gpt2npWarning, foreseen, sentence
 
 MAX_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
 
@@ -68,21 +68,6 @@ def show_warning(usual: Callable, message: Warning | str, category: type[Warning
         print(f"warning: {message}", file=sys.stderr)
     else:
         usual(message, category, *place, **more)
-
-
-def foreseen(error: BaseException) -> bool:
-    """Whether an error is said in a sentence: this package's own, and what the system refuses."""
-    return isinstance(error, (Gpt2npError, OSError, MemoryError))
-
-
-def sentence(error: BaseException) -> str:
-    """What is said of an error that is foreseen."""
-    if isinstance(error, OSError):
-        problem = error.strerror or str(error)
-        return f"{error.filename}: {problem}" if error.filename else problem
-    if isinstance(error, MemoryError):
-        return f"not enough memory ({error}): ask for less at once, or take a smaller model"
-    return str(error)
 
 
 # ---- options
@@ -143,8 +128,3 @@ def got(argument: str) -> str:
 def option(name: str) -> str:
     """The option of a name: n_layer is --n-layer."""
     return "--" + name.replace("_", "-")
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .checkpoints import loading
-from .command import MAX_THREADS, Parser, cores, not_empty, run_command, whole
-from .memory import keep_freed_memory
+from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .memory import cores, keep_freed_memory
 from .terminal import wrapped
 from .text.vocabulary import END_OF_TEXT
 from .training.batches import read_texts

@@ -36,6 +36,12 @@ EXCLUSIVE = (
     ("speculate", ("show_probabilities",), "one step then chooses several tokens"),
     ("trace", (*RULES, "num_beams", "num_return_sequences", "speculate", "stop"), "it chooses no token"),
 )
+# What holds where an option is not given.
+USUAL = argparse.Namespace(
+    prompt=(), model="demo", max_new_tokens=100, num_return_sequences=1, stop=(),
+    logit_bias=(), repetition_penalty=1.0, frequency_penalty=0.0, presence_penalty=0.0, forbid=(), min_new_tokens=0,
+    temperature=0.8, top_k=None, top_p=0.95, openai_top_p=False, min_p=0.0, typical_p=1.0, seed=None, speculate=False,
+    num_beams=1, length_penalty=1.0, json=False, interactive=False, show_probabilities=False, trace=False)
 LIKELY, POSSIBLE, UNLIKELY = "32", "33", "31"           # green from 1/2, yellow from 1/10, red
 
 
@@ -47,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]:
     """The options by their names, and the sampler that they ask for, without what needs the tokenizer."""
     parser = Parser(
-        "generate", usage="%(prog)s [PROMPT] [OPTIONS]",
+        "generate", usage="%(prog)s [PROMPT] [OPTIONS]", argument_default=argparse.SUPPRESS,
         description="Continue a text with GPT-2. Without a prompt, on the command line or from a pipe, a new text is "
                     "begun, as after <|endoftext|>. In brackets: what holds where nothing is said.",
         epilog="A text may grow longer than the model can see: its window then slides on a quarter at a time. "
@@ -57,50 +63,50 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
                   'python -m gpt2np.generate "To be" --show-probabilities'))
     parser.add_argument("prompt", nargs="*", help="the text to continue")
     what = parser.add_argument_group("what is written, and where it ends")
-    what.add_argument("--model", type=not_empty, default="demo",
-                      help=f"one of {', '.join(NAMES)}; or the path of a model's folder (%(default)s)")
-    what.add_argument("--max-new-tokens", type=whole(1), default=100, metavar="N",
-                      help="it ends after this many tokens (%(default)s)")
-    what.add_argument("--num-return-sequences", type=whole(1), default=1, metavar="N",
-                      help="this many continuations (%(default)s)")
-    what.add_argument("--stop", type=text_option, action="append", default=[], metavar="TEXT",
+    what.add_argument("--model", type=not_empty,
+                      help=f"one of {', '.join(NAMES)}; or the path of a model's folder ({USUAL.model})")
+    what.add_argument("--max-new-tokens", type=whole(1), metavar="N",
+                      help=f"it ends after this many tokens ({USUAL.max_new_tokens})")
+    what.add_argument("--num-return-sequences", type=whole(1), metavar="N",
+                      help=f"this many continuations ({USUAL.num_return_sequences})")
+    what.add_argument("--stop", type=text_option, action="append", metavar="TEXT",
                       help=r"it ends before this text, in which \n is a new line and \\n a backslash and an n; "
                            "may be given several times")
     how = parser.add_argument_group("how each token is chosen", "The rules are applied in this order.")
-    how.add_argument("--logit-bias", type=bias_option, action="append", default=[], metavar="TOKEN=X",
+    how.add_argument("--logit-bias", type=bias_option, action="append", metavar="TOKEN=X",
                      help="X is added to the logit of a token, named by its text or number; "
                           "may be given several times")
-    how.add_argument("--repetition-penalty", type=real, default=1.0, metavar="X",
-                     help="above 1, what is in the text becomes rarer (%(default)s)")
-    how.add_argument("--frequency-penalty", type=real, default=0.0, metavar="X",
-                     help="taken off the logit of a token for each time it was written (%(default)s)")
-    how.add_argument("--presence-penalty", type=real, default=0.0, metavar="X",
-                     help="taken off the logit of a token that was written at all (%(default)s)")
-    how.add_argument("--forbid", type=text_option, action="append", default=[], metavar="TEXT",
+    how.add_argument("--repetition-penalty", type=real, metavar="X",
+                     help=f"above 1, what is in the text becomes rarer ({USUAL.repetition_penalty})")
+    how.add_argument("--frequency-penalty", type=real, metavar="X",
+                     help=f"taken off the logit of a token for each time it was written ({USUAL.frequency_penalty})")
+    how.add_argument("--presence-penalty", type=real, metavar="X",
+                     help=f"taken off the logit of a token that was written at all ({USUAL.presence_penalty})")
+    how.add_argument("--forbid", type=text_option, action="append", metavar="TEXT",
                      help="this text is never written, as the tokenizer splits it, with a space before it or not; "
                           "may be given several times")
-    how.add_argument("--min-new-tokens", type=whole(0), default=0, metavar="N",
-                     help="it does not end before this many tokens (%(default)s)")
-    how.add_argument("--temperature", type=real, default=0.8, metavar="T",
-                     help="at 0, always the likeliest token (%(default)s)")
+    how.add_argument("--min-new-tokens", type=whole(0), metavar="N",
+                     help=f"it does not end before this many tokens ({USUAL.min_new_tokens})")
+    how.add_argument("--temperature", type=real, metavar="T",
+                     help=f"at 0, always the likeliest token ({USUAL.temperature})")
     how.add_argument("--top-k", type=whole(1), metavar="K", help="only the K likeliest tokens (all)")
-    how.add_argument("--top-p", type=real, default=0.95, metavar="P",
-                     help="only the likeliest tokens, up to the mass P (%(default)s)")
+    how.add_argument("--top-p", type=real, metavar="P",
+                     help=f"only the likeliest tokens, up to the mass P ({USUAL.top_p})")
     how.add_argument("--openai-top-p", action="store_true",
                      help="OpenAI's rule for --top-p, which keeps one token fewer")
-    how.add_argument("--min-p", type=real, default=0.0, metavar="P",
-                     help="only tokens at least P times as likely as the best (%(default)s)")
-    how.add_argument("--typical-p", type=real, default=1.0, metavar="P",
-                     help="only tokens whose surprise is nearest to the mean, up to the mass P (%(default)s)")
+    how.add_argument("--min-p", type=real, metavar="P",
+                     help=f"only tokens at least P times as likely as the best ({USUAL.min_p})")
+    how.add_argument("--typical-p", type=real, metavar="P",
+                     help=f"only tokens whose surprise is nearest to the mean, up to the mass P ({USUAL.typical_p})")
     how.add_argument("--seed", type=whole(0), metavar="N",
                      help="the seed of the random numbers (another one each time)")
     how.add_argument("--speculate", action="store_true",
                      help="faster where the text repeats itself: guess what came before, and check several at once")
     beams = parser.add_argument_group("instead of these rules", "The likeliest text as a whole is looked for.")
-    beams.add_argument("--num-beams", type=whole(1), default=1, metavar="N",
-                       help="this many texts are followed side by side (%(default)s: the rules above hold)")
-    beams.add_argument("--length-penalty", type=real, default=1.0, metavar="X",
-                       help="the largest log p / length^X wins: the larger X, the longer (%(default)s)")
+    beams.add_argument("--num-beams", type=whole(1), metavar="N",
+                       help=f"this many texts are followed side by side ({USUAL.num_beams}: the rules above hold)")
+    beams.add_argument("--length-penalty", type=real, metavar="X",
+                       help=f"the largest log p / length^X wins: the larger X, the longer ({USUAL.length_penalty})")
     shown = parser.add_argument_group("how it is shown")
     one = shown.add_mutually_exclusive_group()
     one.add_argument("--json", action="store_true", help="one line of JSON for each continuation")
@@ -109,10 +115,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
                      help="each token with its probability, by the model alone, and the runners-up")
     one.add_argument("--trace", action="store_true",
                      help="no text, but every operation of the first step with its shapes")
-    options = parser.parse_args(arguments)
-    untouched = argparse.Namespace(**dict.fromkeys(vars(options)))          # argparse leaves what is there already
-    given = {name for name, value in vars(parser.parse_args(arguments, untouched)).items() if value is not None}
-    check(parser, options, given)
+    given = vars(parser.parse_args(arguments))
+    options = argparse.Namespace(**vars(USUAL) | given)
+    check(parser, options, set(given))
     try:
         return options, Sampler(**{name: getattr(options, name) for name in SAMPLER_OPTIONS})
     except GenerationError as error:
@@ -186,7 +191,7 @@ def run(arguments: Sequence[str] | None) -> None:
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
                       forbidden=[*(tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")),
                                  *([i] for i in tokenizer.unused)])
-    sampler.filter(np.zeros(model.config.n_vocab), [], [])                  # what it cannot do is said before all else
+    sampler.filter(np.zeros(model.n_vocab), [], [])     # what it cannot do is said before all else
     write = write_probabilities if options.show_probabilities else \
         write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
     seed = int(np.random.default_rng().integers(2**32)) if options.seed is None else options.seed
@@ -263,7 +268,7 @@ def steps(task: Task) -> Iterator[list[int | None]]:
     """What each step writes: a token of each continuation, None of those that have ended."""
     options, n, stop = task.options, task.options.max_new_tokens, stops_at(task.tokenizer, task.options.stop)
     if options.speculate:
-        draft = NgramDraft(task.model.config.n_vocab)
+        draft = NgramDraft(task.model.n_vocab)
         written = speculate(task.model, task.tokens, n, draft, task.sampler, task.rng, stop=stop)
         return ([token] for token in written)
     return generate_batch(task.model, [task.tokens], n, task.sampler, task.rng, options.num_return_sequences, stop)

@@ -1,4 +1,4 @@
-"""What the commands ask of the memory that NumPy's arrays come from."""
+"""What there is of a machine: the memory that NumPy's arrays come from, and its processor cores."""
 
 import ctypes
 import os
@@ -27,3 +27,8 @@ def expect_room(n_bytes: float, what: str) -> None:
     """
     if hasattr(os, "sysconf") and n_bytes > (there := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
         raise MemoryError(f"{what} needs at least {n_bytes / 1e9:,.0f} GB, and this machine has {there / 1e9:,.0f}")
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,14 +4,15 @@
         print(step)
 
 It watches the real model run, through Python's own hook for profilers: nothing is computed a second time, and nothing
-is put in anything's place.  What it sees are the calls of the pairs (gpt2np/layers/): the two residual sums of a block,
-x + h, are no pairs, and stand between the lines.
+is put in anything's place.  What it sees are the calls of the pairs, in any model that is made of them: the two
+residual sums of a block, x + h, are no pairs, and stand between the lines.
 """
 
 import inspect
+import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -19,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from .hints import Array
-from .layers import attention, embedding, layernorm, linear, lm_head
-from .models.gpt2 import GPT2
+from .layers import attention, embedding, linear, lm_head
+from .layers.module import Module
 
 HEADER = (f"{'name':<18} {'shape of y':<14} {'dtype':<7}  {'cost':>10} {'memory':>7}  {'min y':>9} {'mean y':>9} "
           f"{'max y':>9}   equations")
@@ -55,28 +56,57 @@ class Step:
                 f"{self.min:9.3f} {self.mean:9.3f} {self.max:9.3f}   {self.formula}")
 
 
-def trace(model: GPT2, tokens: Sequence[Sequence[int]]) -> list[Step]:
-    """The steps of model.forward(tokens), tokens (B, T), in their order."""
-    paths, steps = {id(child): path for path, child in model.named_modules()}, []
+def trace(model: Any, *inputs: Any, **options: Any) -> list[Step]:
+    """The steps of model.forward(*inputs, **options) in their order; of a GPT2: trace(model, tokens), tokens (B, T)."""
+    return trace_run(model, lambda: model.forward(*inputs, **options))
 
-    def watch(frame: FrameType, event: str, y: Any) -> None:
-        name = frame.f_code.co_name
-        if event != "return" or y is None or not name.endswith("_forward") or name == "dropout_forward":
+
+def trace_run(model: Module, run: Callable[[], object]) -> list[Step]:
+    """The steps of the model while run() runs, on this thread: another method, a loss, a token with a past.
+
+        trace_run(model, lambda: model.next_logits([[464]], past))
+    """
+    paths, steps = {id(child): path for path, child in model.named_modules()} | {id(model): ""}, []
+
+    def watch(frame: FrameType, event: str, result: Any) -> None:
+        if event != "return" or result is None or (pair := _pair(frame)) is None:
             return
-        pair, caller = frame.f_globals.get(name), frame.f_back
-        if (pair and caller and getattr(pair, "__code__", None) is frame.f_code
-                and pair.__module__.startswith(linear.__package__)):
-            arguments = [frame.f_locals[a] for a in frame.f_code.co_varnames[:frame.f_code.co_argcount]]
-            path = paths.get(id(caller.f_locals.get("self")), "")
-            steps.append(_step(pair, path, arguments, y[0]))
+        arguments = [frame.f_locals[a] for a in frame.f_code.co_varnames[:frame.f_code.co_argcount]]
+        y, caller = result[0] if isinstance(result, tuple) else result, frame.f_back
+        while caller and id(caller.f_locals.get("self")) not in paths:
+            if _pair(caller):
+                return                                  # a part of what that pair does
+            caller = caller.f_back
+        if y is not arguments[0]:                       # dropout that drops nothing
+            steps.append(_step(pair, _name(pair, caller, paths), arguments, y))
 
     before = sys.getprofile()
     sys.setprofile(watch)
     try:
-        model.forward(tokens)
+        run()
     finally:
         sys.setprofile(before)
     return steps
+
+
+def _pair(frame: FrameType) -> Callable | None:
+    """The forward whose call a frame is; that of gelu_forward is also gelu, its form without a cache."""
+    name, names = frame.f_code.co_name, frame.f_globals
+    if not names["__name__"].startswith(f"{__package__}.") or \
+            getattr(names.get(name), "__code__", None) is not frame.f_code:
+        return None
+    return names.get(name if name.endswith("_forward") else f"{name}_forward")
+
+
+def _name(pair: Callable, caller: FrameType | None, paths: dict[int, str]) -> str:
+    """The path of the module that called a pair where it is the pair's own class, or one made from that; behind the
+    path of any other, the name of the pair.
+    """
+    module = caller.f_locals["self"] if caller else None
+    path = paths[id(module)] if caller else ""
+    if any(made_from.__module__ == pair.__module__ for made_from in type(module).__mro__):
+        return path
+    return f"{path}.{pair.__name__.removesuffix('_forward')}".lstrip(".")
 
 
 def short(n: float) -> str:
@@ -88,21 +118,21 @@ def short(n: float) -> str:
     return f"{n:.3g} T"
 
 
-
-def _step(pair: Callable, path: str, arguments: list[Any], y: Array) -> Step:
+def _step(pair: Callable, name: str, arguments: list[Any], y: Array) -> Step:
     inputs = sum(a.nbytes for a in arguments if isinstance(a, np.ndarray))
     if pair is embedding.embedding_forward:
         inputs = arguments[0].nbytes + y.nbytes         # of the table, the rows that are looked up
-    owner = pair in (linear.linear_forward, layernorm.layernorm_forward, embedding.embedding_forward,
-                     lm_head.lm_head_forward)
-    name = path if owner else f"{path}.{pair.__name__.removesuffix('_forward')}".lstrip(".")
-    return Step(name, _formula(pair), y.shape, y.dtype, _flops(pair, arguments), inputs + y.nbytes,
-                float(y.min()), float(y.mean()), float(y.max()))
+    least, mean, most = (float(y.min()), float(y.mean()), float(y.max())) if y.size else [math.nan] * 3
+    return Step(name, _formula(pair), y.shape, y.dtype, _flops(pair, arguments), inputs + y.nbytes, least, mean, most)
 
 
 def _formula(pair: Callable) -> str:
-    """The first paragraph of the docstring that is indented deeper than its sentences: the equations."""
-    equations = next(part for part in (inspect.getdoc(pair) or "").split("\n\n") if part.startswith(" " * 4))
+    """The first paragraph of the docstring that is indented deeper than its sentences: the equations.
+
+    Where there is none, the first line.
+    """
+    parts = (inspect.getdoc(pair) or "").split("\n\n")
+    equations = next((part for part in parts if part.startswith(" " * 4)), parts[0].split("\n")[0])
     return re.sub(r"\s{2,}", "; ", re.sub(r" +=", " =", equations.strip()))
 
 
@@ -110,6 +140,6 @@ def _flops(pair: Callable, arguments: list[Any]) -> int:
     if pair is attention.attention_forward:             # q k' and p v, over all keys, as if none were skipped
         (B, H, T, D), S = arguments[0].shape, arguments[1].shape[2]
         return 4 * B * H * T * S * D
-    if pair in (linear.linear_forward, lm_head.lm_head_forward):
+    if pair in (linear.linear_forward, lm_head.lm_head_forward, lm_head.lm_head_loss_forward):
         return 2 * arguments[0].size // arguments[0].shape[-1] * arguments[1].size
     return 0

@@ -7,13 +7,13 @@ import pytest
 
 from gpt2np.device import to_device, to_host
 from gpt2np.gradcheck.cases import CASES
-from gpt2np.gradcheck.checks import ModuleSubject, Seed, upstream
+from gpt2np.gradcheck.checks import Seed, calls_of, cast, upstream
+from gpt2np.layers.dropout import draw_keep
 from gpt2np.training.parallel import share_loss
 from tests import fake_device
 from tests.fake_device import watching
 
-DROPOUT = "draw_keep"           # numbers are drawn on the host and moved: the one copy that a layer makes
-every_case = pytest.mark.parametrize("case", [c for c in CASES if "frozen" not in c.name], ids=lambda c: c.name)
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 
@@ -23,33 +23,32 @@ def stand_in(monkeypatch):
 
 
 def made(case, dtype):
-    """The case's subject in this dtype, and a dy for it."""
+    """The case's subject in this dtype, y, a dy for it, and the gradients."""
     subject = case.make(np.random.default_rng(0))
-    floating = {n: a.astype(dtype) for n, a in subject.arguments.items()
-                if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
-    subject.arguments |= floating
-    y, cache = subject.forward(subject.arguments)
+    arguments = subject.arguments = cast(subject.arguments, dtype)
+    y, cache = subject.forward(arguments)
     dy = upstream(y, np.random.default_rng(1))
-    return subject, y, dy, subject.backward(dy, cache)
+    with subject.holding(arguments):
+        return subject, y, dy, subject.backward(dy, cache)
 
 
 def on_device(subject):
-    """The arguments moved.  Tokens stay on the host where a model takes them: it checks them, and moves them itself."""
-    stays = ("tokens",) if isinstance(subject, ModuleSubject) else ()
-    return {n: a if n in stays or isinstance(a, Seed) else to_device(a) for n, a in subject.arguments.items()}
+    """The arguments moved, but for those that forward checks on the host, and moves itself."""
+    return {n: a if n in subject.on_host or isinstance(a, Seed) else to_device(a) for n, a in subject.arguments.items()}
 
 
 @dtypes
 @every_case
 def test_stand_in_gives_the_same_bits(case, dtype, stand_in):
-    subject, y, dy, gradients = made(case, dtype)
+    with calls_of(draw_keep) as drawn:
+        subject, y, dy, gradients = made(case, dtype)
     arguments, dy = on_device(subject), to_device(dy)
-    with watching() as seen:
+    with watching() as seen, subject.holding(arguments):
         y_device, cache = subject.forward(arguments)
         gradients_device = subject.backward(dy, cache)
-    moved = [e for e in seen.events if e.startswith("to_device: asarray") and ("dropout.py" in e or "gpt2.py" in e)]
-    assert seen.events == moved                         # drawn masks and checked tokens; nothing else, and nothing back
-    assert len(moved) <= 8
+    # What moves: each array that stayed on the host, once, and each mask of dropout; nothing else, and nothing back.
+    assert all(e.startswith("to_device: asarray") for e in seen.events)
+    assert len(seen.events) == len(subject.on_host) + len(drawn)
     assert to_host(y_device).tobytes() == np.asarray(y).tobytes()
     for name, gradient in gradients.items():
         assert to_host(gradients_device[name]).tobytes() == gradient.tobytes(), name
@@ -106,13 +105,11 @@ def test_real_cupy_takes_every_call():
     pytest.importorskip("cupy", reason="cupy is not installed: pip install 'gpt2np[gpu]'")
     from tests.replay_cupy import replaying
     for case in CASES:
-        if "frozen" in case.name:
-            continue
         subject, _, dy, _ = made(case, np.float32)
         with pytest.MonkeyPatch.context() as patch:
             patch.setitem(sys.modules, "cupy", fake_device.cupy)
             arguments, dy = on_device(subject), to_device(dy)
-        with replaying() as replay:
+        with replaying() as replay, subject.holding(arguments):
             _, cache = subject.forward(arguments)
             subject.backward(dy, cache)
         assert replay.refused == [], case.name
@@ -131,8 +128,10 @@ def test_on_a_gpu(case, dtype):
     gpu()
     subject, y, dy, gradients = made(case, dtype)
     limit = 1e-5 if dtype == np.float32 else 1e-12
-    y_device, cache = subject.forward(on_device(subject))
-    gradients_device = subject.backward(to_device(dy), cache)
+    arguments = on_device(subject)
+    with subject.holding(arguments):
+        y_device, cache = subject.forward(arguments)
+        gradients_device = subject.backward(to_device(dy), cache)
     for name, got, expected in [("y", y_device, y)] + [(n, gradients_device[n], g) for n, g in gradients.items()]:
         got, expected = to_host(got), np.asarray(expected)
         assert got.dtype == expected.dtype

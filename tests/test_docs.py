@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt2np.gradcheck import checks, laws
+from gpt2np.gradcheck import checks
 from gpt2np.gradcheck.cases import CASES
+from gpt2np.gradcheck.laws.common import EXACT
 from tests.mutants.planted import PLANTED
 
 ROOT = Path(__file__).parents[1]
@@ -87,7 +88,7 @@ def test_the_sections_are_those_of_the_texts(number):
 def test_limits():
     on_page = {name: float(value) for name, value in re.findall(r"`([A-Z_]+)` = ([\d.e-]*\d)", GRADCHECK)}
     in_code = {name: value for name, value in vars(checks).items() if name.startswith("LIMIT_")}
-    in_code |= {"EXACT": laws.EXACT, **{name: getattr(checks, name) for name in ("STEP", "TINY", "DIRECTIONS")}}
+    in_code |= {"EXACT": EXACT, **{name: getattr(checks, name) for name in ("STEP", "TINY", "DIRECTIONS")}}
     assert on_page == in_code
 
 

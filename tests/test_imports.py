@@ -12,14 +12,13 @@ ROOT = Path(gpt2np.__file__).parent
 # What each part of the package may import of the rest; `device` is the border to the GPU and imports nothing.
 # The commands, each __main__.py among them, may import anything, and nothing imports them.
 ALLOWED = {
-    "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "command", "tracing"},
-    "command": set(), "terminal": {"text"},
+    "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "tracing"},
+    "command": set(), "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
-    "sampling": {"layers"}, "tracing": {"layers", "models"}, "prefill": {"blocks", "models"}, "memory": set(),
-    "decoding": {"sampling", "models", "layers", "device", "prefill"},
-    "text_to_text": {"decoding", "sampling", "models", "text"},
+    "sampling": {"layers"}, "tracing": {"layers"}, "memory": set(),
+    "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},
 }
 EVERYWHERE = {"hints", "errors", "bytes_in"}    # names of types, for signatures; the base of all errors; small files
 ALONE = ("checkpoints/tf_bundle.py", "checkpoints/safetensors.py")      # formats: they know nothing of GPT-2
@@ -44,6 +43,16 @@ def test_imports_point_one_way():
                 continue
             wrong = set(imported_parts(path)) - allowed - EVERYWHERE - {part}
             assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}; {part} may import {allowed or 'nothing'}"
+
+
+def test_what_serves_any_task_knows_nothing_of_texts():
+    """LanguageModelling, with its batches and its evaluation, is one task of many."""
+    of_texts = {"language_modelling.py", "batches.py", "evaluation.py"}
+    for path in (ROOT / "training").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        modules = {f"{n.module}.py" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1}
+        wrong = set(imported_parts(path)) & {"text", "decoding", "sampling"} | modules & of_texts
+        assert path.name in of_texts or not wrong, f"{path.name} imports {wrong}"
 
 
 def test_file_formats_stand_alone():

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from gpt2np.blocks.transformer import PreNormBlock
-from gpt2np.gradcheck import cases
+from gpt2np.gradcheck.cases import CASES
 from gpt2np.gradcheck.checks import arrays_of
+from gpt2np.layers.attention import attention_forward
+from gpt2np.layers.lm_head import lm_head_loss_backward, lm_head_loss_forward
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 
@@ -37,10 +39,10 @@ def elements(arrays):
 
 @pytest.mark.parametrize("pairs, formula", TABLE, ids=[row for row, _ in TABLE])
 def test_each_pair(pairs, formula):
-    with_options = {"`attention`, causal": "attention_causal", "`attention`, with dropout": "attention_dropout"}
+    with_options = {"`attention`, causal": "attention, causal", "`attention`, with dropout": "attention, dropout"}
     for name in [with_options[pairs]] if pairs in with_options else re.findall(r"`(\w+)`", pairs):
-        make = getattr(cases, name)
-        past = {"attention_causal": 0, "attention_dropout": SIZES["S"] - SIZES["T"]}
+        make = next(c.make for c in CASES if c.name == name)
+        past = {"attention, causal": 0, "attention, dropout": SIZES["S"] - SIZES["T"]}
         sizes = {n: {**SIZES, "past": past.get(name)}[n] for n in inspect.signature(make).parameters
                  if n in SIZES or n == "past"}
         subject = make(np.random.default_rng(0), **sizes)
@@ -50,7 +52,7 @@ def test_each_pair(pairs, formula):
 
 def test_every_pair_is_on_the_page():
     on_page = {name for row, _ in TABLE for name in re.findall(r"`(\w+)`", row)}
-    pairs = {c.name for c in cases.CASES if c.name[0].islower() and "," not in c.name}
+    pairs = {c.name for c in CASES if c.name[0].islower() and "," not in c.name}
     assert pairs == on_page
 
 
@@ -67,7 +69,7 @@ def test_one_block():
 
 def test_the_share_of_the_square_that_causal_attention_keeps():
     q = np.ones((1, 1, 1024, 1), "f")
-    _, cache = cases.attention_forward(q, q, q, causal=True)
+    _, cache = attention_forward(q, q, q, causal=True)
     weights = sum(p.size for p, _ in cache[4])
     assert weights * 16 == 9 * 1024 * 1024
     assert "9/16" in PAGE
@@ -120,8 +122,8 @@ def test_head_and_loss_keep_one_array_of_the_logits_size():
     targets = rng.integers(0, V, N)
     tracemalloc.start()
     try:
-        _, cache = cases.lm_head_loss_forward(x, wte, targets)
-        cases.lm_head_loss_backward(1.0, cache)
+        _, cache = lm_head_loss_forward(x, wte, targets)
+        lm_head_loss_backward(1.0, cache)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -58,7 +58,7 @@ def copy(tmp_path_factory):
 
 
 def test_the_mistakes_are_found_and_the_memory_is_the_pages(copy):
-    assert len(STEP.findall(PAGE)) == PAGE.count("```python") + PAGE.count("```markdown") == 8
+    assert len(STEP.findall(PAGE)) == PAGE.count("```python") + PAGE.count("```markdown") == 7
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=copy, capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(copy), "OPENBLAS_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,14 +10,28 @@ from ..layers.checks import check_ids, check_shape
 
 
 class Past(Protocol):
-    """What attention asks of the tokens before: how many they are, and their keys and values with the new ones behind.
+    """What a block knows of the tokens before: a KVCache, or an object that holds one and more.
 
-    A KVCache, or what stands in for one, as a Turn does in prefill.py.
+    Attention asks how many there are, and for their keys and values with the new ones behind; decoding goes back to an
+    earlier length, and goes on with some of the texts.
     """
 
-    length: int
+    @property
+    def length(self) -> int:
+        """How many positions there are so far."""
 
-    def append(self, k: Array, v: Array) -> tuple[Array, Array]: ...
+    @property
+    def on_host(self) -> bool:
+        """Whether the arrays are in the host's memory, where several threads may fill them."""
+
+    def append(self, k: Array, v: Array) -> tuple[Array, Array]:
+        """k, v (B, H, T, D) of T new positions -> k, v (B, H, S, D) of all S so far."""
+
+    def forget(self, length: int) -> None:
+        """Keep only the first positions, as many as `length`."""
+
+    def select(self, rows: Sequence[int]) -> "Past":
+        """A past of these rows alone: any number of them, in any order, also repeated."""
 
 
 class KVCache:
@@ -36,6 +50,10 @@ class KVCache:
         self.k = np.empty_like(like, shape=(B, H, n, D))
         self.v = np.empty_like(like, shape=(B, H, n, D))
         self.length = 0
+
+    @property
+    def on_host(self) -> bool:
+        return isinstance(self.k, np.ndarray)
 
     def append(self, k: Array, v: Array) -> tuple[Array, Array]:
         """k, v (B, H, T, D) of T new positions -> k, v (B, H, S, D) of all S so far.  ValueError if they do not fit."""

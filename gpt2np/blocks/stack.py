@@ -59,14 +59,15 @@ class Stack(list):
     def backward(self, dy: Array, cache: Cache) -> Array | None:
         """dy (B, T, C) -> dx (B, T, C), or None where it ends at a block that kept no cache.
 
-        The cache is used up: each block's is dropped as soon as its gradients are there.
+        The cache is used up, also where a dy is refused; each block's is dropped as soon as its gradients are there.
         """
         check_unused(cache)
+        caches = cache.copy()
+        cache.clear()
         dx: Array | None = dy
         for block in reversed(self):
-            c_block = cache.pop()
+            c_block = caches.pop()
             if c_block is None:
-                cache.clear()
                 return None
             if self.recompute:
                 x, rng, inputs = c_block

@@ -3,7 +3,9 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+
+import numpy as np
 
 from ..command import Parser, not_empty, run_command, whole
 from . import checks
@@ -58,8 +60,8 @@ def report(cases: Sequence[Case], seed: int, each: bool) -> int:
     worst = {"differences": 0.0, "adjoint": 0.0, "order": 0.0}
     print_row("layer", "argument", "difference", "adjoint", "order", "laws", "contract", "")
     for case in cases:
-        outcomes = list(checks.examine(case, seed))
-        print_case(case.name, outcomes, each)
+        outcomes, parameters = list(checks.examine(case, seed)), case.make(np.random.default_rng(seed)).parameters
+        print_case(case.name, outcomes, () if each else parameters)
         count += len(outcomes)
         failed += any(o.failure for o in outcomes)
         gradients += sum(o.kind == "adjoint" for o in outcomes)
@@ -74,13 +76,15 @@ def report(cases: Sequence[Case], seed: int, each: bool) -> int:
     return 1 if failed else 0
 
 
-def print_case(name: str, outcomes: list[Outcome], each: bool) -> None:
-    """The lines of one layer: one for each argument, the laws and the contract on the first; below, what failed."""
+def print_case(name: str, outcomes: list[Outcome], parameters: Collection[str]) -> None:
+    """The lines of one layer: one for each argument, the laws and the contract on the first; below, what failed.
+
+    parameters   arguments that share a line where there are many
+    """
     arguments = list(dict.fromkeys(o.argument for o in outcomes if o.argument))
-    lines = [(a, [a]) for a in arguments]
-    if len(arguments) > MANY and not each:
-        parameters = [a for a in arguments if "." in a or a in ("wte", "wpe")]
-        lines = [(a, [a]) for a in arguments if a not in parameters] + [(f"{len(parameters)} parameters", parameters)]
+    lines, together = [(a, [a]) for a in arguments], [a for a in arguments if a in parameters]
+    if len(arguments) > MANY and together:
+        lines = [(a, [a]) for a in arguments if a not in together] + [(f"{len(together)} parameters", together)]
     laws, contract = (kept([o for o in outcomes if o.kind == kind]) for kind in ("law", "contract"))
     for i, (label, members) in enumerate(lines):
         mine = [o for o in outcomes if o.argument in members or (i == 0 and not o.argument)]

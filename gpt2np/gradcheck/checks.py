@@ -3,15 +3,18 @@
 Every check returns what it measured, or raises CheckFailed with the first element that is wrong.
 """
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from types import FrameType
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from ..hints import Array, Cache, Rng
-from ..layers.module import Parameter
+from ..layers.module import Constant, Parameter
 
 LIMIT_ADJOINT = 1e-13           # correct code: at most 4e-16
 LIMIT_DIFFERENCES = 1e-7        # correct code: at most 5e-10
@@ -22,7 +25,7 @@ LIMIT_LAYOUT = 1e-12            # another memory layout, another order of the su
 
 STEP = 1e-5                     # the best step of central differences in float64: smaller ones lose more to rounding
 TINY = 1e-100                   # the complex step: no difference is taken, so nothing is lost however small it is
-STEPS = 10.0 ** np.arange(-2.5, -4.1, -0.5)
+STEPS = 10.0 ** np.array([-2.5, -3.0, -3.5])
 DIRECTIONS = 8                  # along a single one the third derivative may vanish, and the order with it
 
 Arguments: TypeAlias = dict[str, Any]       # of a forward, by name: arrays, rates, options, Seeds
@@ -36,81 +39,151 @@ class Seed(int):
     """Stands for a random generator among the arguments of a case: every forward gets a new one with this seed."""
 
 
-class PairSubject:
-    """A pair of functions with the arguments to check it at: y, cache = forward(**arguments); backward(dy, cache).
+class Subject:
+    """A function of named arguments with its backward: what all checks and laws are about, a pair or a module.
 
-    reference  the same function of the same arguments by scalar loops
+        y, cache = forward(arguments)           {name: gradient} = backward(dy, cache)
+
+    arguments      to check it at; of a module these are its inputs, and its parameters and constants by path
+    parameters     of a module, by path: while one is frozen, backward gives no gradient by it
+    constants      names of other arguments that backward gives none by, though they are floating arrays
+    on_host        names of arrays that stay on the host where all others are on a GPU: forward moves each itself, once
+    uses_cache_up  True where backward frees the caches of blocks on its way, so that each cache serves once
     """
 
-    limit_float32 = 2e-5        # of float32 against float64; correct code: at most 2e-6
-    factors = 2                 # arguments in the largest product that a gradient is a sum of
+    limit_float32: float        # of float32 against float64
+    factors: int                # arguments in the largest product that a gradient is a sum of
     uses_cache_up = False
+    on_host: Collection[str] = ()
 
-    def __init__(self, forward: Callable, backward: Callable, reference: Callable, arguments: Arguments):
-        self.arguments, self.name = arguments, forward.__name__
+    def __init__(self, arguments: Arguments, constants: Collection[str] = (),
+                 parameters: Mapping[str, Parameter] | None = None):
+        self.arguments, self.constants, self.parameters = arguments, constants, dict(parameters or {})
+
+    def differentiable(self) -> list[str]:
+        """The names of the arguments that have a gradient: floating arrays, neither constant nor frozen."""
+        frozen = {path for path, p in self.parameters.items() if not p.trainable}
+        return [name for name in floating(self.arguments) if name not in {*self.constants, *frozen}]
+
+    def forward(self, arguments: Arguments) -> tuple[Array, Cache]:
+        raise NotImplementedError
+
+    def backward(self, dy: float | Array, cache: Cache) -> dict[str, Array]:
+        """The gradients by name, one for each of differentiable."""
+        raise NotImplementedError
+
+    def reference(self) -> Array:
+        """What forward gives of the arguments, by scalar loops."""
+        raise NotImplementedError
+
+    @contextmanager
+    def holding(self, arguments: Arguments) -> Iterator[None]:
+        """Inside the `with` the module's parameters and constants are these, for a backward that runs forward again."""
+        yield
+
+
+class PairSubject(Subject):
+    """A pair of functions: y, cache = forward(**arguments); backward(dy, cache) gives the gradients in their order.
+
+    reference  the same function of the same arguments by scalar loops
+    inference  the pair's third function, if it has one: y of x alone, without a cache
+    """
+
+    limit_float32 = 2e-5        # correct code: at most 2e-6
+    factors = 2
+
+    def __init__(self, forward: Callable, backward: Callable, reference: Callable, arguments: Arguments,
+                 constants: Collection[str] = (), inference: Callable[[Array], Array] | None = None):
+        super().__init__(arguments, constants)
         self.forward_pass, self.backward_pass, self._reference = forward, backward, reference
+        self.inference = inference
 
     def forward(self, arguments: Arguments) -> tuple[Array, Cache]:
         return self.forward_pass(**with_generators(arguments))
 
     def backward(self, dy: float | Array, cache: Cache) -> dict[str, Array]:
-        """The gradients by name: backward returns those of the floating arguments, in their order."""
-        return _named(differentiable(self.arguments), self.backward_pass(dy, cache))
+        return _named(self.differentiable(), self.backward_pass(dy, cache))
 
     def reference(self) -> Array:
         return self._reference(**with_generators(self.arguments))
 
 
-class ModuleSubject:
-    """A module as a function of its inputs and of all its parameters, by path.
+class ModuleSubject(Subject):
+    """A module as a function of its inputs, of all its parameters and of its constants.
 
     module         a Module or an Embedding, of Any type: a law asks for what its own module alone has
-    reference      its forward by scalar loops, a function of the inputs and of p, the parameters by path
-    uses_cache_up  True for a model, which frees the caches of its blocks during backward
+    reference      its forward by scalar loops, a function of the inputs and of p, parameters and constants by path
+    constants      names of inputs
     """
 
     limit_float32 = 1e-4        # norms over a few numbers, one after the other, multiply the rounding
     factors = 4
 
-    def __init__(self, module: Any, reference: Callable, inputs: Arguments, uses_cache_up: bool = False):
-        self.module, self.inputs, self._reference, self.uses_cache_up = module, inputs, reference, uses_cache_up
-        self.parameters = {"w": module} if isinstance(module, Parameter) else dict(module.named_parameters())
-        self.arguments = inputs | {path: p.value for path, p in self.parameters.items()}
+    def __init__(self, module: Any, reference: Callable, inputs: Arguments, *, constants: Collection[str] = (),
+                 on_host: Collection[str] = (), uses_cache_up: bool = False):
+        single = isinstance(module, Parameter)
+        parameters = {"w": module} if single else dict(module.named_parameters())
+        fixed = {} if single else dict(module.named_constants())
+        self.values: dict[str, Parameter | Constant] = {**parameters, **fixed}
+        super().__init__(inputs | {path: p.value for path, p in self.values.items()}, {*constants, *fixed}, parameters)
+        self.module, self.inputs, self._reference = module, inputs, reference
+        self.on_host, self.uses_cache_up = on_host, uses_cache_up
 
     def forward(self, arguments: Arguments) -> tuple[Array, Cache]:
-        before = {path: p.value for path, p in self.parameters.items()}
-        try:
-            for path, parameter in self.parameters.items():
-                parameter.value = arguments[path]
-            inputs = {name: a for name, a in arguments.items() if name not in self.parameters}
+        inputs = {name: a for name, a in arguments.items() if name not in self.values}
+        with self.holding(arguments):
             return self.module.forward(**with_generators(inputs))
-        finally:
-            for path, parameter in self.parameters.items():
-                parameter.value = before[path]
 
     def backward(self, dy: float | Array, cache: Cache) -> dict[str, Array]:
-        """The gradients by name: those of the inputs, and of the parameters that are not frozen."""
-        for parameter in self.parameters.values():
-            parameter.grad = None
-        gradients = _named(differentiable(self.inputs), self.module.backward(dy, cache))
-        for path, parameter in self.parameters.items():
-            if parameter.grad is not None:
-                gradients[path] = parameter.grad
-            elif parameter.trainable:
-                raise CheckFailed(f"d{path}: expected a gradient, got none")
-        return gradients
+        for p in self.parameters.values():
+            p.grad = None
+        inputs = [name for name in self.differentiable() if name in self.inputs]
+        return _named(inputs, self.module.backward(dy, cache)) | self.gradients()
+
+    def gradients(self) -> dict[str, Array]:
+        """What backward has added to the parameters' grad since it was None: each that is not frozen must have it."""
+        for path, p in self.parameters.items():
+            if p.trainable is (p.grad is None):
+                expected, got = ("a gradient", "none") if p.trainable else ("None for a frozen parameter", "a gradient")
+                raise CheckFailed(f"d{path}: expected {expected}, got {got}")
+        return {path: p.grad for path, p in self.parameters.items() if p.grad is not None}
+
+    @contextmanager
+    def holding(self, arguments: Arguments) -> Iterator[None]:
+        before = {path: p.value for path, p in self.values.items()}
+        try:
+            for path, p in self.values.items():
+                p.value = arguments[path]
+            yield
+        finally:
+            for path, p in self.values.items():
+                p.value = before[path]
+
+    @contextmanager
+    def frozen(self, paths: Collection[str]) -> Iterator[None]:
+        """Inside the `with` these parameters are frozen too; afterwards each is what it was."""
+        before = {path: p.trainable for path, p in self.parameters.items()}
+        try:
+            for path in paths:
+                self.parameters[path].trainable = False
+            yield
+        finally:
+            for path, p in self.parameters.items():
+                p.trainable = before[path]
 
     def reference(self) -> Array:
         inputs = with_generators(self.inputs)
-        return self._reference(**inputs, p={path: self.arguments[path] for path in self.parameters})
+        return self._reference(**inputs, p={path: self.arguments[path] for path in self.values})
 
 
-Subject: TypeAlias = PairSubject | ModuleSubject
-
-
-def differentiable(arguments: Arguments) -> list[str]:
-    """The names of the floating arrays among the arguments: ids, masks, rates and seeds have no gradient."""
+def floating(arguments: Arguments) -> list[str]:
+    """The names of the floating arrays among the arguments: ids, masks, rates and seeds are none."""
     return [name for name, a in arguments.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"]
+
+
+def cast(arguments: Arguments, dtype: DTypeLike) -> Arguments:
+    """The same arguments with every floating array in another dtype."""
+    return arguments | {name: arguments[name].astype(dtype) for name in floating(arguments)}
 
 
 def with_generators(arguments: Arguments) -> Arguments:
@@ -119,12 +192,55 @@ def with_generators(arguments: Arguments) -> Arguments:
 
 
 def arrays_of(cache: Cache) -> Iterator[Array]:
-    """Every array in a cache of nested tuples and lists."""
+    """Every array in a cache of nested tuples, lists and dicts."""
     if isinstance(cache, np.ndarray):
         yield cache
-    elif isinstance(cache, tuple | list):
-        for part in cache:
+    elif isinstance(cache, tuple | list | dict):
+        for part in cache.values() if isinstance(cache, dict) else cache:
             yield from arrays_of(part)
+
+
+def memory_of(cache: Cache, besides: Collection[Array] = ()) -> int:
+    """How many numbers a cache keeps in memory, besides these arrays: a view counts as all that it is a view of."""
+    owners = {id(owner): owner for owner in map(_owner, arrays_of(cache))}
+    for a in besides:
+        owners.pop(id(_owner(a)), None)
+    return sum(owner.size for owner in owners.values())
+
+
+def _owner(a: Array) -> Array:
+    return _owner(a.base) if isinstance(a.base, np.ndarray) else a
+
+
+class Call(NamedTuple):
+    """That a function was called: its name, and its first argument, which for a method is self."""
+
+    name: str
+    first: Any
+
+
+@contextmanager
+def calls_of(*functions: Callable) -> Iterator[list[Call]]:
+    """Every call of these functions inside the `with`, in their order, whoever makes it: a list that grows.
+
+    Python tells a profiler of each call, so nothing is put in a function's place, and it does not matter under which
+    name it was imported.
+    """
+    codes, calls = {function.__code__ for function in functions}, list[Call]()
+    outer: Any = sys.getprofile()
+
+    def watch(frame: FrameType, event: str, argument: Any) -> None:
+        code = frame.f_code
+        if event == "call" and code in codes:
+            calls.append(Call(code.co_name, frame.f_locals[code.co_varnames[0]]))
+        if outer is not None:
+            outer(frame, event, argument)
+
+    sys.setprofile(watch)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(outer)
 
 
 def close(name: str, got: ArrayLike | None, expected: ArrayLike | None, limit: float, scale: float | None = None,
@@ -174,9 +290,7 @@ def derivative(subject: Subject, name: str, v: Array) -> Array:
     Exact to rounding.  All floating arguments become complex, so that y has a place for the imaginary part.
     Squire, Trapp 1998, SIAM Review 40.
     """
-    arguments = dict(subject.arguments)
-    for other in differentiable(arguments):
-        arguments[other] = arguments[other].astype(complex)
+    arguments = cast(subject.arguments, complex)
     arguments[name] += 1j * TINY * v
     y, _ = subject.forward(arguments)
     return np.asarray(y).imag / TINY
@@ -241,19 +355,21 @@ def order(subject: Subject, name: str, rng: Rng) -> float | None:
     gradient = subject.backward(dy, cache)[name]
     vs = [direction(x, rng) for _ in range(DIRECTIONS)]
     slopes = [(v * gradient).sum() for v in vs]
-    errors = []
+    scale, errors = max(1.0, np.abs(slopes).max()), list[float]()
     for h in STEPS:
         e = [_central_difference(subject, name, v, dy, h) - slope for v, slope in zip(vs, slopes)]
         errors.append(np.sqrt(np.mean(np.square(e))))
-    scale = max(1.0, np.abs(slopes).max())
+        if errors[-1] < 1e-10 * scale:                  # rounding, which grows from here on
+            break
     if errors[0] < 1e-8 * scale:
         if not max(errors) < 1e-8 * scale:
             raise CheckFailed(f"d{name}: expected an error that falls with h, got {errors}")
         return None
-    seen = np.array(errors) > 1e-10 * scale             # below that, rounding
+    seen = np.array(errors) >= 1e-10 * scale
     if seen.sum() < 2:
         raise CheckFailed(f"d{name}: expected at least two errors above rounding to see an order, got {errors}")
-    slope = float(np.polyfit(np.log10(STEPS[seen]), np.log10(np.array(errors)[seen]), 1)[0])
+    h, e = np.log10(STEPS[:len(seen)][seen]), np.log10(np.array(errors)[seen])
+    slope = float(np.polyfit(h, e, 1)[0])
     if not abs(slope - 2) <= LIMIT_ORDER:
         raise CheckFailed(f"d{name}: expected central differences to converge with order 2, got {slope:.3f}")
     return slope
@@ -288,7 +404,8 @@ def contract_arguments_untouched(subject: Subject, rng: Rng) -> None:
     dy = _locked(upstream(y, rng))
     for a in arrays_of(cache):
         a.flags.writeable = False
-    subject.backward(dy, cache)
+    with subject.holding(arguments):
+        subject.backward(dy, cache)
 
 
 def contract_repeatable(subject: Subject, rng: Rng) -> None:
@@ -334,9 +451,10 @@ def contract_dtype(subject: Subject, rng: Rng) -> None:
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
     gradients = subject.backward(dy, cache)
-    small = {name: a.astype(np.float32) if name in gradients else a for name, a in subject.arguments.items()}
+    small = cast(subject.arguments, np.float32)
     y_32, cache = subject.forward(small)
-    gradients_32 = subject.backward(dy.astype(np.float32) if dy.ndim else np.float64(dy), cache)
+    with subject.holding(small):
+        gradients_32 = subject.backward(dy.astype(np.float32) if dy.ndim else np.float64(dy), cache)
     _, cache = subject.forward(small)                   # a model uses its cache up
     for name, got, expected in [("y", y_32, y)] + [(f"d{n}", gradients_32[n], gradients[n]) for n in gradients]:
         if got.dtype != np.float32:
@@ -357,16 +475,17 @@ def contract_layout(subject: Subject, rng: Rng) -> None:
                    for name, a in subject.arguments.items()}
         other_y, cache = subject.forward(changed)
         close("y of another memory layout", other_y, y, LIMIT_LAYOUT, floor=1.0)
-        other_gradients = subject.backward(layout(dy) if dy.ndim else dy, cache)
+        with subject.holding(changed):
+            other_gradients = subject.backward(layout(dy) if dy.ndim else dy, cache)
         for name in gradients:
             close(f"d{name} of another memory layout", other_gradients[name], gradients[name], LIMIT_LAYOUT, floor=1.0)
 
 
 def contract_gradient_shapes(subject: Subject, rng: Rng) -> None:
-    """Every floating argument has a gradient, of its own shape."""
+    """Every floating argument that is neither constant nor frozen has a gradient, of its own shape."""
     y, cache = subject.forward(subject.arguments)
     gradients = subject.backward(upstream(y, rng), cache)
-    for name in differentiable(subject.arguments):
+    for name in subject.differentiable():
         if gradients[name].shape != subject.arguments[name].shape:
             raise CheckFailed(f"d{name}: expected shape {subject.arguments[name].shape}, got {gradients[name].shape}")
 
@@ -399,11 +518,11 @@ CONTRACT: tuple[Callable, ...] = (
 
 
 def refused(what: str, call: Callable, *arguments: Any, **named: Any) -> None:
-    """Raise CheckFailed unless the call raises ValueError, and says what was expected."""
+    """Raise CheckFailed unless the call raises ValueError, and says of which thing what was expected."""
     try:
         call(*arguments, **named)
     except ValueError as error:
-        if "expected" in str(error):
+        if ": expected " in str(error):                 # not "(expected 2)", which Python says where it cannot unpack
             return
         raise CheckFailed(f"{what}: expected a message that says what was expected, got: {error}") from error
     raise CheckFailed(f"{what}: expected ValueError, but it was accepted")
@@ -418,7 +537,7 @@ def _named(names: list[str], gradients: Array | tuple[Array, ...] | None) -> dic
 
 def _largest(subject: Subject) -> float:
     """The largest number among the arguments."""
-    return max(np.abs(subject.arguments[name]).max(initial=0) for name in differentiable(subject.arguments))
+    return max(np.abs(subject.arguments[name]).max(initial=0) for name in floating(subject.arguments))
 
 
 def _terms(subject: Subject, dy: Array) -> float:
@@ -483,14 +602,14 @@ def examine(case: Case, seed: int = 0, **sizes: int) -> Iterator[Outcome]:
     with np.errstate(over="raise", divide="raise", invalid="raise"):      # a warning would scroll by
         subject = case.make(np.random.default_rng(seed), **sizes)
         empty = case.make(np.random.default_rng(seed), **(sizes | {"B": 0}))
-        for name in differentiable(subject.arguments):
+        for name in subject.differentiable():
             yield _outcome("adjoint", adjoint, seed, subject, name)
         for check in CONTRACT:
             yield _outcome("contract", check, seed, subject)
         yield _outcome("contract", contract_empty_batch, seed, empty)
         for check in (reference, linearity, *case.laws):
             yield _outcome("law", check, seed, subject)
-        for name in differentiable(subject.arguments):
+        for name in subject.differentiable():
             yield _outcome("differences", differences, seed, subject, name)
             yield _outcome("order", order, seed, subject, name)
 

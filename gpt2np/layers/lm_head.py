@@ -161,8 +161,8 @@ class LMHead(Module):
     def _bias(self) -> Array | None:
         return None if self.b is None else self.b.value
 
-    def _accumulate(self, dx: Array, dwte: Array, db: Array | None = None) -> Array:
+    def _accumulate(self, dx: Array, dwte: Array, *db: Array) -> Array:
         self.wte.accumulate(dwte)
-        if self.b is not None and db is not None:
-            self.b.accumulate(db)
+        if self.b is not None:
+            self.b.accumulate(*db)
         return dx

@@ -52,6 +52,16 @@ class GPT2(Module):
         self.ln_f = LayerNorm(config.n_embd, dtype=dtype)
         self.lm_head = LMHead(self.wte)
 
+    @property
+    def n_vocab(self) -> int:
+        """How many tokens there are, V."""
+        return self.config.n_vocab
+
+    @property
+    def n_ctx(self) -> int:
+        """How many positions it sees at most."""
+        return self.config.n_ctx
+
     def forward(self, tokens: ArrayLike, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """tokens (B, T) on the host -> logits (B, T, V), cache.  raises ValueError for tokens it cannot take."""
         x, c_hidden = self.hidden(tokens, rng=rng, keep_cache=keep_cache)

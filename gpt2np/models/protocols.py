@@ -1,8 +1,11 @@
 """What training and decoding ask of a model: any class that has these is served by all of their machinery."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from numpy.typing import ArrayLike
+
+from ..blocks.kv_cache import Past
 from ..hints import Array
 from ..layers.module import Constant, Parameter
 
@@ -31,3 +34,37 @@ class Trainable(Protocol):
     def named_constants(self) -> Iterator[tuple[str, Constant]]: ...
     def zero_grad(self) -> None: ...
     def replica(self) -> Any: ...
+
+
+class LanguageModel(Protocol):
+    """A model that says how likely each token is to come next in texts that it has read so far.
+
+        past   = model.new_past(B, n)                   of B texts: an object for each block, with room for n positions
+        logits = model.next_logits(tokens, past)        (B, T) new tokens -> (B, 1, V); the past then holds them, too
+
+    What is in the past is the model's own affair: all that is asked of it is Past.  A model that reads something else
+    beside the text, as a decoder does its encoder's memory, keeps that in it, a row for each text.
+    """
+
+    @property
+    def n_vocab(self) -> int:
+        """How many tokens there are, V."""
+
+    @property
+    def n_ctx(self) -> int:
+        """How many positions it sees at most."""
+
+    def new_past(self, B: int, n: int) -> Sequence[Past]:
+        """The past of B texts of which nothing was read."""
+
+    def next_logits(self, tokens: ArrayLike, past: Sequence[Any], padding_mask: Array | None = None,
+                    last: int = 1) -> Array:
+        """The logits (B, last, V) after the last of the tokens (B, T), which are on the host, and follow the past.
+
+        padding_mask   (B, S)   bool, for the past and the tokens: False for padding, on the left, that nobody sees;
+                                None: all are real
+        last                    from 0 on
+
+        Every object of the past is asked to append, once; and what comes before the tokens is not looked at before
+        append has returned, since a long prompt is read in pieces at the same time: see decoding/prefill.py.
+        """

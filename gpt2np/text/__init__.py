@@ -1,1 +1,1 @@
-"""Text and token ids: GPT-2's byte-level BPE, its decoder for streams, and the learning of a vocabulary."""
+"""Text and token ids: GPT-2's byte-level BPE, its decoder for streams, the learning of a vocabulary; BLEU; labels."""

@@ -57,7 +57,7 @@ LONG = 32               # bytes; from here on merge_long is the faster one
 
 NO_MERGE = 2**62        # the rank of a pair that is no merge: above every true rank
 GONE = -1               # stands where a symbol has become part of the one before it
-NO_TOKEN = -2           # stands for a byte that has no token; such vocabularies are in rules.py
+NO_TOKEN = -2           # stands for a byte that has no token; such vocabularies are in ruled.py
 
 
 # ---- cutting
@@ -159,7 +159,7 @@ class Tokenizer:
 
     TokenizerError where these contradict each other. `Tokenizer.gpt2()` has GPT-2's own vocabulary.
     Attributes to read: n_vocab, how many tokens there are; end_of_text, the id of `<|endoftext|>`; merges; unused, the
-    ids that no token has: none here (see rules.py).
+    ids that no token has: none here (see ruled.py).
     """
 
     unused: Sequence[int] = ()

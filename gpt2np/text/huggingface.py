@@ -18,7 +18,8 @@ from itertools import chain
 from pathlib import Path
 
 from .bpe import Tokenizer
-from .rules import AddedToken, RuledTokenizer, Rules
+from .ruled import RuledTokenizer
+from .rules import AddedToken, Rules
 from .tokenizer_json import CONFIG_FILE, FILE, Vocabulary, an_object, is_one_of, parse, parse_token, refusal
 from .vocabulary import (
     BYTE_TOKENS,
@@ -82,8 +83,6 @@ def read_tokenizer(folder: str | Path, n_vocab: int = 0, end_of_text: int | None
     config = _read_config(folder)
     if os.path.exists(folder / FILE):
         vocabulary = parse(read_object(folder / FILE))
-        for names in pairs:
-            _check_same(folder, names, vocabulary)
         if config.get("add_prefix_space", vocabulary.prefix_space) != vocabulary.prefix_space:
             raise TokenizerError(f"{FILE} and {CONFIG_FILE} contradict each other in add_prefix_space: make them "
                                  "the same, as the model was trained")
@@ -100,6 +99,9 @@ def read_tokenizer(folder: str | Path, n_vocab: int = 0, end_of_text: int | None
                                 prefix_space=config.get("add_prefix_space", False))
     else:
         return None
+    for names in pairs:
+        if names != vocabulary.files:
+            _check_same(folder, names, vocabulary)
     return _assemble(folder, vocabulary, config, n_vocab, end_of_text)
 
 
@@ -132,9 +134,9 @@ def _read_roles(folder: Path, config: Mapping) -> dict[str, str]:
     return roles
 
 
-def _added_tokens(folder: Path, vocabulary: Vocabulary, config: Mapping,
-                  special: set[str]) -> Iterator[tuple[str, AddedToken]]:
-    """The tokens that no merge makes, each with the file that says so, where that says an id."""
+def _told(folder: Path, vocabulary: Vocabulary, config: Mapping,
+          special: set[str]) -> Iterator[tuple[str, AddedToken]]:
+    """The tokens that a file calls special or added, and gives an id, each with the file."""
     yield from ((FILE, token) for token in vocabulary.added)
     for i, fields in an_object("added_tokens_decoder", config.get("added_tokens_decoder", {}), CONFIG_FILE).items():
         where = f"added_tokens_decoder {i}"
@@ -148,19 +150,18 @@ def _added_tokens(folder: Path, vocabulary: Vocabulary, config: Mapping,
 
 
 def _check_same(folder: Path, names: tuple[str, str], vocabulary: Vocabulary) -> None:
-    """TokenizerError where the two files beside a tokenizer.json are not of the same vocabulary."""
-    ids_file, merges_file = names
+    """TokenizerError where two more files are not of the same vocabulary."""
+    (ids_file, merges_file), (own_ids, own_merges) = names, vocabulary.files
+    advice = "take away the file that the model was not trained with"
     if os.path.exists(folder / ids_file):
         ids = spelled_ids(read_object(folder / ids_file, TOKENS_AND_IDS), ids_file)
         added = {token.content: token.id for token in vocabulary.added}
         all_ids = added | vocabulary.ids
         for token in (*ids, *vocabulary.ids):
             if ids.get(token, added.get(token)) != all_ids.get(token):
-                raise TokenizerError(f"{FILE} and {ids_file} contradict each other in {token!r}: take away the file "
-                                     "that the model was not trained with")
+                raise TokenizerError(f"{own_ids} and {ids_file} contradict each other in {token!r}: {advice}")
     if os.path.exists(folder / merges_file) and read_merges(folder / merges_file)[0] != vocabulary.merges:
-        raise TokenizerError(f"{FILE} and {merges_file} contradict each other: take away the file that the model was "
-                             "not trained with")
+        raise TokenizerError(f"{own_merges} and {merges_file} contradict each other: {advice}")
 
 
 # ---- whether it fits together
@@ -170,7 +171,7 @@ def _assemble(folder: Path, vocabulary: Vocabulary, config: Mapping, n_vocab: in
     """The tokenizer of all that the files say."""
     ids, left = _merged(vocabulary)
     roles = _read_roles(folder, config)
-    added = _added(_added_tokens(folder, vocabulary, config, set(roles.values())), vocabulary, ids, left)
+    added = _added(_told(folder, vocabulary, config, set(roles.values())), vocabulary, ids, left)
     taken = _taken(ids, added, vocabulary.files[0])
     for name in roles.values():                         # those that have a name alone get the ids after all others
         if name not in added and (i := 1 + max(taken, default=-1)) < n_vocab:
@@ -267,6 +268,7 @@ def _tokenizer(vocabulary: Vocabulary, ids: dict[bytes, int], added: Mapping[str
     plain = [token._replace(normalized=False) for token in added.values()] == [end] and len(ids) + 1 == n_vocab
     if plain and all(token in ids for token in BYTE_TOKENS) and not (vocabulary.normalizers or vocabulary.prefix_space):
         return Tokenizer.checked(vocabulary.merges, ids | {END_OF_TEXT.encode(): end.id})
-    rules = Rules(tuple(added.values()), vocabulary.normalizers, vocabulary.prefix_space, unknown,
+    in_order = sorted(added.values(), key=lambda token: token.id)           # always the same: it is in the fingerprint
+    rules = Rules(tuple(in_order), vocabulary.normalizers, vocabulary.prefix_space, unknown,
                   vocabulary.fuse_unknown)
     return RuledTokenizer(vocabulary.merges, ids, rules, n_vocab, end_of_text)

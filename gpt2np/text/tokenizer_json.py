@@ -16,13 +16,10 @@ huggingface/tokenizers, tokenizers/src/tokenizer/serialization.rs.
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .rules import NORMALIZERS, AddedToken
+from .rules import NORMALIZERS, AddedToken, Rules
 from .vocabulary import FILES, Merges, TokenizerError, expect_no_vocabulary, spell, spelled_ids, unspell
-
-if TYPE_CHECKING:
-    from .rules import RuledTokenizer
 
 FILE, CONFIG_FILE = "tokenizer.json", "tokenizer_config.json"
 
@@ -182,16 +179,17 @@ def refusal(where: str, found: object, expected: str, file: str = FILE) -> Token
 
 # ---- writing
 
-def write(folder: str | Path, tokenizer: "RuledTokenizer") -> None:
+def write(folder: str | Path, merges: Merges, ids: Mapping[bytes, int], rules: Rules, end_of_text: int | None) -> None:
     """Write tokenizer.json, and what it cannot say, the end of a text, into tokenizer_config.json.
+
+    ids   of bytes and of what the merges make; the added tokens are among the rules
 
     OSError where that fails; TokenizerError where a vocabulary is there already.
     """
     expect_no_vocabulary(folder)
     Path(folder).mkdir(parents=True, exist_ok=True)
-    rules = tokenizer.rules
     name_of: dict[int | None, str] = {token.id: token.content for token in rules.added}
-    vocab = {spell(token): i for token, i in tokenizer.ids.items()} | {t.content: t.id for t in rules.added}
+    vocab = {spell(token): i for token, i in ids.items()} | {t.content: t.id for t in rules.added}
     normalizers = [{"type": name} for name in rules.normalizers]
     byte_level = {"type": "ByteLevel", "add_prefix_space": rules.prefix_space, "trim_offsets": True, "use_regex": True}
     value = {
@@ -203,9 +201,9 @@ def write(folder: str | Path, tokenizer: "RuledTokenizer") -> None:
                   "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": rules.fuse_unknown,
                   "byte_fallback": False, "ignore_merges": False,
                   "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
-                  "merges": [[spell(left), spell(right)] for left, right in tokenizer.merges]}}
+                  "merges": [[spell(left), spell(right)] for left, right in merges]}}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": rules.prefix_space,
-              "clean_up_tokenization_spaces": False, "eos_token": name_of.get(tokenizer.end_of_text),
-              "eos_token_id": tokenizer.end_of_text}
+              "clean_up_tokenization_spaces": False, "eos_token": name_of.get(end_of_text),
+              "eos_token_id": end_of_text}
     for file, content in ((FILE, value), (CONFIG_FILE, config)):
         Path(folder, file).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")

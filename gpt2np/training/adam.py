@@ -24,7 +24,6 @@ def adam_update(w: Array, g: Array, m: Array, v: Array, t: int, lr: float, beta1
     Weight decay is the gradient of an L2 penalty here: it goes through m and v, so that a weight with large gradients
     decays less.  AdamW is the form in which it does not.
     Kingma, Ba 2015, arXiv:1412.6980, algorithm 1.
-
     """
     if weight_decay:
         g += weight_decay * w
@@ -66,6 +65,6 @@ class Adam(Optimizer):
         check_not_negative("eps", eps)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
 
-    def update(self, w: Array, g: Array, m: Array, v: Array, lr: float, weight_decay: float) -> None:
+    def update(self, w: Array, g: Array, m: Array, v: Array, t: int, lr: float, weight_decay: float) -> None:
         """One tile."""
-        adam_update(w, g, m, v, self.t, lr, self.beta1, self.beta2, self.eps, weight_decay)
+        adam_update(w, g, m, v, t, lr, self.beta1, self.beta2, self.eps, weight_decay)

@@ -30,6 +30,6 @@ class AdamW(Adam):
                  weight_decay: float = 0.1):
         super().__init__(model, beta1, beta2, eps, weight_decay)
 
-    def update(self, w: Array, g: Array, m: Array, v: Array, lr: float, weight_decay: float) -> None:
+    def update(self, w: Array, g: Array, m: Array, v: Array, t: int, lr: float, weight_decay: float) -> None:
         """One tile."""
-        adamw_update(w, g, m, v, self.t, lr, self.beta1, self.beta2, self.eps, weight_decay)
+        adamw_update(w, g, m, v, t, lr, self.beta1, self.beta2, self.eps, weight_decay)

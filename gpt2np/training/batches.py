@@ -22,13 +22,11 @@ from ..text.protocol import AnyTokenizer, end_of
 from ..text.utf8 import read_utf8
 from ..text.vocabulary import END_OF_TEXT
 from .errors import TrainingError
+from .plan import FOR_EPOCHS, FOR_WINDOWS
 
 MAGIC = b"gpt2np tokens 1\n"
 HEADER = struct.Struct("<16sIIQ32s")
 WINDOWS, EPOCHS = ORDERS = ("windows", "epochs")
-
-# What is drawn for different purposes is independent: each has its number beside the run's seed.
-FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES = 1, 2, 3, 4
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

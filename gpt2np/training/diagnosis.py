@@ -1,13 +1,13 @@
 """What a practitioner looks at first: the loss before training, and where a number first went wrong."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..hints import Array
 from ..layers.module import Module, Parameter
-from ..models.gpt2 import GPT2
 from ..tracing import trace
 
 MAX_ABOVE = 1.0                 # nats; OpenAI's initial weights give 0.0 to 0.4, the more the wider the model
@@ -24,24 +24,31 @@ def initial_loss_warning(loss: float, n_vocab: int) -> str | None:
     return f"an untrained model should have a loss near log({n_vocab}) = {guessing:.3f}, but this one has {loss:.3f}"
 
 
-def first_not_finite(model: GPT2, tokens: Array) -> str:
+def first_not_finite(model: Any, inputs: Sequence[Array]) -> str:
     """The first thing that is not finite, in the order in which a step computes: a phrase.
 
-    Parameters come first, then what each pair puts out for these tokens (without dropout), then the gradients that the
+    model    a Module
+    inputs   what its forward takes: arrays with one first axis, the rows
+
+    Parameters come first, then what each pair puts out for these rows (without dropout), then the gradients that the
     parameters hold, from the last layer to the first.
     """
     for path, p in model.named_parameters():
         if not np.isfinite(p.value).all():
             return f"in the parameter {path}"
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        traces = [trace(model, row[None]) for row in tokens]            # one by one, to need little memory
+        rows = zip(*(np.split(array, len(array)) for array in inputs))
+        traces = [trace(model, *row) for row in rows]                   # one by one, to need little memory
     for steps in zip(*traces):                          # the same step on each row; NaN is its own min and max
         if not all(math.isfinite(step.min) and math.isfinite(step.max) for step in steps):
             return f"in the output of {steps[0].name}"
-    for path, p in backward_order(model):
-        if p.grad is not None and not np.isfinite(p.grad).all():
+    gradients = [(path, p.grad) for path, p in backward_order(model) if p.grad is not None]
+    for path, grad in gradients:
+        if not np.isfinite(grad).all():
             return f"in the gradient of {path}"
-    return "in the sum of the squares of the gradients: each of them is finite"
+    if gradients:
+        return "in the sum of the squares of the gradients: each of them is finite"
+    return "on other data than this step's, on which all is finite"
 
 
 def backward_order(model: Module) -> Iterator[tuple[str, Parameter]]:

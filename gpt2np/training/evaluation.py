@@ -8,13 +8,13 @@ import numpy as np
 from ..hints import Array
 from ..layers.cross_entropy import IGNORED
 from .errors import TrainingError
-from .mpi import MPIParallel
-from .parallel import DataParallel
+from .mpi import Parallel
+from .tasks import Progress, unseen
 
 MAX_WINDOWS, MAX_LOGITS = 8, 1 << 27    # of a batch; the numbers in its logits, 512 MB of float32: more gain nothing
 
 
-def evaluate(parallel: DataParallel | MPIParallel, tokens: Array, window: int, stride: int) -> float:
+def evaluate(parallel: Parallel, tokens: Array, window: int, stride: int, progress: Progress = unseen) -> float:
     """The mean loss, in nats, of every token but the first, which nothing comes before.
 
     parallel  DataParallel, or the same over several processes
@@ -23,6 +23,7 @@ def evaluate(parallel: DataParallel | MPIParallel, tokens: Array, window: int, s
     stride    by how many tokens one window is ahead of the one before, from 1 to window: the smaller, the more context
               a token has, and the longer it takes: beyond the first window, each is predicted from at least
               window - stride + 1 tokens
+    progress  is told after each batch how many windows are done
     returns   loss, float; TrainingError for a text or sizes that cannot be
 
     A batch has as many windows for each worker as the limits above allow, but one at least.
@@ -37,6 +38,7 @@ def evaluate(parallel: DataParallel | MPIParallel, tokens: Array, window: int, s
     for first in range(0, len(places), batch):
         x, y = scored_windows(tokens, places[first:first + batch])
         total += parallel.loss((x, y)) * np.count_nonzero(y != IGNORED)
+        progress(min(first + batch, len(places)), len(places))
     return float(total / (len(tokens) - 1))
 
 

@@ -2,39 +2,28 @@
 
 Each process, a rank, runs the same loop on a model of its own, with its share of every batch on its own threads.  The
 gradients are summed over the ranks, so that all take the same step, and their models stay the same bit for bit.  Rank 0
-alone writes and prints; the others read its checkpoints, so DIR must be a folder that all of them see.
-
-A process knows that it is one of several by what mpiexec puts into its environment; mpi4py is imported only then.
-An error that comes on all ranks alike (training diverges, a wrong option) ends each of them, and rank 0 says it.  An
-error on one rank alone ends the others by MPI's Abort.  A rank that is killed can say nothing: mpiexec sees it, says
-so, and ends the rest.  In either case the last checkpoint is whole.
+alone writes; the others read its checkpoints, so DIR must be a folder that all of them see.  Whatever happens to one of
+them, the last checkpoint is whole; who says it, and how all end, is in ranks.py.
 """
 
-import contextlib
-import os
-import sys
-import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..command import cores, foreseen, sentence
+from ..errors import foreseen, sentence
+from ..memory import cores
 from ..models.protocols import Trainable
-from .clipping import gradient_norm
 from .errors import TrainingError
-from .parallel import Batch, DataParallel
-
-# How many processes mpiexec has started, and which of them this is: MPICH and Intel MPI, Open MPI.
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
-RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
+from .parallel import Batch, DataParallel, share_loss
 
 Comm: TypeAlias = Any               # a communicator of mpi4py, which need not be installed
 Thing = TypeVar("Thing")            # whatever the ranks have to share
 
 
 class World:
-    """All the ranks of a run, seen from one of them; for use in a with statement.
+    """All the ranks of a run, seen from one of them.
 
     comm         a communicator of mpi4py, or None: then there is one rank, and no MPI
     rank, size   which of the ranks this is, counted from 0, and how many there are
@@ -44,30 +33,6 @@ class World:
         self.comm = comm
         self.rank = 0 if comm is None else comm.rank
         self.size = 1 if comm is None else comm.size
-        self.silence = contextlib.ExitStack()
-
-    def __enter__(self) -> "World":
-        if self.rank > 0:
-            nowhere = self.silence.enter_context(open(os.devnull, "w", encoding="utf-8"))
-            self.silence.enter_context(contextlib.redirect_stdout(nowhere))
-            self.silence.enter_context(contextlib.redirect_stderr(nowhere))
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, place: object) -> None:
-        self.silence.close()
-        if error is None or self.comm is None:
-            return
-        if isinstance(error, (TrainingError, SystemExit)):              # on all ranks alike: the first one says it
-            if self.rank > 0:
-                raise SystemExit(getattr(error, "code", 1)) from None
-        else:                                           # the others wait for this rank: they would for ever
-            if isinstance(error, KeyboardInterrupt) or foreseen(error):
-                said = "interrupted" if isinstance(error, KeyboardInterrupt) else sentence(error)
-                print(f"error: rank {self.rank}: {said}", file=sys.stderr, flush=True)
-            else:
-                traceback.print_exception(error)
-            self.comm.Abort(1)
-            raise SystemExit(1) from None               # some MPI let it go on for a moment
 
     def gather(self, value: Thing) -> list[Thing]:
         """The values that the ranks call this with, in their order: every rank gets all."""
@@ -105,27 +70,6 @@ class World:
         return DataParallel(model, threads) if self.comm is None else MPIParallel(self.comm, model, threads)
 
 
-def join_world() -> World:
-    """The World that this process was started in: of many ranks by mpiexec, and otherwise of one.
-
-    TrainingError where mpiexec is there and mpi4py is not, or is that of another MPI.
-    """
-    size = max(int(os.environ.get(name, 1)) for name in SIZES)
-    if size == 1:
-        return World()
-    try:
-        from mpi4py import MPI
-        if MPI.COMM_WORLD.size == size:
-            return World(MPI.COMM_WORLD)
-        message = (f"mpi4py sees {MPI.COMM_WORLD.size}: it works with another MPI than that of this mpiexec; use the "
-                   "mpiexec that belongs to it")
-    except (ImportError, RuntimeError) as error:        # RuntimeError: it finds no MPI library
-        message = f"mpi4py, by which they talk to each other, cannot be imported ({error}): pip install 'gpt2np[mpi]'"
-    if max(int(os.environ.get(name, 0)) for name in RANKS) > 0:
-        raise SystemExit(1)                             # rank 0 says it
-    raise TrainingError(f"mpiexec has started {size} processes, but {message}")
-
-
 class MPIParallel:
     """DataParallel over the ranks of MPI: each takes its rows of a batch, and every rank gets the whole batch's result.
 
@@ -151,27 +95,35 @@ class MPIParallel:
 
     def loss_and_gradients(self, batch: Batch, pieces: int = 1,
                            seed: Sequence[int] | None = None) -> tuple[float, float]:
-        """As DataParallel's, for a batch that all ranks have, of a row for each rank at least."""
+        """As DataParallel's, for a batch that all ranks have; a rank may be without rows."""
         model = self.replicas[0]
         loss, _ = self.local.loss_and_gradients(self._share(batch), pieces,
                                                 None if seed is None else [*seed, self.comm.rank],
                                                 model.counted(*batch))
-        for _, p in model.named_parameters():
-            if p.grad is not None:
-                g = np.ascontiguousarray(p.grad)        # in the order of all ranks
+        parameters = [p for _, p in model.named_parameters()]
+        for p, *held in zip(parameters, *self.comm.allgather([p.grad is not None for p in parameters])):
+            if any(held):                               # by a rank: one without rows has nothing to add
+                g = np.zeros_like(p.value, order="C") if p.grad is None else np.ascontiguousarray(p.grad)
                 p.grad = np.empty_like(g)
                 self.comm.Allreduce(g, p.grad)          # the sum
-        with self.local.blas_threads(self.local.threads):
-            norm = gradient_norm(model, self.run)
-        # Processors of different kinds may round norms differently: all take rank 0's.
-        return sum(self.comm.allgather(loss)), self.comm.bcast(norm)
+        return sum(self.comm.allgather(loss)), self.norm()
+
+    def norm(self) -> float:
+        """As DataParallel's.  Processors of different kinds may round differently: all ranks take rank 0's."""
+        return self.comm.bcast(self.local.norm())
 
     def loss(self, batch: Batch) -> float:
-        """As DataParallel's; ranks may be without rows."""
-        share = self._share(batch)
-        counted = self.replicas[0].counted(*batch)
-        return sum(self.comm.allgather(self.local.loss(share, counted) if len(share[0]) else 0.0))
+        """As DataParallel's."""
+        model = self.replicas[0]
+        return self.total(partial(share_loss, model, model.counted(*batch)), batch)
+
+    def total(self, function: Callable[[Batch], Any], batch: Batch) -> Any:
+        """As DataParallel's, over all ranks; every rank gets it."""
+        return sum(self.comm.allgather(self.local.total(function, self._share(batch))))
 
     def _share(self, batch: Batch) -> Batch:
         """This rank's rows of a batch."""
         return tuple(np.array_split(array, self.comm.size)[self.comm.rank] for array in batch)
+
+
+Parallel: TypeAlias = DataParallel | MPIParallel

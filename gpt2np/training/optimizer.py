@@ -6,22 +6,23 @@ from functools import partial
 
 import numpy as np
 
+from ..hints import Array
 from ..layers.module import Module
 from ..layers.tiles import tiles
 
 
 class Optimizer:
-    """An update rule and its memory: one array of each name in MOMENTS for every trainable parameter.
+    """An update rule and its memory: for every parameter that has had a gradient, one array of each name in MOMENTS.
 
-    model         a Module; parameters that are frozen later are left alone, parameters thawed later are not known here
+    model         a Module, of which parameters may be frozen and thawed at any time
     weight_decay  pulls the matrices towards 0; biases and gains (one-dimensional) are left out, as for GPT-2
 
-    moments       name -> path -> array, all 0 at first
-    t             how many steps have been taken
+    moments       name -> path -> array; one is made, all 0, when the parameter's first gradient comes
+    t             path -> how many updates the parameter has had
 
     A subclass says what happens to one tile of a parameter:
 
-        update(w, g, *moments, lr, weight_decay)        in place; g is used up
+        update(w, g, *moments, t, lr, weight_decay)     in place; g is used up; t is the number of this update, from 1
     """
 
     MOMENTS: tuple[str, ...] = ()
@@ -29,10 +30,10 @@ class Optimizer:
 
     def __init__(self, model: Module, weight_decay: float):
         check_not_negative("weight_decay", weight_decay)
-        self.weight_decay, self.t = weight_decay, 0
-        self.parameters = {path: p for path, p in model.named_parameters() if p.trainable}
-        self.moments = {name: {path: np.zeros_like(p.value) for path, p in self.parameters.items()}
-                        for name in self.MOMENTS}
+        self.weight_decay = weight_decay
+        self.parameters = dict(model.named_parameters())
+        self.moments: dict[str, dict[str, Array]] = {name: {} for name in self.MOMENTS}
+        self.t: dict[str, int] = {}
 
     def step(self, lr: float, scale: float = 1.0, run: Callable[..., Iterable] = map) -> None:
         """Change every parameter that has a gradient, and use the gradients up: they are None afterwards.
@@ -42,21 +43,25 @@ class Optimizer:
         run    run(function, items) calls function(item) for each item, as map does, or DataParallel.run on its threads
         """
         check_not_negative("lr", lr)
-        self.t += 1
         work: list[tuple] = []
         for path, p in self.parameters.items():
             if p.trainable and p.grad is not None:
+                self.t[path] = self.t.get(path, 0) + 1
+                for arrays in self.moments.values():
+                    if path not in arrays:
+                        arrays[path] = np.zeros_like(p.value)
                 decay = self.weight_decay if p.value.ndim > 1 else 0.0
-                work += [(decay, *tile) for tile in tiles(p.value, p.grad, *(m[path] for m in self.moments.values()))]
+                work += [(self.t[path], decay, *tile)
+                         for tile in tiles(p.value, p.grad, *(arrays[path] for arrays in self.moments.values()))]
         for _ in run(partial(self._update_tile, lr, scale), work):
             pass
         for p in self.parameters.values():
             p.grad = None
 
     def _update_tile(self, lr: float, scale: float, tile: tuple) -> None:
-        weight_decay, w, g, *moments = tile
+        t, weight_decay, w, g, *moments = tile
         scaled = g * scale                              # a tile that stays in the cache, where g would be written back
-        self.update(w, scaled, *moments, lr=lr, weight_decay=weight_decay)
+        self.update(w, scaled, *moments, t=t, lr=lr, weight_decay=weight_decay)
 
 
 def check_not_negative(name: str, value: float) -> None:

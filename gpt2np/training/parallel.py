@@ -16,12 +16,13 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from ..hints import Array
+from ..layers.module import Parameter
 from ..layers.tiles import tiles
 from ..models.protocols import Trainable
-from .clipping import square_sum
+from .clipping import gradient_norm, square_sum
 from .errors import TrainingError
 
-Batch = tuple[Array, ...]           # the arrays that a model's loss takes, with one first axis: a row for each example
+Batch = tuple[Array, ...]           # what a model's loss takes, with one first axis, the rows; tokens come first
 
 
 class DataParallel:
@@ -69,8 +70,10 @@ class DataParallel:
         """
         shares = split(batch, self.threads)
         counted = self.replicas[0].counted(*batch) if counted is None else counted
-        for replica in self.replicas:
-            replica.zero_grad()
+        for mine, *others in self._parameters():
+            mine.grad = None
+            for other in others:
+                other.grad, other.trainable = None, mine.trainable      # what was frozen or thawed since the last step
         work = [(replica, split(share, pieces), None if seed is None else np.random.default_rng([*seed, i]))
                 for i, (replica, share) in enumerate(zip(self.replicas, shares))]
         with self.blas_threads(len(shares)):
@@ -79,12 +82,21 @@ class DataParallel:
             norm = math.sqrt(sum(self.run(sum_replicas, self._gradient_tiles())))
         return loss, norm
 
+    def norm(self) -> float:
+        """The norm of the gradient that is in the model's parameters now: where something was added to it."""
+        with self.blas_threads(self.threads):
+            return gradient_norm(self.replicas[0], self.run)
+
     def loss(self, batch: Batch, counted: Any = None) -> float:
         """The mean loss of a batch alone: no gradients, no dropout."""
+        model = self.replicas[0]
+        return self.total(partial(share_loss, model, model.counted(*batch) if counted is None else counted), batch)
+
+    def total(self, function: Callable[[Batch], Any], batch: Batch) -> Any:
+        """The sum of function(rows) over the threads' shares of a batch: numbers or arrays that add, as counts do."""
         shares = split(batch, self.threads)
-        counted = self.replicas[0].counted(*batch) if counted is None else counted
         with self.blas_threads(len(shares)):
-            return sum(self.run(partial(share_loss, self.replicas[0], counted), shares))
+            return sum(self.run(function, shares))
 
     def run(self, function: Callable, items: Iterable) -> list:
         """function(item) for each item, dealt out to the threads like cards; the results in the order of the items.
@@ -102,25 +114,28 @@ class DataParallel:
         """A context in which BLAS has one thread for each of several workers, or all of them for a single one."""
         return self.blas.limit(limits=self.threads if workers == 1 else 1, user_api="blas")
 
-    def _gradient_tiles(self) -> Iterator[list[Array]]:
-        """For every tile of every parameter, the gradients that the replicas have of it; the model's own comes first.
-
-        A replica without a share has none.
-        """
+    def _parameters(self) -> Iterator[list[Parameter]]:
+        """Every parameter as the replicas have it: the model's own comes first."""
         for parameters in zip(*(replica.named_parameters() for replica in self.replicas)):
-            if gradients := [p.grad for _, p in parameters if p.grad is not None]:
+            yield [p for _, p in parameters]
+
+    def _gradient_tiles(self) -> Iterator[list[Array]]:
+        """For every tile of every parameter, the gradients that the replicas have of it: those that had a share."""
+        for parameters in self._parameters():
+            if gradients := [p.grad for p in parameters if p.grad is not None]:
                 yield from tiles(*gradients)
 
 
 def split(batch: Batch, n: int) -> list[Batch]:
-    """The rows of a batch in n parts, as even as can be; in fewer where rows are fewer.
+    """The rows of a batch in n parts, as even as can be; in fewer where rows are fewer, and none where there are none.
 
     TrainingError where its arrays disagree on how many rows there are.
     """
     if len({len(array) for array in batch}) != 1:
         raise TrainingError(f"batch: expected arrays with one first axis, got shapes {[a.shape for a in batch]}")
-    n = min(n, len(batch[0]))
-    return list(zip(*(np.array_split(array, n) for array in batch)))
+    if n := min(n, len(batch[0])):
+        return list(zip(*(np.array_split(array, n) for array in batch)))
+    return []
 
 
 def share_loss_and_gradients(counted: Any, work: tuple[Trainable, list[Batch], np.random.Generator | None]) -> float:

@@ -1,13 +1,13 @@
 """The folder of a run: checkpoints that are there whole or not at all, the best model, and the log.
 
-    OUT/run.json              what the run does: its plan, and what was changed when it was resumed
-    OUT/train.tokens          the text (and val.tokens), see batches.py
+    OUT/run.json              what the run does: its task, its plan, and what was changed when it was resumed
+    OUT/train.tokens, ...     what it learns from, as the task has written it
     OUT/log.jsonl             a line for every step and every evaluation
-    OUT/curve.html            the losses in it as a picture, see curve.py
-    OUT/step-00000100/        the last checkpoint: a model in OpenAI's layout, and beside it
+    OUT/curve.html            the figures in it as a picture, see curve.py
+    OUT/step-00000100/        the last checkpoint: what the task saves, as a model in OpenAI's layout, and beside it
         moments.safetensors   what the optimizer remembers of every parameter
         state.json            what else the rest of the run depends on
-    OUT/best/                 the model with the lowest validation loss
+    OUT/best/                 what the task saves of the best model
     OUT/.lock                 empty; the process that trains holds it, so that no second one does
 
 A checkpoint is written under a name with a dot in front, is on the disk, and then gets its name; only then is the one
@@ -19,54 +19,59 @@ import shutil
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ..checkpoints import files, loading, safetensors
+from ..checkpoints import files, safetensors
 from ..checkpoints.errors import CheckpointError
-from ..checkpoints.files import read_json, replace_text, sync_file, sync_folder, write_text
+from ..checkpoints.files import read_json, replace_folder, replace_text, sync_file, sync_folder, write_text
 from ..hints import Array
-from ..models.gpt2 import GPT2
-from ..text.protocol import AnyTokenizer
 from .errors import TrainingError
 from .optimizer import Optimizer
+from .tasks import Task
 
-LOG, RUN, BEST, STATE, MOMENTS = "log.jsonl", "run.json", "best", "state.json", "moments.safetensors"
-TRAIN, VAL, LOCK = "train.tokens", "val.tokens", ".lock"
+LOG, RUN, BEST, STATE, MOMENTS, LOCK = ("log.jsonl", "run.json", "best", "state.json", "moments.safetensors", ".lock")
+UPDATES = "updates"                                 # stands among the moments
 MAX_STATE_BYTES = 1 << 20
 
 Moments = dict[str, dict[str, Array]]               # of an optimizer: name -> path of a parameter -> array
+State = dict[str, Any]                              # see Trainer
 
 
 class Checkpoint(NamedTuple):
-    """What a run goes on from."""
+    """What a run goes on from, beside its task."""
 
-    model: GPT2
-    tokenizer: AnyTokenizer
+    folder: Path
     moments: Moments
-    state: dict                 # what else the rest of the run depends on: see Trainer
+    updates: dict[str, int]         # how many of them each parameter has had, by its path
+    state: State
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
 
 
-def save(out: str | Path, model: GPT2, tokenizer: AnyTokenizer, optimizer: Optimizer, state: dict) -> None:
-    """Write the checkpoint of a step, state["step"], and remove the one before; nothing where it is there already."""
+def save(out: str | Path, task: Task, optimizer: Optimizer, state: State) -> None:
+    """Write the checkpoint of a step, state["step"], and remove the one before; where it is there, its state alone."""
     folder = Path(out, step_name(state["step"]))
-    if folder.exists():
-        return
-    remove_unfinished(out)
+    text = json.dumps(state, indent=1) + "\n"
     if Path(out, LOG).exists():
         sync_file(Path(out, LOG))                       # the log of the steps that will not be done again
+    if folder.exists():                                 # perhaps from before the step's evaluation
+        if (folder / STATE).read_text(encoding="utf-8") != text:
+            replace_text(folder / STATE, text)
+        return
+    remove_unfinished(out)
     new = folder.with_name(f".{folder.name}.new")
     try:
         new.mkdir()
-        loading.write_files(new, loading.layout_of(model), model, tokenizer)
-        safetensors.write(new / MOMENTS, {f"{name}.{path}": array for name, arrays in optimizer.moments.items()
+        task.save(new)
+        updates = {path: np.array(t) for path, t in optimizer.t.items()}
+        safetensors.write(new / MOMENTS, {f"{name}.{path}": array for name, arrays in
+                                          {UPDATES: updates, **optimizer.moments}.items()
                                           for path, array in arrays.items()})
-        write_text(new / STATE, json.dumps(state, indent=1) + "\n")
-        sync_folder(new)
+        write_text(new / STATE, text)
+        sync_all(new)
         new.rename(folder)
         sync_folder(folder.parent)
     except BaseException:
@@ -77,10 +82,9 @@ def save(out: str | Path, model: GPT2, tokenizer: AnyTokenizer, optimizer: Optim
     remove_unfinished(out)
 
 
-def load(out: str | Path, dropout: float = 0.0, recompute: bool = False) -> Checkpoint:
-    """The last checkpoint of a run, with GPT2's options for the model.
+def load(out: str | Path) -> Checkpoint:
+    """The last checkpoint of a run, but for what the task has saved; in memory of its own, for the files will go.
 
-    All in memory of their own: the files are removed when the next checkpoint has been written.
     Raises TrainingError where there is none, CheckpointError where it is damaged.
     """
     remove_unfinished(out)
@@ -89,37 +93,55 @@ def load(out: str | Path, dropout: float = 0.0, recompute: bool = False) -> Chec
         raise TrainingError(f"{out}: expected a folder step-..., the checkpoint of a run, got none: "
                             + ("the run was stopped before its first one; begin it again, with --out, which takes "
                                "this folder" if again else "is it the right folder?"))
-    model, tokenizer = load_to_train(folders[-1], dropout, recompute)
     state = read_json(folders[-1] / STATE, MAX_STATE_BYTES)
     tensors, _ = safetensors.read(folders[-1] / MOMENTS)
     moments: Moments = {}
     for key, array in tensors.items():
         name, path = key.split(".", 1)
         moments.setdefault(name, {})[path] = np.array(array, order="C")
-    return Checkpoint(model, tokenizer, moments, state)
+    updates = {path: int(t) for path, t in moments.pop(UPDATES, {}).items()}
+    return Checkpoint(folders[-1], moments, updates, state)
 
 
-def load_to_train(name_or_path: str | Path, dropout: float = 0.0, recompute: bool = False) -> tuple[GPT2, AnyTokenizer]:
-    """A model and its tokenizer, for training: with GPT2's options, and in memory of its own: so the files may go."""
-    loaded, tokenizer = loading.load_with_tokenizer(name_or_path)
-    model = GPT2(loaded.config, dropout=dropout, recompute=recompute)
-    for (_, p), (_, stored) in zip(model.named_parameters(), loaded.named_parameters()):
-        p.value = np.array(stored.value, order="C")
-    return model, tokenizer
+def restore(optimizer: Optimizer, checkpoint: Checkpoint) -> None:
+    """Give an optimizer its memory back; CheckpointError unless it is one of this optimizer's, for its parameters."""
+    shapes = {path: p.value.shape for path, p in optimizer.parameters.items()}
+    expected = {path: shapes.get(path) for path in checkpoint.updates}
+    for name in dict.fromkeys([*optimizer.MOMENTS, *checkpoint.moments]):
+        stored = {path: a.shape for path, a in checkpoint.moments.get(name, {}).items()}
+        if name not in optimizer.MOMENTS or stored != expected:
+            raise CheckpointError(checkpoint.folder,
+                                  f"the optimizer's {name} is not that of the model's parameters")
+    optimizer.t = dict(checkpoint.updates)
+    optimizer.moments = {name: dict(checkpoint.moments.get(name, {})) for name in optimizer.MOMENTS}
 
 
-def restore(optimizer: Optimizer, moments: Moments, step: int, out: str | Path) -> None:
-    """Restore the optimizer's moments and count of steps; CheckpointError unless they are for its parameters."""
-    for name, arrays in optimizer.moments.items():
-        stored = moments.get(name, {})
-        if {path: a.shape for path, a in stored.items()} != {path: a.shape for path, a in arrays.items()}:
-            raise CheckpointError(Path(out), f"the optimizer's {name} is not that of the model's parameters")
-    optimizer.moments, optimizer.t = moments, step
+def save_best(out: str | Path, task: Task) -> None:
+    """Replace the best model; whatever happens, one of them is there, whole.
+
+    CheckpointError where somebody has put something beside it, which would be lost.
+    """
+    best, new = Path(out, BEST), Path(out, f".{BEST}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir()
+        task.save(new)
+        sync_all(new)
+        names = {path.name for path in new.iterdir()}
+        if others := sorted(path.name for path in best.glob("*") if path.name not in names):
+            raise CheckpointError(best, "it holds something that is not part of a model, and is left as it is",
+                                  found=repr(others[0]))
+        replace_folder(best, new, Path(out, f".{BEST}.old"))
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
 
 
-def save_best(out: str | Path, model: GPT2, tokenizer: AnyTokenizer) -> None:
-    """Replace the best model."""
-    loading.save(Path(out, BEST), model, tokenizer)
+def sync_all(folder: Path) -> None:
+    """Have a folder and the files in it on the disk."""
+    for path in folder.iterdir():
+        sync_file(path)
+    sync_folder(folder)
 
 
 def step_name(step: int) -> str:
@@ -134,10 +156,12 @@ def checkpoints(out: str | Path) -> list[Path]:
 
 def remove_unfinished(out: str | Path) -> None:
     """Remove what an interrupted save or removal has left."""
-    for path in [*Path(out).glob(".step-*"), *Path(out).glob(f".{BEST}.*.new")]:
+    for path in [*Path(out).glob(".step-*"), *Path(out).glob(f".{BEST}.new")]:
         shutil.rmtree(path)
+    for path in Path(out).glob("step-*/.*.new"):
+        path.unlink()
     best, old = Path(out, BEST), Path(out, f".{BEST}.old")
-    if old.exists():                                    # a crash in loading.save, before or after best got its name
+    if old.exists():                                    # a crash in save_best, before or after best got its name
         shutil.rmtree(old) if best.exists() else old.rename(best)
 
 
@@ -167,7 +191,10 @@ def _refuse_a_second(out: str | Path) -> NoReturn:
 
 
 def write_run(out: str | Path, run: dict) -> None:
-    """Begin a run in its folder; what make does is done again, for until the lock is held the folder may change."""
+    """Begin a run in its folder; what make does is done again, for until the lock is held the folder may change.
+
+    run   "plan", and whatever else is to be known of it; "data": the names of files that its task puts there
+    """
     make(out)
     for path in contents(Path(out)):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -181,13 +208,14 @@ def contents(out: Path) -> list[Path]:
 
 def only_begun(out: Path) -> bool:
     """Whether a folder holds what write_run made, and beside it nothing but what comes before a checkpoint."""
-    first = (RUN, TRAIN, VAL, f".{step_name(0)}.new")
-    if not (out / RUN).exists() or any(path.name not in first for path in contents(out)):
+    if not (out / RUN).exists():
         return False
     try:
-        return "plan" in read_json(out / RUN, MAX_STATE_BYTES)
+        run = read_json(out / RUN, MAX_STATE_BYTES)
     except CheckpointError:
         return False
+    first = [RUN, f".{step_name(0)}.new", *run.get("data", [])]
+    return "plan" in run and all(path.name in first for path in contents(out))
 
 
 def rewrite_run(out: str | Path, run: dict) -> None:
@@ -225,7 +253,8 @@ def read_log(out: str | Path) -> list[dict]:
     return records
 
 
-def cut_log(out: str | Path, step: int) -> None:
-    """Leave out of the log what the run does again: all after a step, and at step 0 all."""
-    kept = [record for record in read_log(out) if record["step"] <= step and step > 0]
+def cut_log(out: str | Path, state: State) -> None:
+    """Leave out of the log what the run does again: all after a step, and that step's evaluation if it is to come."""
+    kept = [record for record in read_log(out) if record["step"] < state["step"] + (state["evaluated"] == state["step"])
+            or (record["step"] == state["step"] and "val_loss" not in record)]
     replace_text(Path(out, LOG), "".join(json.dumps(record) + "\n" for record in kept))

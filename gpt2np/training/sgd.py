@@ -37,6 +37,6 @@ class SGD(Optimizer):
         check_rate("momentum", momentum)
         self.momentum = momentum
 
-    def update(self, w: Array, g: Array, velocity: Array, lr: float, weight_decay: float) -> None:
+    def update(self, w: Array, g: Array, velocity: Array, t: int, lr: float, weight_decay: float) -> None:
         """One tile."""
         sgd_update(w, g, velocity, lr, self.momentum, weight_decay)

@@ -8,8 +8,9 @@ import pytest
 from gpt2np.blocks.feedforward import MLP
 from gpt2np.blocks.multihead import SelfAttention
 from gpt2np.blocks.transformer import DecoderBlock, PostNormBlock, PreNormBlock
-from gpt2np.gradcheck import references as slow
-from gpt2np.gradcheck.cases import filled
+from gpt2np.gradcheck.cases.drawn import filled
+from gpt2np.gradcheck.references import blocks as slow
+from gpt2np.gradcheck.references.layers import relu
 from gpt2np.layers.activations import TANH
 from gpt2np.layers.layernorm import LayerNorm
 from gpt2np.layers.linear import Linear
@@ -23,10 +24,10 @@ def test_the_original_transformer_has_relu():
     rng = np.random.default_rng(0)
     x, memory = rng.standard_normal((2, 3, 6)), rng.standard_normal((2, 4, 6))
     block = filled(PostNormBlock(6, 3, rng, dtype=np.float64), rng)
-    expected = slow.post_norm_block(x, 3, parameters(block), slow.relu)
+    expected = slow.post_norm_block(x, 3, parameters(block), relu)
     np.testing.assert_allclose(block.forward(x)[0], expected, rtol=0, atol=1e-13)
     block = filled(DecoderBlock(6, 3, rng, dtype=np.float64), rng)
-    expected = slow.decoder_block(x, memory, 3, parameters(block), slow.relu)
+    expected = slow.decoder_block(x, memory, 3, parameters(block), relu)
     np.testing.assert_allclose(block.forward(x, memory)[0], expected, rtol=0, atol=1e-13)
 
 

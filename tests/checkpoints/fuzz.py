@@ -23,7 +23,8 @@ from gpt2np.checkpoints import loading, safetensors, sstable, tf_bundle
 from gpt2np.checkpoints.crc32c import crc32c, mask
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.text.rules import AddedToken, RuledTokenizer, Rules
+from gpt2np.text.ruled import RuledTokenizer
+from gpt2np.text.rules import AddedToken, Rules
 from tests.checkpoints.tiny import MERGES, SMALL, model_of, parameters
 
 MAX_MEMORY = 64 << 20              # beyond what the process has: the files have 40 KB

@@ -220,7 +220,7 @@ def test_a_single_file_beside_an_index_is_the_model(tmp_path):
     (lambda place: place | {"wte.bias": SECOND}, f"it is not the index of {SECOND}: the two differ in 'wte.bias'"),
     (lambda place: {n: f for n, f in place.items() if n != "wpe.weight"}, "the two differ in 'wpe.weight'"),
     (lambda place: {n: f for n, f in place.items() if f == FIRST}, "131 missing"),
-    (lambda place: place | {"wte.weight": "model-00003-of-00003.safetensors"}, "no such file, which model."),
+    (lambda place: place | {"wte.weight": "model-00003-of-00003.safetensors"}, "no such file, which model.safetensors"),
     (lambda place: place | {"wte.weight": "../x.safetensors"}, "in the same folder: found '../x.safetensors'"),
     (lambda place: place | {"wte.weight": "/x.safetensors"}, "in the same folder: found '/x.safetensors'"),
     (lambda place: place | {"wte.weight": "..\\x.safetensors"}, "in the same folder"),

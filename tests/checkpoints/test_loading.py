@@ -18,11 +18,11 @@ from gpt2np.checkpoints import huggingface_gpt2, loading, openai_gpt2
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.checkpoints.parameters import values_of
 from gpt2np.checkpoints.vocabularies import read_tokenizer, write_tokenizer
+from gpt2np.decoding.text_to_text import generate_text
 from gpt2np.layers.module import Blank, Module, Parameter
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.text_to_text import generate_text
 from tests.checkpoints.tiny import MERGES, SMALL, model_of, weights
 from tests.golden.make_huggingface import IDS
 from tests.golden.make_tf_bundles import GOLDEN

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpt2np
+from gpt2np.blocks.stack import Stack
 from gpt2np.gradcheck import checks
 from gpt2np.gradcheck.cases import CASES
+from gpt2np.gradcheck.cases.blocks import Stacked
 from gpt2np.layers.embedding import Embedding
 from gpt2np.layers.module import Module
 
@@ -29,7 +31,7 @@ def examples(n):
 def sizes(draw, case, smallest=1):
     """Other values for the sizes in a case's signature: the batch, the sequence, the heads ..."""
     largest = 5 if case in PAIRS else 3
-    names = [n for n, p in inspect.signature(case.make).parameters.items() if isinstance(p.default, int)]
+    names = [n for n, p in inspect.signature(case.make).parameters.items() if type(p.default) is int]
     # Two numbers are normalised to +1 and -1 whatever they are: the gradient is what eps leaves of it, 10^-5 of the
     # terms that it is the difference of, and has that many digits less.  With three that is still likely to happen
     # somewhere in a stack.
@@ -55,10 +57,10 @@ def fresh(seed):
 def test_adjoint_linearity_and_reference(case, data, seed, scale):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
     if case in PAIRS:                                   # a deep stack of large numbers only adds their rounding errors
-        for name in checks.differentiable(subject.arguments):
+        for name in checks.floating(subject.arguments):
             subject.arguments[name] = subject.arguments[name] * scale
     rng = fresh(seed)
-    for name in checks.differentiable(subject.arguments):
+    for name in subject.differentiable():
         checks.adjoint(subject, name, rng)
     checks.linearity(subject, rng)
     checks.reference(subject, rng)
@@ -81,7 +83,7 @@ def test_contract(case, data, seed):
 @given(data=st.data(), seed=seeds)
 def test_differences(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
-    for name in checks.differentiable(subject.arguments):
+    for name in subject.differentiable():
         checks.differences(subject, name, fresh(seed))
 
 
@@ -90,7 +92,7 @@ def test_differences(case, data, seed):
 @given(data=st.data(), seed=seeds)
 def test_order(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case, smallest=2)))
-    for name in checks.differentiable(subject.arguments):
+    for name in subject.differentiable():
         checks.order(subject, name, fresh(seed))
 
 
@@ -99,8 +101,10 @@ def test_order(case, data, seed):
 @given(data=st.data(), seed=seeds)
 def test_laws(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
+    trainable = {path: p.trainable for path, p in subject.parameters.items()}
     for law in case.laws:
         law(subject, fresh(seed))
+        assert {path: p.trainable for path, p in subject.parameters.items()} == trainable, law.__name__
 
 
 def submodules():
@@ -114,12 +118,14 @@ def test_every_backward_has_a_case():
     for module in submodules():
         for name, function in vars(module).items():
             if inspect.isfunction(function) and name.endswith("_backward"):
-                assert function in checked, f"{module.__name__}.{name} has no row in gpt2np/gradcheck/cases.py"
+                assert function in checked, f"{module.__name__}.{name} has no row in gpt2np/gradcheck/cases/"
 
 
 def test_every_module_has_a_case():
-    checked = {type(c.make(np.random.default_rng(0)).module) for c in MODULES}
+    """A Stack is none, but a list: its row is that of a module that has nothing else."""
+    modules = [c.make(np.random.default_rng(0)).module for c in MODULES]
+    checked = {type(m) for m in modules} | {type(m.h) for m in modules if type(m) is Stacked}
     for module in submodules():
         for name, kind in vars(module).items():
-            if inspect.isclass(kind) and issubclass(kind, (Module, Embedding)) and kind is not Module:
-                assert kind in checked, f"{module.__name__}.{name} has no row in gpt2np/gradcheck/cases.py"
+            if inspect.isclass(kind) and issubclass(kind, (Module, Embedding, Stack)) and kind is not Module:
+                assert kind in checked, f"{module.__name__}.{name} has no row in gpt2np/gradcheck/cases/"

@@ -29,8 +29,10 @@ from .equivalent import EQUIVALENT
 from .planted import PLANTED
 
 ROOT = Path(__file__).resolve().parents[2] / "gpt2np"
-FILES = sorted(p.relative_to(ROOT).as_posix() for folder in ("layers", "blocks", "models")
-               for p in (ROOT / folder).glob("*.py") if p.name not in ("__init__.py", "positional.py", "config.py"))
+FOLDERS = ("layers", "blocks", "models", "adapt")       # those with mathematics, as far as they are there
+NO_MATHEMATICS = ("__init__.py", "config.py", "protocols.py", "positional.py")      # the last has no gradient
+FILES = sorted(p.relative_to(ROOT).as_posix() for folder in FOLDERS for p in (ROOT / folder).glob("*.py")
+               if p.name not in NO_MATHEMATICS)
 KINDS = ("adjoint", "differences", "order", "linearity", "reference", "law", "contract")
 SECONDS, MEMORY = 60, 8 << 30   # what a mutant may take before it counts as found: a loop without end, a huge array
 

@@ -96,7 +96,7 @@ def _passed_on(statement):
 
 
 def _nodes(statement):
-    """All nodes of a statement but those of its body, and not its text: messages and docstrings do not count."""
+    """All nodes of a statement but those of its body, and not its text or type: messages and hints do not count."""
     queue = [statement]
     while queue:
         node = queue.pop(0)
@@ -104,7 +104,7 @@ def _nodes(statement):
         if isinstance(node, (ast.JoinedStr, ast.Raise)):
             continue
         for name, value in ast.iter_fields(node):
-            if name not in ("body", "orelse") or isinstance(node, ast.IfExp):
+            if name not in ("body", "orelse", "annotation") or isinstance(node, ast.IfExp):
                 queue += [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, ast.AST)]
 
 

@@ -31,6 +31,10 @@ PLANTED = (
     ("layernorm: backward writes into dy", NORM, [
         ("np.ones_like(inv_t[:, 0]), dy_t * xhat_t", "np.ones_like(inv_t[:, 0]), np.multiply(dy_t, xhat_t, out=dy_t)")],
      ["layernorm"]),
+    ("layernorm: sums though all is frozen", NORM, [
+        ("if not (self.g.trainable or self.b.trainable):", "if False:")], ["LayerNorm"]),
+    ("layernorm: a gain trained alone gets nothing", NORM, [
+        ("not (self.g.trainable or self.b.trainable)", "not (self.g.trainable and self.b.trainable)")], ["LayerNorm"]),
     # ---- activations
     ("gelu: 0.0447 in the slope", ACT, [("xx *= 3 * A3", "xx *= 3 * A3 * 0.0447 / 0.044715")], ["gelu"]),
     ("gelu: factor 3 forgotten", ACT, [("xx *= 3 * A3", "xx *= A3")], ["gelu"]),
@@ -170,6 +174,10 @@ PLANTED = (
         ("rows(dy) @ w.T", "rows(dy) @ (w if w.shape[0] == w.shape[1] else w.T)")], ["SelfAttention"]),
     ("linear: reads memory in Fortran order", "layers/tiles.py", [
         ("x.reshape(-1, x.shape[-1])", 'x.reshape(-1, x.shape[-1], order="A")')], ["linear"]),
+    ("linear: x kept for a frozen w", "layers/linear.py", [
+        ("return y, cache if self.w.trainable else (x.shape, self.w.value)", "return y, cache")], ["Linear"]),
+    ("linear: no gradient for b where w is frozen", "layers/linear.py", [
+        ("            if self.b.trainable:\n                self.b.accumulate(sum_rows(dy))\n", "")], ["Linear"]),
     ("dropout: not scaled", "layers/dropout.py", [("    y *= 1 / (1 - rate)\n", "")], ["dropout"]),
     ("dropout: not scaled either way", "layers/dropout.py", [
         ("    y *= 1 / (1 - rate)\n", ""), ("    dx *= 1 / (1 - rate)\n", "")], ["dropout"]),
@@ -188,7 +196,7 @@ PLANTED = (
     ("head and loss: mean of each part", HEAD, [
         ("len(wte), label_smoothing, counted)", "len(wte), label_smoothing, None)")], ["lm_head_loss, bias"]),
     ("head: bias without its gradient", HEAD, [
-        ("            self.b.accumulate(db)\n", "            pass\n")], ["LMHead"]),
+        ("            self.b.accumulate(*db)\n", "            pass\n")], ["LMHead"]),
     # ---- wiring
     ("GPT-2: gradient of the tied head lost", HEAD, [("        self.wte.accumulate(dwte)\n", "")], ["GPT2"]),
     ("GPT-2: gradient of the embedding lost", GPT2, [("        self.wte.backward(dx, c_wte)\n", "")], ["GPT2"]),
@@ -204,7 +212,29 @@ PLANTED = (
                                          "dx = self.lm_head.loss_backward(0.5, c_loss)")], ["GPT2"]),
     ("GPT-2: gradients added before a used cache is refused", GPT2, [
         ("        check_unused(cache)\n        c_hidden, c_head", "        c_hidden, c_head")], ["GPT2"]),
-    ("stack: blocks from the bottom in backward", STACK, [("in reversed(self):", "in self:")], ["GPT2"]),
+    ("GPT-2: no gradient for the positions alone", GPT2, [
+        ("self.wte.trainable or self.wpe.trainable", "self.wte.trainable")], ["GPT2"]),
+    ("GPT-2: no dx for who asks", GPT2, [("needs_dx = needs_dx or self.wte", "needs_dx = self.wte")], ["GPT2"]),
+    ("stack: blocks from the bottom in backward", STACK, [("in reversed(self):", "in self:")], ["Stack"]),
+    ("stack: frozen rule one block too high", STACK, [("next((i for i, needed", "next((i + 1 for i, needed")],
+     ["Stack"]),
+    ("stack: frozen rule one block too low", STACK, [("next((i for i, needed", "next((max(0, i - 1) for i, needed")],
+     ["Stack"]),
+    ("stack: one trained parameter does not count", STACK, [("(any(p.trainable", "(all(p.trainable")], ["Stack"]),
+    ("stack: frozen rule though dx is needed", STACK, [("0 if needs_dx else self.lowest()", "self.lowest()")],
+     ["Stack, frozen, dx"]),
+    ("stack: caches of frozen blocks kept", STACK, [("keep = keep_cache and i >= first", "keep = keep_cache")],
+     ["Stack"]),
+    ("stack: caches of frozen blocks made, then dropped", STACK, [
+        ("keep_cache=keep and before is None", "keep_cache=keep_cache and before is None"),
+        ("cache.append(before or c_block)", "cache.append(before or (c_block if keep else None))")], ["Stack"]),
+    ("stack: other numbers dropped when recomputed", STACK, [("copy.deepcopy(rng)", "rng")], ["Stack, recomputed"]),
+    ("stack: padding forgotten when recomputed", STACK, [
+        ("block.forward(x, rng=rng, **inputs)", "block.forward(x, rng=rng)")], ["Stack, recomputed"]),
+    ("stack: every block for the last positions alone", STACK, [("last if i + 1 == len(self) else None", "last")],
+     ["GPT2"]),
+    ("stack: half a cache left by a dy that is refused", STACK, [
+        ("caches = cache.copy()\n        cache.clear()\n", "caches = cache\n")], ["Stack"]),
     ("block: residual around the MLP lost", BLOCK, [
         ("dx = dy + self.ln_2.backward(dh, c_ln_2)", "dx = self.ln_2.backward(dh, c_ln_2)")], ["PreNormBlock"]),
     ("block: residual around attention lost", BLOCK, [
@@ -225,6 +255,23 @@ PLANTED = (
         ("rng, causal=causal, dropout=dropout, std=std, dtype=dtype)\n        self.ln_2",
          "rng, causal=False, dropout=dropout, std=std, dtype=dtype)\n        self.ln_2")],
      ["PreNormBlock"]),
+    ("block: eps of the second norm forgotten", BLOCK, [
+        ("std=std, dtype=dtype)\n        self.ln_2 = LayerNorm(n_embd, eps=eps, dtype=dtype)\n\n    def forward",
+         "std=std, dtype=dtype)\n        self.ln_2 = LayerNorm(n_embd, dtype=dtype)\n\n    def forward")],
+     ["PostNormBlock, varied"]),
+    ("block: ReLU whatever is asked for", BLOCK, [
+        ("activation=activation, n_inner=n_inner, dropout=dropout, std=std, dtype=dtype)\n        self.ln_3",
+         "activation=RELU, n_inner=n_inner, dropout=dropout, std=std, dtype=dtype)\n        self.ln_3")],
+     ["DecoderBlock, varied"]),
+    ("block: post-norm never causal", BLOCK, [
+        ("rng, causal=causal, dropout=dropout, std=std, dtype=dtype)\n        self.ln_1",
+         "rng, causal=False, dropout=dropout, std=std, dtype=dtype)\n        self.ln_1")], ["PostNormBlock, varied"]),
+    ("module: a cache kept on self", NORM, [
+        ("        return layernorm_forward(x, self.g.value, self.b.value, self.eps)\n",
+         "        y, self.cache = layernorm_forward(x, self.g.value, self.b.value, self.eps)\n"
+         "        return y, self.cache\n")], ["LayerNorm"]),
+    ("module: a constant copied for each replica", "layers/module.py", [
+        ("        shared |= {id(c.value): c.value for _, c in self.named_constants()}\n", "")], ["Linear"]),
     ("parameter: gradient replaced, not added", "layers/module.py", [("self.grad += grad", "self.grad = grad")],
      ["GPT2"]),
     ("parameter: a frozen one gets a gradient", "layers/module.py", [

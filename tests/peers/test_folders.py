@@ -17,7 +17,7 @@ import pytest
 import gpt2np
 from gpt2np.checkpoints import loading
 from gpt2np.checkpoints.errors import CheckpointError
-from gpt2np.text.rules import RuledTokenizer
+from gpt2np.text.ruled import RuledTokenizer
 
 pytestmark = [pytest.mark.skipif(not os.environ.get("GPT2NP_PEERS"), reason="opt-in: make test-peers"),
               pytest.mark.filterwarnings("default")]            # theirs are not ours to mend

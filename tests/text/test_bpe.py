@@ -122,12 +122,6 @@ def test_prompts_of_published_examples(gpt2):
     assert gpt2.encode("I enjoy walking with my cute dog") == [40, 2883, 6155, 351, 616, 13779, 3290]
 
 
-def test_the_examples_of_the_chapter(gpt2):
-    assert [gpt2.decode([i]) for i in gpt2.encode("I have a pen.")] == ["I", " have", " a", " pen", "."]
-    assert len(gpt2.encode("自注意力")) == 9
-    assert gpt2.decode([1, 2, 3]) == '"#$'
-
-
 def test_gpt2_has_its_size(gpt2):
     assert gpt2.n_vocab == 50257
     assert gpt2.end_of_text == 50256

@@ -1,12 +1,15 @@
 """The files of a vocabulary together: which count, and what is said where they contradict each other."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.huggingface import read_tokenizer
-from gpt2np.text.rules import RuledTokenizer
+from gpt2np.text.ruled import RuledTokenizer
 from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, TokenizerError, spell
 from tests.text.test_tokenizer_json import GOOD, changed
 
@@ -77,6 +80,26 @@ def test_none_and_gpt2s_own(tmp_path):
         (tmp_path / name).write_text("")
         refused(tmp_path, f"{name} is a vocabulary of {kind}, which is not supported", n_vocab=50257)
         (tmp_path / name).unlink()
+
+
+def test_the_two_pairs_of_files_beside_each_other(tmp_path):
+    folder_of(folder_of(tmp_path, names=("encoder.json", "vocab.bpe")))
+    assert read_tokenizer(tmp_path).encode("the") == [257]
+    refused(folder_of(tmp_path, merges="t h\nh e\n"), "vocab.bpe and merges.txt contradict each other: take away the")
+    refused(folder_of(tmp_path, IDS | {"he": 259}), "encoder.json and vocab.json contradict each other in 'he'")
+
+
+def test_a_fingerprint_is_the_same_in_every_process(tmp_path):
+    """Though special tokens are looked for in a set."""
+    folder_of(tmp_path, numbered([*SPECIAL, *MERGED]), special_tokens_map={"additional_special_tokens": SPECIAL})
+    script = ("import sys; from gpt2np.text.huggingface import read_tokenizer\n"
+              "print(read_tokenizer(sys.argv[1]).fingerprint().hex())")
+    found = set()
+    for seed in "0123":
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": seed}
+        found.add(subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True,
+                                 timeout=60, env=environment).stdout)
+    assert found == {read_tokenizer(tmp_path).fingerprint().hex() + "\n"}
 
 
 def test_half_a_vocabulary(tmp_path):

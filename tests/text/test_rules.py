@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from gpt2np.text.huggingface import read_tokenizer
 from gpt2np.text.protocol import end_of
-from gpt2np.text.rules import AddedToken, RuledTokenizer, Rules, find_tokens
+from gpt2np.text.ruled import RuledTokenizer
+from gpt2np.text.rules import AddedToken, Rules, find_tokens
 from gpt2np.text.streaming import StoppingDecoder, text_before
 from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, TokenizerError
 

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 import gpt2np
-from gpt2np import evaluate, train
+from gpt2np import evaluate, follow, train
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.training import run_folder
-from gpt2np.training.loop import Plan
+from gpt2np.training.language_modelling import LanguageModelling, LanguagePlan
 from gpt2np.training.run_folder import checkpoints
 from tests.checkpoints.tiny import MERGES
 from tests.training.conftest import TEXT
@@ -135,7 +135,7 @@ def test_fine_tuning_begins_with_what_was_learned(text, tmp_path, capsys):
 
 def test_what_the_model_writes_is_indented_and_harmless(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
-    assert train.indented("  the cat\x1b[2J\n\nsat on the mat and the") == (
+    assert follow.indented("  the cat\x1b[2J\n\nsat on the mat and the") == (
         "      the cat·[2J\n\n    sat on the mat\n    and the")
 
 
@@ -234,6 +234,12 @@ def test_a_run_that_ended_early_gets_no_more_steps(text, tmp_path, capsys):
     (["--n-head", "3"], "--n-embd: expected a multiple of n_head 3, got 256"), (["--order", "no"], "invalid choice"),
     (["--init-from", "demo", "--n-layer", "2"], "expected either --init-from or --n-layer, got both"),
     (["--vocabulary", "gpt2", "--n-vocab", "300"], "expected either --vocabulary or --n-vocab, got both"),
+    (["--optimizer", "lion"], "--optimizer: invalid choice: 'lion' .choose from .?adamw.?, .?adam.?, .?sgd"),
+    (["--optimizer", "sgd", "--beta1", "0.8"], "--beta1: expected only with --optimizer adamw or adam, got it with s"),
+    (["--momentum", "0.5"], "--momentum: expected only with --optimizer sgd, got it with adamw"),
+    (["--optimizer", "sgd", "--clip", "0"], "^error: --lr: expected one with --optimizer sgd and --clip 0, for its st"),
+    (["--eps", "-1"], "--eps: expected a number of 0 or more, got -1.0"), (["--train-only", ""], "got nothing"),
+    (["--optimizer", "sgd", "--momentum", "1"], "--momentum: expected a number from 0 to less than 1, got 1.0"),
     (["--resume", "run"], "beside --resume, expected no option but --steps and --threads.* got FILE, --out")])
 def test_wrong_usage(tmp_path, capsys, extra, message):
     refused(capsys, ["text.txt", "--out", str(tmp_path / "run"), *extra], message, status=2)
@@ -273,9 +279,10 @@ def test_folders_that_hold_something_else(text, tmp_path, capsys):
     refused(capsys, ["--resume", str(tmp_path)], "expected the folder of a run")
     out = tmp_path / "run"
     assert train.main(arguments(text, out, 1)) == 0
-    (out / "run.json").write_text('{"plan": {"steps": 1, "pace": 2}}')
+    task = {"task": LanguageModelling.name, "processes": 1}
+    (out / "run.json").write_text(json.dumps(task | {"plan": {"steps": 1, "pace": 2}}))
     refused(capsys, ["--resume", str(out)], "run.json: expected the plan of a run of this version, got something e")
-    (out / "run.json").write_text('{"plan": {"steps": 1}}')
+    (out / "run.json").write_text(json.dumps(task | {"plan": {"steps": 1}}))
     for name in ("encoder.json", "vocab.bpe"):
         (out / "step-00000001" / name).unlink()
     Tokenizer([(b"a", b"t"), (b"c", b"at")]).save(out / "step-00000001")
@@ -290,7 +297,7 @@ def test_a_second_process_leaves_a_run_as_it_is(text, tmp_path, capsys):
     """The first is one that has not yet written its first checkpoint: to a second one it looks as if it were killed."""
     out = tmp_path / "run"
     (out / ".step-00000000.new").mkdir(parents=True)
-    (out / "run.json").write_text(json.dumps({"plan": asdict(Plan(steps=2))}))
+    (out / "run.json").write_text(json.dumps({"plan": asdict(LanguagePlan(steps=2)), "data": []}))
     with run_folder.locked(out):
         for second in (arguments(text, out, 2), ["--resume", str(out)]):
             refused(capsys, second, "another process trains here; end it first")
@@ -301,8 +308,11 @@ def test_a_second_process_leaves_a_run_as_it_is(text, tmp_path, capsys):
 def test_the_run_of_an_older_version(text, tmp_path, capsys):
     out = tmp_path / "run"
     out.mkdir()
-    (out / "run.json").write_text('{"plan": {"steps": 9, "every": 3}}')
-    refused(capsys, ["--resume", str(out)], f"the plan of a run of this version.*'every'.*; --init-from {out}.best tak")
+    for run, missing in ({"plan": {"steps": 9, "every": 3}, "task": LanguageModelling.name}, "every"), (
+            {"plan": {"steps": 9}}, "task"):
+        (out / "run.json").write_text(json.dumps(run))
+        refused(capsys, ["--resume", str(out)],
+                f"the plan of a run of this version.*'{missing}'.*; --init-from {out}.best takes")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
@@ -317,7 +327,7 @@ def test_a_pipe_is_read_once(text, tmp_path, capsys):
     writer.join()
 
 
-class SecondRecord(train.Interrupt):
+class SecondRecord(follow.Interrupt):
     """As if Ctrl-C came while the second record was shown."""
 
     seen = 0
@@ -333,11 +343,17 @@ class SecondRecord(train.Interrupt):
 
 
 def test_ctrl_c_between_a_step_and_its_evaluation(text, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "Interrupt", SecondRecord)
+    monkeypatch.setattr(follow, "Interrupt", SecondRecord)
     out = tmp_path / "run"
     assert train.main(arguments(text, out, 9)) == 130
-    assert [("val_loss" in record, record["step"]) for record in records(out)] == [(True, 0), (False, 1), (True, 1)]
-    assert (out / "curve.html").read_text().count("<circle") == 2
+    assert [("val_loss" in record, record["step"]) for record in records(out)] == [(True, 0), (False, 1)]
+    assert (out / "curve.html").read_text().count("<circle") == 1
+    monkeypatch.undo()
+    assert train.main(["--resume", str(out)]) == 0
+    assert train.main(arguments(text, tmp_path / "whole", 9)) == 0
+    assert records(out) == records(tmp_path / "whole")  # with the evaluation that was left out
+    for name in ("step-00000009", "best"):
+        assert contents(out / name) == contents(tmp_path / "whole" / name)
 
 
 def test_a_run_whose_sizes_were_changed(text, tmp_path, capsys):
@@ -379,3 +395,51 @@ def test_a_warning_where_an_untrained_model_is_no_untrained_model(text, tmp_path
     monkeypatch.setattr(train, "initial_loss_warning", lambda loss, n_vocab: f"{loss:.1f} {n_vocab}")
     assert train.main(arguments(text, tmp_path / "run", 1)) == 0
     assert "warning: 5.6 259" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options, expected", [
+    ([], ("adamw", 1e-3, 0.1)), (["--optimizer", "adam", "--eps", "1e-6"], ("adam", 1e-3, 0.0)),
+    (["--optimizer", "sgd"], ("sgd", 0.1, 0.0)),
+    (["--optimizer", "sgd", "--lr", "0.5", "--weight-decay", "0.01", "--momentum", "0.8"], ("sgd", 0.5, 0.01))])
+def test_an_optimizer_by_choice_with_defaults_of_its_own(text, tmp_path, options, expected):
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    assert train.main([*arguments(text, whole, 4), *options]) == 0
+    plan = json.loads((whole / "run.json").read_text())["plan"]
+    assert (plan["optimizer"], plan["lr"], plan["weight_decay"]) == expected
+    assert train.main([*arguments(text, out, 4), *options, "--save-every", "1", "--patience", "1", "--eval-every", "2",
+                       "--schedule", "constant"]) == 0
+    moments, _ = run_folder.safetensors.read(out / checkpoints(out)[-1].name / "moments.safetensors")
+    assert {name.split(".")[0] for name in moments} == {"updates"} | ({"velocity"} if "sgd" in options else {"m", "v"})
+    losses = [record["loss"] for record in records(whole) if "loss" in record]
+    assert losses[-1] < losses[0]
+
+
+def test_the_moments_of_another_optimizer_are_refused(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert train.main([*arguments(text, out, 1), "--optimizer", "sgd"]) == 0
+    (out / "run.json").write_text((out / "run.json").read_text().replace('"sgd"', '"adam"'))
+    refused(capsys, ["--resume", str(out), "--steps", "2"], "the optimizer's m is not that of the model's parameters")
+
+
+def test_training_a_part_of_the_model(text, tmp_path, capsys):
+    first, out = tmp_path / "first", tmp_path / "run"
+    assert train.main(arguments(text, first, 1)) == 0
+    capsys.readouterr()
+    some = ["--train-only", "ln_f", "--train-only", "h.*.mlp"]
+    assert train.main([text, "--out", str(out), "--init-from", str(first / "best"), "--steps", "2", "--context", "16",
+                       "--batch", "2", "--lr", "0.1", "--warmup", "0", "--eval-every", "1", *some]) == 0
+    assert "568 of 3,088 parameters to train, " in capsys.readouterr().out
+    assert train.main(["--resume", str(out), "--steps", "4"]) == 0
+    before, after = gpt2np.load(first / "best")[0], gpt2np.load(out / "step-00000004")[0]
+    for (path, p), (_, q) in zip(before.named_parameters(), after.named_parameters()):
+        assert np.array_equal(p.value, q.value) != path.startswith(("ln_f.", "h.0.mlp.")), path
+    refused(capsys, [*arguments(text, tmp_path / "no", 1), "--train-only", "h.1"],
+            "--train-only: expected a pattern that names something of the model, got 'h.1'; there are h.0, wte, wpe, ")
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_run_of_another_task(text, tmp_path, capsys):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "run.json").write_text('{"task": "translation", "plan": {"steps": 2, "beams": 4}}')
+    refused(capsys, ["--resume", str(out)], "run.json: expected a run of language modelling, got one of translation: ")

@@ -33,6 +33,22 @@ def test_the_picture(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["curve.html"]
 
 
+def test_each_other_figure_has_a_picture_of_its_own(tmp_path):
+    figures = {0: (0.1, 12.0), 4: (0.75, float("nan")), 5: (0.5, 14.0)}
+    log = [*RECORDS[1:5], *({"step": step, "val_loss": 4.0, "val_accuracy": a, "val_bleu_<4>": b, "best": True,
+                             "sample": "a text"} for step, (a, b) in figures.items())]
+    write_curve(tmp_path / "curve.html", "run", log)
+    page = (tmp_path / "curve.html").read_text()
+    loss, accuracy, bleu = (ElementTree.fromstring(svg) for svg in re.findall("<svg.*?</svg>", page, re.DOTALL))
+    assert [svg.get("aria-label") for svg in (loss, accuracy, bleu)] == ["loss by step", "accuracy by step",
+                                                                         "bleu <4> by step"]
+    line = [place for polyline in accuracy.iter("polyline") for place in places(polyline)]
+    assert len(line) == 3 and line[1][1] < line[2][1] < line[0][1]      # y grows downwards
+    assert [x for x, _ in places(list(bleu.iter("polyline"))[1])] == [line[0][0], line[2][0]]    # the same axis
+    assert "the validation accuracy, lowest at step 0 with 0.1000, highest at step 4 with 0.7500" in page
+    assert "the validation loss, lowest at step 0 with 4.0000." in page and "nan" not in page
+
+
 def test_a_log_with_one_line(tmp_path):
     write_curve(tmp_path / "curve.html", "run", RECORDS[:1])
     assert "nan" not in (tmp_path / "curve.html").read_text()

@@ -82,20 +82,21 @@ def test_the_initial_loss():
     ("h.0.attn.c_attn.w", 1e308, "in the output of h.0.attn.c_attn")])
 def test_the_first_layer_that_is_not_finite_is_named(model, path, value, expected):
     dict(model.named_parameters())[path].value.flat[::2] = value
-    assert first_not_finite(model, np.arange(16).reshape(2, 8)) == expected
+    assert first_not_finite(model, (np.arange(16).reshape(2, 8),)) == expected
 
 
 def test_the_first_layer_is_the_first_on_any_row(model):
     model.h[1].mlp.c_fc.w.value.flat[::2] = 1e308
     model.wte.value[7] = model.wpe.value[1] = 1e308     # at this place of the second row, their sum
-    assert first_not_finite(model, np.array([[1, 2, 3], [4, 7, 6]])) == "in the output of h.0.ln_1"
-    assert first_not_finite(model, np.array([[1, 2, 3], [4, 5, 6]])) == "in the output of h.1.mlp.c_fc"
+    assert first_not_finite(model, (np.array([[1, 2, 3], [4, 7, 6]]),)) == "in the output of h.0.ln_1"
+    assert first_not_finite(model, (np.array([[1, 2, 3], [4, 5, 6]]),)) == "in the output of h.1.mlp.c_fc"
 
 
 def test_the_first_gradient_that_is_not_finite_is_named(model):
     tokens = np.arange(8)[None]
+    assert first_not_finite(model, (tokens,)) == "on other data than this step's, on which all is finite"
     model.loss_and_gradients(tokens, tokens)
-    assert first_not_finite(model, tokens).startswith("in the sum of the squares of the gradients")
+    assert first_not_finite(model, (tokens,)).startswith("in the sum of the squares of the gradients")
     parameters = dict(model.named_parameters())
     parameters["wte"].grad[0, 0] = parameters["h.0.ln_1.g"].grad[0] = parameters["h.1.ln_1.b"].grad[0] = np.nan
-    assert first_not_finite(model, tokens) == "in the gradient of h.1.ln_1.b"
+    assert first_not_finite(model, (tokens,)) == "in the gradient of h.1.ln_1.b"

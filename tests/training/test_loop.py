@@ -14,13 +14,15 @@ import gpt2np
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.sampling import GenerationError
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.training import loop, run_folder
+from gpt2np.training import language_modelling, run_folder
 from gpt2np.training.errors import TrainingError
-from gpt2np.training.loop import Plan, Trainer
+from gpt2np.training.language_modelling import LanguageModelling, LanguagePlan, load_to_train
+from gpt2np.training.loop import Trainer
 from tests.checkpoints.tiny import MERGES
 
-PLAN = Plan(steps=6, batch=4, context=8, lr=1e-2, warmup=2, eval_every=2, sample=5, threads=2)
+PLAN = LanguagePlan(steps=6, batch=4, context=8, lr=1e-2, warmup=2, eval_every=2, sample=5, threads=2)
 TEXT = np.random.default_rng(5).integers(0, 9, 300)     # nine of the tokens: that much can be learned at once
 VAL = TEXT[:60]
 
@@ -28,11 +30,13 @@ VAL = TEXT[:60]
 def new_run(out, plan=PLAN, val=VAL):
     run_folder.write_run(out, {})
     model = GPT2(GPT2Config(259, 8, 12, 3, 2), np.random.default_rng(0), plan.dropout, recompute=plan.recompute)
-    return Trainer(model, Tokenizer(MERGES), TEXT, val, plan, out)
+    return Trainer(LanguageModelling(model, Tokenizer(MERGES), TEXT, val, plan), plan, out)
 
 
 def resumed(out, plan=PLAN):
-    return Trainer.resume(run_folder.load(out, plan.dropout, plan.recompute), TEXT, VAL, plan, out)
+    checkpoint = run_folder.load(out)
+    task = LanguageModelling(*load_to_train(checkpoint.folder, plan), TEXT, VAL, plan)
+    return Trainer.resume(task, checkpoint, plan, out)
 
 
 def records(out):
@@ -136,9 +140,9 @@ def test_what_it_writes_is_shown_and_changes_nothing(tmp_path, finished):
 
 def test_a_model_that_cannot_write_is_trained_all_the_same(tmp_path, monkeypatch):
     def broken(*_):
-        raise ValueError("logits: expected finite numbers, got NaN")
+        raise GenerationError("logits: expected finite numbers, got NaN")
 
-    monkeypatch.setattr(loop, "generate", broken)
+    monkeypatch.setattr(language_modelling, "generate", broken)
     with new_run(tmp_path / "run") as trainer:
         assert next(trainer.run())["sample"] == "(logits: expected finite numbers, got NaN)"
 
@@ -148,9 +152,9 @@ def test_a_model_that_cannot_write_is_trained_all_the_same(tmp_path, monkeypatch
 def test_checkpoints_and_evaluations_each_at_their_own_steps(tmp_path, finished, monkeypatch, save_every, saved):
     steps, save = [], run_folder.save
 
-    def watched(out, model, tokenizer, optimizer, state):
+    def watched(out, task, optimizer, state):
         steps.append(state["step"])
-        save(out, model, tokenizer, optimizer, state)
+        save(out, task, optimizer, state)
 
     monkeypatch.setattr(run_folder, "save", watched)
     out = tmp_path / "run"
@@ -194,16 +198,18 @@ def test_killed_at_any_moment_of_a_save_nothing_is_lost(tmp_path, finished, monk
                                 (pathlib.Path, "mkdir")):
                 patch.setattr(owner, name, counted(getattr(owner, name)))
             try:
-                run_folder.save_best(out, trainer.model, trainer.tokenizer)
+                run_folder.save_best(out, trainer.task)
                 trainer.save()
             except Killed:
                 pass
         gone = calls["left"] < 0
-        model, _, moments, state = run_folder.load(out)
+        folder, moments, updates, state = run_folder.load(out)
+        model, _ = load_to_train(folder, PLAN)
         steps.add(state["step"])
         gpt2np.load(out / "best")
+        assert set(updates.values()) == {state["step"]}
         if state["step"] == 7:                          # the new one, whole
-            for (path, p), (_, expected) in zip(model.named_parameters(), trainer.model.named_parameters()):
+            for (path, p), (_, expected) in zip(model.named_parameters(), trainer.task.model.named_parameters()):
                 np.testing.assert_array_equal(p.value, expected.value)
                 np.testing.assert_array_equal(moments["v"][path], trainer.optimizer.moments["v"][path])
         else:
@@ -218,12 +224,18 @@ def test_killed_at_any_moment_of_a_save_nothing_is_lost(tmp_path, finished, monk
 
 def test_the_log_is_on_the_disk_before_the_checkpoint(tmp_path, monkeypatch):
     events, sync, rename = [], run_folder.sync_file, pathlib.Path.rename
-    monkeypatch.setattr(run_folder, "sync_file", lambda path: [events.append(path.read_text().count("\n")), sync(path)])
+
+    def watched(path):
+        if path.name == "log.jsonl":
+            events.append(path.read_text().count("\n"))
+        sync(path)
+
+    monkeypatch.setattr(run_folder, "sync_file", watched)
     monkeypatch.setattr(pathlib.Path, "rename", lambda path, name: [events.append(name.name), rename(path, name)])
     with new_run(tmp_path / "run", dataclasses.replace(PLAN, steps=2, save_every=1, eval_every=2)) as trainer:
         list(trainer.run())
     events = [event for event in events if "best" not in str(event) and ".old" not in str(event)]
-    assert events == ["step-00000000", 2, "step-00000001", 4, "step-00000002"]      # so many lines, and then
+    assert events == ["step-00000000", 1, 2, "step-00000001", 4, "step-00000002"]       # so many lines, and then
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, finished, monkeypatch):
@@ -269,7 +281,7 @@ def test_it_stops_early_and_keeps_the_best(tmp_path):
         list(trainer.run())
         assert trainer.finished and trainer.state["step"] == trainer.state["best_step"] + 2 < 100
     losses = [r["val_loss"] for r in records(out) if "val_loss" in r]
-    assert trainer.state["best_loss"] == min(losses) == losses[trainer.state["best_step"]]
+    assert trainer.state["best"] == min(losses) == losses[trainer.state["best_step"]]
     with resumed(out, plan) as trainer:
         assert trainer.finished
 
@@ -280,13 +292,13 @@ def test_what_is_not_finite_stops_the_run_and_is_named(tmp_path):
         run = trainer.run()
         while next(run)["step"] < 3:
             pass
-        trainer.model.h[1].ln_2.g.value[:] = 1e38
-        trainer.model.h[1].mlp.c_fc.w.value *= 1e10
+        trainer.task.model.h[1].ln_2.g.value[:] = 1e38
+        trainer.task.model.h[1].mlp.c_fc.w.value *= 1e10
         with pytest.raises(TrainingError, match=r"step 4: expected a finite loss and gradient, got loss nan and "
                                                 r"norm nan; what is not finite appeared first in the output of "
                                                 r"h\.1\.mlp\.c_fc: "):
             next(run)
-        assert trainer.optimizer.t == trainer.state["step"] == 3
+        assert set(trainer.optimizer.t.values()) == {trainer.state["step"]} == {3}
     with resumed(out) as trainer:
         assert trainer.state["step"] == 2
 
@@ -322,12 +334,12 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path, finished):
         run_folder.write_run(tmp_path / "file", {})
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(TrainingError, match=r"expected a folder step-\.\.\., the checkpoint of a run, got none"):
-            run_folder.load(folder, 0.0)
+            run_folder.load(folder)
         with pytest.raises(TrainingError, match=r"expected the folder of a run, with run\.json in it, got one without"):
             run_folder.read_run(folder)
 
 
-def begun(out, name="run.json", text='{"plan": {}}'):
+def begun(out, name="run.json", text='{"plan": {}, "data": ["train.tokens"]}'):
     (out / ".step-00000000.new").mkdir(parents=True)
     (out / ".step-00000000.new" / "checkpoint").touch()
     (out / "train.tokens").touch()

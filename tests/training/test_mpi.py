@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt2np import train
-from gpt2np.training import mpi
+from gpt2np import ranks, train
+from gpt2np.ranks import as_one
 from gpt2np.training.clipping import gradient_norm
 from gpt2np.training.errors import TrainingError
 from gpt2np.training.mpi import MPIParallel, World
@@ -56,7 +56,8 @@ def on_ranks(n, function):
         return list(pool.map(lambda rank: function(Rank(rank, n, table, barrier)), range(n)))
 
 
-@pytest.mark.parametrize("B, ranks, threads, pieces", [(6, 2, 1, 1), (5, 2, 2, 1), (5, 3, 1, 2), (4, 4, 2, 1)])
+@pytest.mark.parametrize("B, ranks, threads, pieces", [(6, 2, 1, 1), (5, 2, 2, 1), (5, 3, 1, 2), (4, 4, 2, 1),
+                                                       (2, 3, 1, 2)])
 def test_ranks_are_the_whole_batch(B, ranks, threads, pieces):
     model, tokens, targets = model_and_batch(B)
     targets[0, 2:] = -100                               # rows that count for more than others
@@ -114,9 +115,9 @@ def test_each_rank_has_masks_of_its_own():
 
 
 def test_without_a_launcher_there_is_one_rank(monkeypatch):
-    for name in mpi.SIZES:
+    for name in ranks.SIZES:
         monkeypatch.delenv(name, raising=False)
-    with mpi.join_world() as world:
+    with as_one(ranks.join_world()) as world:
         assert (world.rank, world.size, world.gather(3), world.together(max, 1, 2)) == (0, 1, [3], 2)
 
 
@@ -157,12 +158,12 @@ def test_an_error_of_one_rank_ends_the_others(capsys):
     comm = Comm(1, 2, None, None)
     for error, said in ((OSError(28, "No space left"), "error: rank 1: No space left\n"),
                         (KeyboardInterrupt(), "error: rank 1: interrupted\n"), (KeyError("x"), "KeyError: 'x'")):
-        with pytest.raises(Aborted), World(comm):
+        with pytest.raises(Aborted), as_one(World(comm)):
             print("not seen")
             raise error
         out, err = capsys.readouterr()
         assert said in err and out == ""
-    with pytest.raises(SystemExit) as caught, World(comm):
+    with pytest.raises(SystemExit) as caught, as_one(World(comm)):
         raise TrainingError("on all of them")
     assert caught.value.code == 1 and capsys.readouterr().err == ""
 

@@ -100,8 +100,7 @@ def test_vectors_do_not_decay_and_frozen_parameters_do_not_move():
     optimizer.step(0.1)
     np.testing.assert_array_equal(layer.w.value, before)
     assert (layer.b.value < 1).all()
-    layer.freeze()
-    assert AdamW(layer).moments == {"m": {}, "v": {}}
+    assert optimizer.t == {"w": 1, "b": 2}
 
 
 def test_a_parameter_without_a_gradient_is_left_alone():
@@ -167,3 +166,21 @@ def test_impossible_constants_are_refused(make, options, message):
 def test_an_impossible_learning_rate_is_refused():
     with pytest.raises(ValueError, match="lr: expected a number of 0 or more, got nan"):
         AdamW(Linear(2, 2, None)).step(math.nan)
+
+
+@pytest.mark.parametrize("make", [SGD, Adam, AdamW])
+def test_a_parameter_that_is_thawed_begins_as_if_the_optimizer_were_new(make):
+    """Its moments are 0 then, and their corrections count its own updates: 1 - beta^t of a late t would be none."""
+    thawed, alone = (Linear(3, 4, np.random.default_rng(0), dtype=np.float64) for _ in range(2))
+    optimizers = make(thawed), make(alone)
+    for t in range(8):
+        rng = np.random.default_rng(t)
+        thawed.w.trainable = t >= 5
+        thawed.b.grad = rng.standard_normal(4)
+        if t >= 5:
+            g = rng.standard_normal((3, 4))
+            thawed.w.grad, alone.w.grad = g.copy(), g
+            optimizers[1].step(1e-2)
+        optimizers[0].step(1e-2)
+    np.testing.assert_array_equal(thawed.w.value, alone.w.value)
+    assert optimizers[0].t == {"w": 3, "b": 8} and optimizers[1].t == {"w": 3}

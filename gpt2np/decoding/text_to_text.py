@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .decoding import columns, generate_batch
-from .models.gpt2 import GPT2
-from .sampling import GenerationError, Sampler
-from .text.protocol import AnyTokenizer
-from .text.streaming import stops_at, text_before
+from ..models.protocols import LanguageModel
+from ..sampling import GenerationError, Sampler
+from ..text.protocol import AnyTokenizer
+from ..text.streaming import stops_at, text_before
+from .loop import columns, generate_batch
 
 
-def generate_text(model: GPT2, tokenizer: AnyTokenizer, prompt: str, num_return_sequences: int = 1,
+def generate_text(model: LanguageModel, tokenizer: AnyTokenizer, prompt: str, num_return_sequences: int = 1,
                   max_length: int = 512, temperature: float = 1.0, top_k: int = 50, top_p: float = 0.9,
                   rng: np.random.Generator | None = None, stop: str | Sequence[str] = ()) -> list[str]:
     """Continue a prompt num_return_sequences times: returns the texts, each with the prompt before it.
@@ -22,7 +22,7 @@ def generate_text(model: GPT2, tokenizer: AnyTokenizer, prompt: str, num_return_
     tokens = tokenizer.encode(prompt)
     if tokens and max_length <= len(tokens):
         raise GenerationError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
-    sampler = Sampler(temperature, min(top_k, model.config.n_vocab), top_p, end_of_text=tokenizer.end_of_text,
+    sampler = Sampler(temperature, min(top_k, model.n_vocab), top_p, end_of_text=tokenizer.end_of_text,
                       forbidden=[[i] for i in tokenizer.unused])
     rows = generate_batch(model, [tokens], max_length - len(tokens), sampler, rng, num_return_sequences,
                           stops_at(tokenizer, stop))

@@ -12,29 +12,28 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from threading import Event
+from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
 from threadpoolctl import ThreadpoolController
 
-from .blocks.kv_cache import KVCache
-from .hints import Array
-from .models.gpt2 import GPT2
+from ..blocks.kv_cache import Past
+from ..hints import Array
+from ..models.protocols import LanguageModel
 
 ROWS = 256                      # of a chunk, those of all sequences together: enough to keep BLAS near its full speed
 
 
-def prefill(model: GPT2, tokens: ArrayLike, past: Sequence[KVCache], padding_mask: Array | None = None, last: int = 1,
-            rows: int = ROWS) -> Array:
-    """The same as model.next_logits, of a GPT2, in less time where the tokens are many and on the host.
+def prefill(model: LanguageModel, tokens: Array, past: Sequence[Past], padding_mask: Array | None = None,
+            last: int = 1, rows: int = ROWS) -> Array:
+    """The same as model.next_logits, in less time where the tokens are many and the past is on the host.
 
-    rows   how many rows a chunk has at least, those of all sequences together
+    tokens   (B, T), an array on the host
+    rows     how many rows a chunk has at least, those of all sequences together
 
     An error leaves the past as it was.
     """
-    tokens = model.check_next(tokens, past, padding_mask, last)
     (B, T), seen = tokens.shape, past[0].length
-    if B * T < 2 * rows or not isinstance(past[0].k, np.ndarray):
+    if B * T < 2 * rows or not past[0].on_host:
         return model.next_logits(tokens, past, padding_mask, last)
     blas = ThreadpoolController().select(user_api="blas")
     threads = max((library["num_threads"] for library in blas.info()), default=1)
@@ -45,7 +44,7 @@ def prefill(model: GPT2, tokens: ArrayLike, past: Sequence[KVCache], padding_mas
     before: Sequence[Turn | None] = [None] * len(past)
     for first, end in pairwise([T * i // n for i in range(n + 1)]):
         before = turns = [Turn(layer, seen + first, turn) for layer, turn in zip(past, before)]
-        mask = None if padding_mask is None else padding_mask[:, :seen + end]
+        mask = padding_mask if padding_mask is None or end == T else padding_mask[:, :seen + end]
         chunks.append((model, tokens[:, first:end], turns, mask, last if end == T else 0))
     try:
         with blas.limit(limits=1), ThreadPoolExecutor(threads) as pool:
@@ -57,7 +56,7 @@ def prefill(model: GPT2, tokens: ArrayLike, past: Sequence[KVCache], padding_mas
     return logits
 
 
-def run(chunk: tuple[GPT2, Array, list["Turn"], Array | None, int]) -> Array:
+def run(chunk: tuple[LanguageModel, Array, list["Turn"], Array | None, int]) -> Array:
     """Run the model on one chunk: its last logits."""
     model, tokens, turns, padding_mask, last = chunk
     try:
@@ -70,18 +69,21 @@ def run(chunk: tuple[GPT2, Array, list["Turn"], Array | None, int]) -> Array:
 class Turn:
     """The past of one block, as one chunk sees it: its keys and values have their place behind those of `before`.
 
-    past     KVCache
+    past     of the block, whose other attributes are this one's, too: what a model keeps in it beside the tokens
     length   how many positions are before the chunk
     before   Turn of the chunk before, or None
     """
 
-    def __init__(self, past: KVCache, length: int, before: "Turn | None"):
+    def __init__(self, past: Past, length: int, before: "Turn | None"):
         self.past, self.length, self.before, self.over = past, length, before, Event()
 
     def append(self, k: Array, v: Array) -> tuple[Array, Array]:
-        """KVCache.append, as soon as the chunk before has done it."""
+        """The past's append, as soon as the chunk before has done it."""
         if self.before is not None:
             self.before.over.wait()
         k, v = self.past.append(k, v)
         self.over.set()
         return k, v
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.past, name)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt2np import decoding
 from gpt2np.decoding import (
     GREEDY,
     ModelDraft,
@@ -19,6 +18,7 @@ from gpt2np.decoding import (
     generate,
     generate_batch,
     speculate,
+    speculation,
     window_start,
 )
 from gpt2np.layers.softmax import log_softmax_forward
@@ -27,7 +27,7 @@ from gpt2np.models.gpt2 import GPT2
 from gpt2np.sampling import Sampler
 from tests.golden.make_generation import BEAMS
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def filled(config, seed=0, dtype=np.float64):
@@ -375,7 +375,7 @@ def test_speculation_has_exactly_the_models_distribution(monkeypatch, sampler, n
     model, small = filled(config, 1), filled(config, 2)
     prompt, n = [0, 1, 0, 1], 3
     every = EveryPath()
-    monkeypatch.setattr(decoding, "draw", every)
+    monkeypatch.setattr(speculation, "draw", every)
     got = {}
     for p, text in every.paths(lambda: tuple(speculate(
             model, prompt, n, ModelDraft(small) if name == "model" else NgramDraft(3, 2, 1), sampler, every, k=2))):
@@ -399,8 +399,11 @@ def test_speculation_has_exactly_the_models_distribution(monkeypatch, sampler, n
 # ---- memory
 
 def test_a_step_takes_no_more_memory_late_than_early():
-    """But for the attention weights of one query, and a longer list: the keys of one layer are 77,000 bytes by then."""
-    model = filled(GPT2Config(n_vocab=23, n_ctx=256, n_embd=48, n_head=3, n_layer=2))
+    """But for the attention weights of one query, and a longer list: the keys of one layer are 310,000 bytes by then.
+
+    And for the freed tuples that Python keeps, to use them again: with 3.11 these are 140,000 bytes by then.
+    """
+    model = filled(GPT2Config(n_vocab=23, n_ctx=256, n_embd=192, n_head=3, n_layer=2))
     tokens, peaks = generate(model, [1, 2], 220, SAMPLED, np.random.default_rng(0)), []
     tracemalloc.start()
     for step, _ in enumerate(tokens):
@@ -409,7 +412,7 @@ def test_a_step_takes_no_more_memory_late_than_early():
         if step in (20, 210):
             peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
-    assert peaks[1] - peaks[0] < 30_000
+    assert peaks[1] - peaks[0] < 200_000
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process is read from Linux's /proc")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from gpt2np.decoding import generate_text
 from gpt2np.models.config import GPT2Config
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.text_to_text import generate_text
-from tests.test_decoding import filled
+from tests.decoding.test_decoding import filled
 
 
 def test_generate_text_has_the_chapters_names():

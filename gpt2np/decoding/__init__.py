@@ -1,0 +1,28 @@
+"""Let a model write: run it, choose the next token, add it to the text, and again.
+
+    for token in generate(model, tokens, 100, Sampler(temperature=0.8, top_p=0.9), np.random.default_rng(1)):
+        ...
+
+    loop           one token after another, of one text or of several at once
+    beams          the likeliest text as a whole
+    speculation    several tokens for one run of the model, by guesses that it checks
+    text_to_text   the same from text to text
+    texts          what all of them stand on: texts that grow, and the model's past of them
+    prefill        a long prompt on all cores
+    layout         weights that lie in memory as decoding reads them
+
+The model is any LanguageModel (models/protocols.py).  It keeps what it needs of the tokens so far, such as their keys
+and values (blocks/kv_cache.py), so a step runs it on the new token alone.
+"""
+
+from .beams import beam_search
+from .layout import lay_out_for_decoding
+from .loop import GREEDY, SAMPLE, Stop, columns, generate, generate_batch
+from .prefill import prefill
+from .speculation import Draft, ModelDraft, NgramDraft, speculate
+from .text_to_text import generate_text
+from .texts import Texts, window_start
+
+__all__ = ["GREEDY", "SAMPLE", "Draft", "ModelDraft", "NgramDraft", "Stop", "Texts", "beam_search", "columns",
+           "generate", "generate_batch", "generate_text", "lay_out_for_decoding", "prefill", "speculate",
+           "window_start"]
