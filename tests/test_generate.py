@@ -153,7 +153,7 @@ def test_show_probabilities(capsys, folder):
 def test_colours_say_how_likely_a_token_was(capsys, folder, monkeypatch):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.g.value *= 4                             # a model that is sure of more
-    monkeypatch.setattr(command, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
     monkeypatch.setattr(command, "wants_colour", lambda: True)
     lines = written(capsys, folder, "the", "--show-probabilities", "--seed", "3", "--temperature", "2").out.split("\n")
     colours = []
@@ -345,7 +345,7 @@ def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, status, m
 def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, arguments):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.b.value = np.full(12, np.nan, np.float32)
-    monkeypatch.setattr(command, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
     assert command.main(["the", *arguments]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: logits: expected finite numbers, got NaN or infinity") and err.count("\n") == 1
