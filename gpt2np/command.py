@@ -8,10 +8,12 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
-from .errors import foreseen, sentence
+from .errors import Gpt2npWarning, foreseen, sentence
 from .nearest import did_you_mean
 
 MAX_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
@@ -25,13 +27,16 @@ def run_command(command: Callable[[Sequence[str] | None], int | None], arguments
 
     interrupted   what is said after Ctrl-C
 
-    Wrong usage ends in SystemExit with status 2: see Parser. What is not foreseen keeps its traceback.
+    Wrong usage ends in SystemExit with status 2: see Parser. What is not foreseen keeps its traceback. The package's
+    own warnings are a sentence, too.
     """
     prepare_streams()
     status = 1
     try:
         try:
-            return command(arguments) or 0
+            with warnings.catch_warnings():
+                warnings.showwarning = partial(show_warning, warnings.showwarning)
+                return command(arguments) or 0
         finally:
             sys.stdout.flush()                          # while an error is still caught
     except BrokenPipeError:
@@ -57,6 +62,14 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):      # a notebook has another kind
             stream.reconfigure(errors="backslashreplace")       # an ASCII terminal shows \u4e16 instead of failing
+
+
+def show_warning(usual: Callable, message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """Print a warning of this package in a line, and any other as usual."""
+    if issubclass(category, Gpt2npWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        usual(message, category, *place, **more)
 
 
 # ---- options

@@ -11,7 +11,7 @@ import numpy as np
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, run_command, whole
 from .memory import cores, keep_freed_memory
-from .model_names import load
+from .model_names import load_with_tokenizer
 from .terminal import wrapped
 from .text.vocabulary import END_OF_TEXT
 from .training.batches import read_texts
@@ -29,7 +29,7 @@ def measure(arguments: Sequence[str] | None) -> None:
     """Print loss, perplexity and bits per byte."""
     options = parse(arguments)
     text, = read_texts([options.file])
-    model, tokenizer = load(options.model)
+    model, tokenizer = load_with_tokenizer(options.model)
     window = options.window or model.config.n_ctx
     if window > model.config.n_ctx:
         raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {window}")

@@ -23,7 +23,7 @@ from .errors import Gpt2npError, sentence
 from .hints import Array
 from .layers.softmax import softmax_forward
 from .memory import expect_room, keep_freed_memory
-from .model_names import load
+from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .models.protocols import LanguageModel
 from .sampling import LARGEST, GenerationError, Sampler
@@ -40,7 +40,7 @@ from .terminal import (
     wrapped,
     write_utf8,
 )
-from .text.protocol import AnyTokenizer
+from .text.protocol import AnyTokenizer, end_of
 from .text.streaming import StoppingDecoder, stops_at, text_before
 from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
@@ -215,14 +215,15 @@ class Task:
 def run(arguments: Sequence[str] | None) -> None:
     """Load the model, and write what the arguments ask for."""
     options, sampler = parse(arguments)
-    model, tokenizer = load(options.model)
+    model, tokenizer = load_with_tokenizer(options.model)
     lay_out_for_decoding(model)
     keep_freed_memory()
     if options.trace:
         show_trace(model, tokenizer, options)
         return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
-                      forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
+                      forbidden=[*(tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")),
+                                 *([i] for i in tokenizer.unused)])
     sampler.filter(np.zeros(model.n_vocab), [], [])     # what it cannot do is said before all else
     write = write_probabilities if options.show_probabilities else \
         write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
@@ -232,7 +233,7 @@ def run(arguments: Sequence[str] | None) -> None:
         write_utf8()
     try:
         for prompt in prompts(options):
-            tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+            tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
             expect_room_for_texts(model, len(tokens), options)
             start = time.perf_counter()
             try:
@@ -251,7 +252,7 @@ def run(arguments: Sequence[str] | None) -> None:
 def show_trace(model: GPT2, tokenizer: AnyTokenizer, options: argparse.Namespace) -> None:
     """Print every operation of the first step."""
     for prompt in prompts(options):
-        tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+        tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
         for parts in (HEADER, *(step.parts() for step in trace(model, [tokens]))):
             line = "  ".join(parts)
             print(line if len(line) <= width() else "\n".join((wrapped(parts[0]), wrapped("    " + parts[1]))))
@@ -410,11 +411,11 @@ class CallableModule(ModuleType):
         if isinstance(model, tuple):
             writer, tokenizer = model
         else:
-            writer, tokenizer = loaded = load(model)
+            writer, tokenizer = loaded = load_with_tokenizer(model)
             lay_out_for_decoding(loaded[0])
         usual = {name: getattr(USUAL, name) for name in SAMPLER_OPTIONS}
         sampler = Sampler(**usual | {"end_of_text": tokenizer.end_of_text} | rules)
-        tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+        tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
         written = generate(writer, tokens, max_new_tokens, sampler, np.random.default_rng(seed),
                            stops_at(tokenizer, stop, tokens))
         return prompt + text_before(tokenizer, list(written), stop, tokens)

@@ -17,11 +17,11 @@ from numpy.typing import DTypeLike
 
 from .checkpoints import loading
 from .checkpoints.errors import CheckpointError
-from .checkpoints.vocabularies import HUGGING_FACE_FILES
 from .models.config import SIZES
 from .models.gpt2 import GPT2
 from .nearest import did_you_mean
 from .text.bpe import Tokenizer
+from .text.huggingface import PAIR
 from .text.protocol import AnyTokenizer
 from .text.vocab_txt import is_vocab_txt
 from .text.vocabulary import FILES
@@ -31,8 +31,8 @@ OTHER_NAMES = {"gpt2": "124M", "gpt2-small": "124M", "gpt2-medium": "355M", "gpt
 RUN, BEST = "run.json", "best"                          # of training/run_folder.py
 
 
-def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
-    """A model and its tokenizer.
+def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer | None]:
+    """A model and its tokenizer, None where a folder has no vocabulary.
 
         model, tokenizer = gpt2np.load("124M")
 
@@ -45,6 +45,12 @@ def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tu
     Raises CheckpointError for a model that is not there or not as it must be, and ValueError for another dtype.
     """
     return loading.load(find_model(name_or_path), dtype)
+
+
+def load_with_tokenizer(name_or_path: str | Path = "demo",
+                        dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
+    """The same for whoever needs text; CheckpointError where there is no tokenizer."""
+    return loading.load_with_tokenizer(find_model(name_or_path), dtype)
 
 
 def find_model(name_or_path: str | Path) -> str | Path:
@@ -97,5 +103,5 @@ def vocabulary(name_or_path: str | Path) -> Tokenizer | WordPiece:
     folder = loading.find(find_model(typed))
     if is_vocab_txt(folder):
         return WordPiece.load(folder)
-    theirs = any(os.path.exists(folder / name) for name in HUGGING_FACE_FILES)
-    return Tokenizer.load(folder, HUGGING_FACE_FILES if theirs else FILES)
+    theirs = any(os.path.exists(folder / name) for name in PAIR)
+    return Tokenizer.load(folder, PAIR if theirs else FILES)

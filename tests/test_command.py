@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from gpt2np import command, terminal
 from gpt2np.device import NoDeviceError
+from gpt2np.errors import Gpt2npWarning
 from gpt2np.text.utf8 import decode_utf8
 from gpt2np.text.vocabulary import TokenizerError
 
@@ -252,3 +254,15 @@ def test_streams_that_are_not_files():
     with contextlib.redirect_stdout(out):
         assert main("text")(["he"]) == 0
     assert out.getvalue().endswith("1 token\n258\n")
+
+
+def test_the_package_s_own_warnings_are_a_line_and_others_as_usual(capsys):
+    def warns(arguments):
+        warnings.warn("something was passed over", Gpt2npWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as usual:
+        warnings.simplefilter("always")
+        assert command.run_command(warns, []) == 0
+    assert capsys.readouterr().err == "warning: something was passed over\n"
+    assert [str(one.message) for one in usual] == ["something else"]

@@ -165,7 +165,7 @@ def test_columns_of_probabilities_stand_below_each_other(capsys, monkeypatch):
     monkeypatch.setattr(command, "printable", lambda data: names[data[0] % 4])
     monkeypatch.setattr(command, "width", lambda: 60)
     model = GPT2(GPT2Config(257, 8, 4, 2, 1), np.random.default_rng(0))
-    monkeypatch.setattr(command, "load", lambda name: (model, Tokenizer([])))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, Tokenizer([])))
     lines = written(capsys, "tiny", "the", "--show-probabilities", "--seed", "1").out.split("\n")
     assert len(lines) > 30
     for line in lines[1:-1]:
@@ -176,7 +176,7 @@ def test_columns_of_probabilities_stand_below_each_other(capsys, monkeypatch):
 def test_colours_say_how_likely_a_token_was(capsys, folder, monkeypatch):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.g.value *= 4                             # a model that is sure of more
-    monkeypatch.setattr(command, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
     monkeypatch.setattr(command, "wants_colour", lambda: True)
     lines = written(capsys, folder, "the", "--show-probabilities", "--seed", "3", "--temperature", "2").out.split("\n")
     colours = []
@@ -410,7 +410,7 @@ def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, message):
 def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, arguments):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.b.value = np.full(12, np.nan, np.float32)
-    monkeypatch.setattr(command, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
     assert command.main(["the", *arguments]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: logits: expected finite numbers, got NaN or infinity") and err.count("\n") == 1

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..checkpoints.files import sync
 from ..hints import Array
-from ..text.protocol import AnyTokenizer
+from ..text.protocol import AnyTokenizer, end_of
 from ..text.utf8 import read_utf8
 from ..text.vocabulary import END_OF_TEXT
 from .errors import TrainingError
@@ -42,7 +42,7 @@ def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: AnyTokenizer
         file.write(bytes(HEADER.size))                  # all 0, which no reader takes, until the rest is there
         for i, text in enumerate(texts):
             ids = tokenizer.encode(text, allowed_special=(END_OF_TEXT,))
-            np.array([tokenizer.end_of_text] * (i > 0) + ids, dtype).tofile(file)
+            np.array(([end_of(tokenizer)] if i > 0 else []) + ids, dtype).tofile(file)
             count += len(ids) + (i > 0)
         sync(file)
         file.seek(0)

@@ -11,14 +11,15 @@ import numpy as np
 
 from ..checkpoints import loading
 from ..decoding import generate
+from ..errors import Gpt2npError
 from ..hints import Array
 from ..memory import expect_room
 from ..models.config import GPT2Config
 from ..models.gpt2 import GPT2
-from ..sampling import GenerationError, Sampler
+from ..sampling import Sampler
 from ..text.bpe import Tokenizer
 from ..text.bpe_train import learn_vocabulary
-from ..text.protocol import AnyTokenizer
+from ..text.protocol import AnyTokenizer, end_of
 from .batches import ORDERS, Batches, map_tokens, read_texts, write_tokens
 from .errors import TrainingError
 from .evaluation import evaluate
@@ -97,17 +98,17 @@ class LanguageModelling(Task):
         """A text that the model writes."""
         if self.plan.sample == 0:
             return None
-        end = self.tokenizer.end_of_text
         try:
+            end = end_of(self.tokenizer)
             tokens = list(generate(self.model, [end], self.plan.sample, Sampler(TEMPERATURE, end_of_text=end), rng))
-        except GenerationError as error:                # numbers that are finite on the validation text, but not here
+        except Gpt2npError as error:                    # numbers that are finite on the validation text, but not here
             return f"({error})"
         return self.tokenizer.decode([token for token in tokens if token != end])
 
 
 def load_to_train(name_or_path: str | Path, plan: LanguagePlan) -> tuple[GPT2, AnyTokenizer]:
-    """loading.load for training: with the plan's options, and in memory of its own, so that the files may go."""
-    loaded, tokenizer = loading.load(name_or_path)
+    """A model and its tokenizer for training: with the plan's options, and in memory of its own: the files may go."""
+    loaded, tokenizer = loading.load_with_tokenizer(name_or_path)
     model = GPT2(loaded.config, dropout=plan.dropout, recompute=plan.recompute)
     for (_, p), (_, stored) in zip(model.named_parameters(), loaded.named_parameters()):
         p.value = np.array(stored.value, order="C")
