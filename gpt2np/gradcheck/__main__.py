@@ -11,6 +11,7 @@ from ..command import Parser, not_empty, run_command, whole
 from . import checks
 from .cases import CASES
 from .checks import Case, Outcome
+from .large import examine_large
 
 WHAT_THE_COLUMNS_SAY = f"""\
 difference  largest error of the gradient against central differences, h = 1e-5,
@@ -26,7 +27,6 @@ contract    kept / all: nothing written into, same bits twice, fresh
             memory, float32 stays float32, any memory layout, shapes refused
             rather than broadcast, empty batch
 """
-MANY = 6                        # parameters of a module that get a line each; more are summed up in one
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(arguments: Sequence[str] | None) -> int:
     """Run the checks that the arguments ask for, and return 0 if all pass, 1 if one fails."""
     parser = Parser(
-        "gradcheck", usage="%(prog)s [--layer NAME] [--seed N]",
+        "gradcheck", usage="%(prog)s [--layer NAME] [--large] [--seed N]",
         description="Check every gradient against the forward pass it belongs to.", epilog=WHAT_THE_COLUMNS_SAY,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         examples=("python -m gpt2np.gradcheck", "python -m gpt2np.gradcheck --layer attention"))
     parser.add_argument("--layer", type=not_empty, metavar="NAME", action="append",
                         help="only layers whose name has NAME in it, with a line for every parameter; several times")
+    parser.add_argument("--large", action="store_true",
+                        help="at large sizes, each alone far above what it is in the table, with a line for each")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the random numbers (%(default)s)")
     options = parser.parse_args(arguments)
     cases: Sequence[Case] = CASES
@@ -51,17 +53,22 @@ def check(arguments: Sequence[str] | None) -> int:
         if not cases:
             parser.error(f"--layer: expected part of a layer's name, got {' '.join(options.layer)}; "
                          f"the layers are: {'; '.join(c.name for c in CASES)}")
-    return report(cases, options.seed, each=bool(options.layer))
+    return report(cases, options.seed, each=bool(options.layer), large=options.large)
 
 
-def report(cases: Sequence[Case], seed: int, each: bool) -> int:
+def report(cases: Sequence[Case], seed: int, each: bool, large: bool = False) -> int:
     """Print the table of these cases; each=True gives every parameter its line.  Returns the exit code."""
     start, count, failed, gradients = time.perf_counter(), 0, 0, 0
     worst = {"differences": 0.0, "adjoint": 0.0, "order": 0.0}
-    print_row("layer", "argument", "difference", "adjoint", "order", "laws", "contract", "")
+    print_row("layer", "size" if large else "argument", "" if large else "difference", "adjoint",
+              "" if large else "order", "laws", "contract", "")
     for case in cases:
-        outcomes, parameters = list(checks.examine(case, seed)), case.make(np.random.default_rng(seed)).parameters
-        print_case(case.name, outcomes, () if each else parameters)
+        if large:
+            outcomes = list(examine_large(case, seed))
+            print_sizes(case.name, outcomes)
+        else:
+            outcomes, many = list(checks.examine(case, seed)), checks.many(case.make(np.random.default_rng(seed)))
+            print_case(case.name, outcomes, () if each else many)
         count += len(outcomes)
         failed += any(o.failure for o in outcomes)
         gradients += sum(o.kind == "adjoint" for o in outcomes)
@@ -70,27 +77,41 @@ def report(cases: Sequence[Case], seed: int, each: bool) -> int:
                 worst[o.kind] = max(worst[o.kind], abs(o.figure - 2) if o.kind == "order" else o.figure)
     print(f"\nlayers: {len(cases)}, gradients: {gradients}, checks: {count}, in {time.perf_counter() - start:.1f} s: "
           + (f"{failed} of the layers FAIL" if failed else "all PASS"))
-    print(f"worst: difference {worst['differences']:.1e} (limit {checks.LIMIT_DIFFERENCES:g}), "
-          f"adjoint {worst['adjoint']:.1e} (limit {checks.LIMIT_ADJOINT:g}),\n"
+    adjoint = f"adjoint {worst['adjoint']:.1e} (limit {checks.LIMIT_ADJOINT:g})"
+    print(f"worst: {adjoint}" if large else
+          f"worst: difference {worst['differences']:.1e} (limit {checks.LIMIT_DIFFERENCES:g}), {adjoint},\n"
           f"       order 2 within {worst['order']:.3f} (limit {checks.LIMIT_ORDER:g})")
     return 1 if failed else 0
 
 
-def print_case(name: str, outcomes: list[Outcome], parameters: Collection[str]) -> None:
+def print_case(name: str, outcomes: list[Outcome], many: Collection[str]) -> None:
     """The lines of one layer: one for each argument, the laws and the contract on the first; below, what failed.
 
-    parameters   arguments that share a line where there are many
+    many   the arguments that share a line with what is said of all of them: "24 parameters"
     """
-    arguments = list(dict.fromkeys(o.argument for o in outcomes if o.argument))
-    lines, together = [(a, [a]) for a in arguments], [a for a in arguments if a in parameters]
-    if len(arguments) > MANY and together:
-        lines = [(a, [a]) for a in arguments if a not in together] + [(f"{len(together)} parameters", together)]
+    arguments = [a for a in dict.fromkeys(o.argument for o in outcomes) if a and a not in many]
+    lines = [(a, [a, *many] if a.endswith(" parameters") else [a]) for a in arguments]
     laws, contract = (kept([o for o in outcomes if o.kind == kind]) for kind in ("law", "contract"))
     for i, (label, members) in enumerate(lines):
         mine = [o for o in outcomes if o.argument in members or (i == 0 and not o.argument)]
         print_row(name if i == 0 else "", label, worst_of(mine, "differences"), worst_of(mine, "adjoint"),
                   worst_of(mine, "order"), laws if i == 0 else "", contract if i == 0 else "",
                   "FAIL" if any(o.failure for o in mine) else "PASS")
+    print_failures(outcomes)
+
+
+def print_sizes(name: str, outcomes: list[Outcome]) -> None:
+    """The lines of one layer at large sizes, one for each; below, what failed."""
+    for i, size in enumerate(dict.fromkeys(o.argument for o in outcomes)):
+        mine = [o for o in outcomes if o.argument == size]
+        laws, contract = (kept([o for o in mine if o.kind == kind]) for kind in ("law", "contract"))
+        print_row(name if i == 0 else "", size, "", worst_of(mine, "adjoint"), "", laws, contract,
+                  "FAIL" if any(o.failure for o in mine) else "PASS")
+        print_failures(mine)
+
+
+def print_failures(outcomes: list[Outcome]) -> None:
+    """What failed, a line for each."""
     for o in outcomes:
         if o.failure:
             print(f"    {o.check.replace('_', ' ')}: {o.failure}", flush=True)
@@ -106,6 +127,8 @@ def worst_of(outcomes: list[Outcome], kind: str) -> str:
     mine = [o for o in outcomes if o.kind == kind]
     if any(o.failure for o in mine):
         return "FAIL"
+    if not mine:                                        # of many parameters, order is asked of all together
+        return ""
     figures = [o.figure for o in mine if o.figure is not None]
     if kind == "order":
         return f"{max(figures, key=lambda f: abs(f - 2)):.3f}" if figures else "exact"

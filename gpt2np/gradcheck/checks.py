@@ -4,7 +4,7 @@ Every check returns what it measured, or raises CheckFailed with the first eleme
 """
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -27,6 +27,8 @@ STEP = 1e-5                     # the best step of central differences in float6
 TINY = 1e-100                   # the complex step: no difference is taken, so nothing is lost however small it is
 STEPS = 10.0 ** np.array([-2.5, -3.0, -3.5])
 DIRECTIONS = 8                  # along a single one the third derivative may vanish, and the order with it
+MANY = 6                        # parameters of a module that are looked at one by one; more are looked at together
+ELEMENTS = 4                    # of a parameter, where they are many, by differences
 
 Arguments: TypeAlias = dict[str, Any]       # of a forward, by name: arrays, rates, options, Seeds
 
@@ -267,6 +269,13 @@ def close(name: str, got: ArrayLike | None, expected: ArrayLike | None, limit: f
     return float(error)
 
 
+def each_close(name: str, got: ArrayLike, expected: ArrayLike, limit: float) -> None:
+    """close for each element by itself, over its own size: for a tail, where the elements near 0 are what is asked."""
+    got, expected = np.asarray(got), np.asarray(expected)
+    for i in np.ndindex(expected.shape):
+        close(f"{name}{list(i)}", got[i], expected[i], limit)
+
+
 def identical(name: str, got: ArrayLike | None, expected: ArrayLike | None) -> None:
     """Raise CheckFailed unless both arrays are exactly equal."""
     close(name, got, expected, 0.0, scale=1.0)
@@ -278,43 +287,43 @@ def upstream(y: Array, rng: Rng) -> Array:
     return np.asarray(rng.standard_normal(y.shape), dtype=y.dtype)
 
 
-def direction(x: Array, rng: Rng) -> Array:
-    """A random array of x's shape with norm 1."""
-    v = rng.standard_normal(x.shape)
-    return v / np.sqrt((v * v).sum()) if x.size else v
+def directions(xs: Mapping[str, Array], rng: Rng) -> dict[str, Array]:
+    """Random arrays of these shapes, all of which together have norm 1."""
+    vs = {name: rng.standard_normal(x.shape) for name, x in xs.items()}
+    norm = np.sqrt(sum((v * v).sum() for v in vs.values()))
+    return {name: v / (norm or 1.0) for name, v in vs.items()}
 
 
-def derivative(subject: Subject, name: str, v: Array) -> Array:
-    """J v, the derivative of y as `name` moves along v, by the complex step: Im f(x + i h v) / h.
+def derivative(subject: Subject, vs: Mapping[str, Array]) -> Array:
+    """J v, the derivative of y as each of these arguments moves along its v, by the complex step: Im f(x + i h v) / h.
 
     Exact to rounding.  All floating arguments become complex, so that y has a place for the imaginary part.
     Squire, Trapp 1998, SIAM Review 40.
     """
     arguments = cast(subject.arguments, complex)
-    arguments[name] += 1j * TINY * v
+    for name, v in vs.items():
+        arguments[name] += 1j * TINY * v
     y, _ = subject.forward(arguments)
     return np.asarray(y).imag / TINY
 
 
-def _complex_difference(subject: Subject, name: str, v: Array, dy: Array) -> float:
-    return (derivative(subject, name, v) * dy).sum()
+def _complex_difference(subject: Subject, vs: Mapping[str, Array], dy: Array) -> float:
+    return (derivative(subject, vs) * dy).sum()
 
 
-def _central_difference(subject: Subject, name: str, v: Array, dy: Array, h: float = STEP) -> float:
-    x = subject.arguments[name]
-    above, _ = subject.forward(subject.arguments | {name: x + h * v})
-    below, _ = subject.forward(subject.arguments | {name: x - h * v})
+def _central_difference(subject: Subject, vs: Mapping[str, Array], dy: Array, h: float = STEP) -> float:
+    above, below = (subject.forward(subject.arguments | {name: subject.arguments[name] + step * v
+                                                         for name, v in vs.items()})[0] for step in (h, -h))
     return ((above - below) * dy).sum() / (2 * h)
 
 
-def _gradient_by(subject: Subject, name: str, dy: Array,
-                 difference: Callable[[Subject, str, Array, Array], float]) -> Array:
-    """The whole gradient of <y, dy> by one argument, element by element."""
-    x = subject.arguments[name]
-    gradient, unit = np.zeros(x.shape), np.zeros(x.shape)
-    for i in np.ndindex(x.shape):
+def _with_elements_by(difference: Callable[[Subject, Mapping[str, Array], Array], float], subject: Subject, name: str,
+                      dy: Array, gradient: Array, elements: Iterable[tuple[int, ...]]) -> Array:
+    """The gradient of <y, dy> by one argument, with these elements by differences."""
+    gradient, unit = gradient.copy(), np.zeros(gradient.shape)
+    for i in elements:
         unit[i] = 1.0
-        gradient[i] = difference(subject, name, unit, dy)
+        gradient[i] = difference(subject, {name: unit}, dy)
         unit[i] = 0.0
     return gradient
 
@@ -324,40 +333,62 @@ def adjoint(subject: Subject, name: str, rng: Rng) -> float:
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
     gradient = subject.backward(dy, cache)[name]
-    v = direction(subject.arguments[name], rng)
-    forward, backward = derivative(subject, name, v) * dy, v * gradient
+    v = directions({name: subject.arguments[name]}, rng)[name]
+    forward, backward = derivative(subject, {name: v}) * dy, v * gradient
     scale = max(np.abs(forward).sum() + np.abs(backward).sum(), 1e-2 * _terms(subject, dy))
     error = abs(forward.sum() - backward.sum()) / scale if scale != 0 else 0.0
     if not error <= LIMIT_ADJOINT:
-        exact = _gradient_by(subject, name, dy, _complex_difference)
+        exact = _with_elements_by(_complex_difference, subject, name, dy, gradient, np.ndindex(gradient.shape))
         close(f"d{name}", gradient, exact, LIMIT_ADJOINT, floor=1e-2 * _terms(subject, dy))
         raise CheckFailed(f"d{name}: expected <Jv, dy> = {forward.sum():.15g}, got <v, J'dy> = {backward.sum():.15g}")
     return float(error)
 
 
 def differences(subject: Subject, name: str, rng: Rng) -> float:
-    """Every element of the gradient by central differences, (f(x + h) - f(x - h)) / 2h.  Returns the relative error."""
+    """The gradient by central differences, (f(x + h) - f(x - h)) / 2h.  Returns the relative error.
+
+    Every element of it; where a module has many parameters, which are those of layers that have rows of their own, a
+    few of each.
+    """
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
     gradient = subject.backward(dy, cache)[name]
-    expected = _gradient_by(subject, name, dy, _central_difference)
+    elements = list(np.ndindex(gradient.shape))
+    if name in many(subject):
+        elements = [elements[i] for i in rng.permutation(len(elements))[:ELEMENTS]]
+    expected = _with_elements_by(_central_difference, subject, name, dy, gradient, elements)
     return close(f"d{name}", gradient, expected, LIMIT_DIFFERENCES, floor=1e-3 * _terms(subject, dy))
+
+
+def many(subject: Subject) -> list[str]:
+    """The parameters of a module that has many, those that are not frozen; else none."""
+    trained = [name for name in subject.differentiable() if name in subject.parameters]
+    return trained if len(trained) > MANY else []
+
+
+def together(subject: Subject) -> list[str]:
+    """The names of the arguments, but for parameters that are many: these are one, "24 parameters"."""
+    those = many(subject)
+    return [name for name in subject.differentiable() if name not in those] + (
+        [f"{len(those)} parameters"] if those else [])
 
 
 def order(subject: Subject, name: str, rng: Rng) -> float | None:
     """How fast central differences converge to the derivative that backward gives: error ~ h^order, and order is 2.
 
+    name  one of `together`: many parameters move together
+
     A gradient that is wrong by one part in a million already gives less than 1.  Returns None where the error is below
     what rounding allows, so that no order can be seen: linear layers are exact.
     """
     y, cache = subject.forward(subject.arguments)
-    dy, x = upstream(y, rng), subject.arguments[name]
-    gradient = subject.backward(dy, cache)[name]
-    vs = [direction(x, rng) for _ in range(DIRECTIONS)]
-    slopes = [(v * gradient).sum() for v in vs]
+    dy, names = upstream(y, rng), [name] if name in subject.arguments else many(subject)
+    gradients = subject.backward(dy, cache)
+    vs = [directions({name: subject.arguments[name] for name in names}, rng) for _ in range(DIRECTIONS)]
+    slopes = [sum((v[name] * gradients[name]).sum() for name in names) for v in vs]
     scale, errors = max(1.0, np.abs(slopes).max()), list[float]()
     for h in STEPS:
-        e = [_central_difference(subject, name, v, dy, h) - slope for v, slope in zip(vs, slopes)]
+        e = [_central_difference(subject, v, dy, h) - slope for v, slope in zip(vs, slopes)]
         errors.append(np.sqrt(np.mean(np.square(e))))
         if errors[-1] < 1e-10 * scale:                  # rounding, which grows from here on
             break
@@ -603,18 +634,20 @@ def examine(case: Case, seed: int = 0, **sizes: int) -> Iterator[Outcome]:
         subject = case.make(np.random.default_rng(seed), **sizes)
         empty = case.make(np.random.default_rng(seed), **(sizes | {"B": 0}))
         for name in subject.differentiable():
-            yield _outcome("adjoint", adjoint, seed, subject, name)
+            yield outcome("adjoint", adjoint, seed, subject, name)
         for check in CONTRACT:
-            yield _outcome("contract", check, seed, subject)
-        yield _outcome("contract", contract_empty_batch, seed, empty)
+            yield outcome("contract", check, seed, subject)
+        yield outcome("contract", contract_empty_batch, seed, empty)
         for check in (reference, linearity, *case.laws):
-            yield _outcome("law", check, seed, subject)
+            yield outcome("law", check, seed, subject)
         for name in subject.differentiable():
-            yield _outcome("differences", differences, seed, subject, name)
-            yield _outcome("order", order, seed, subject, name)
+            yield outcome("differences", differences, seed, subject, name)
+        for name in together(subject):
+            yield outcome("order", order, seed, subject, name)
 
 
-def _outcome(kind: str, check: Callable, seed: int, subject: Subject, *argument: str) -> Outcome:
+def outcome(kind: str, check: Callable, seed: int, subject: Subject, *argument: str, about: str = "") -> Outcome:
+    """Run one check; about says what the outcome is about where that is no argument."""
     try:
         # Not the generator that made the arguments: dy would be equal to x, and a dy in place of an x would not show.
         figure, failure = check(subject, *argument, np.random.default_rng([seed, 1])), None
@@ -622,4 +655,4 @@ def _outcome(kind: str, check: Callable, seed: int, subject: Subject, *argument:
         figure, failure = None, str(error)
     except Exception as error:                          # whatever a broken layer raises is a failure of the layer
         figure, failure = None, f"expected a result, got {type(error).__name__}: {error}"
-    return Outcome(kind, check.__name__, argument[0] if argument else "", figure, failure)
+    return Outcome(kind, check.__name__, argument[0] if argument else about, figure, failure)

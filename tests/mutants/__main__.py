@@ -34,7 +34,9 @@ NO_MATHEMATICS = ("__init__.py", "config.py", "protocols.py", "positional.py")  
 FILES = sorted(p.relative_to(ROOT).as_posix() for folder in FOLDERS for p in (ROOT / folder).glob("*.py")
                if p.name not in NO_MATHEMATICS)
 KINDS = ("adjoint", "differences", "order", "linearity", "reference", "law", "contract")
-SECONDS, MEMORY = 60, 8 << 30   # what a mutant may take before it counts as found: a loop without end, a huge array
+EXPLAINED = {(file, function, before, after) for _, file, function, before, *changes in EQUIVALENT for after in changes}
+# What a mutant may take before it counts as found, a loop without end or a huge array; at large sizes, the former.
+SECONDS, MEMORY, LARGE_SECONDS = 60, 8 << 30, 600
 
 
 class Planted(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -58,7 +60,7 @@ def kind_of(outcome):
     return outcome.check if outcome.check in ("linearity", "reference") else outcome.kind
 
 
-def find(file, source, cases, all_checks):
+def find(file, source, cases, all_checks, large=False):
     """Which kinds of check fail on the changed source, of the first case where one does.
 
     With all_checks=False, only the first of the quick ones: differences and order see no more than adjoint does.
@@ -68,9 +70,10 @@ def find(file, source, cases, all_checks):
     try:
         from gpt2np.gradcheck.cases import CASES
         from gpt2np.gradcheck.checks import examine
+        from gpt2np.gradcheck.large import examine_large
         by_name, found = {c.name: c for c in CASES}, []
         for name in cases:
-            for outcome in examine(by_name[name]):
+            for outcome in (examine_large if large else examine)(by_name[name]):
                 if outcome.kind == "differences" and not all_checks:
                     break
                 if outcome.failure and kind_of(outcome) not in found:
@@ -89,7 +92,8 @@ def in_child(job):
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)   # of the processor: a busy machine is no mistake
+        seconds = LARGE_SECONDS if getattr(job, "large", False) else SECONDS
+        signal.setitimer(signal.ITIMER_PROF, seconds)   # of the processor: a busy machine is no mistake
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         os.close(read)
         try:
@@ -130,6 +134,22 @@ def cases_by_function():
     return {"table": sorted(table), "failures": failures}
 
 
+class LargeCase:
+    """How long a case takes at large sizes, and what fails there: {name: (seconds, failures)}."""
+
+    large = True
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self):
+        from gpt2np.gradcheck.cases import CASES
+        from gpt2np.gradcheck.large import examine_large
+        case, start = next(c for c in CASES if c.name == self.name), time.perf_counter()
+        failures = [f"{self.name}, {o.argument}: {o.failure}" for o in examine_large(case) if o.failure]
+        return {self.name: (time.perf_counter() - start, failures)}
+
+
 def spread(jobs, workers):
     """Run the jobs on so many processes, and yield (index, found) as they end."""
     read, write = os.pipe()
@@ -150,11 +170,12 @@ def spread(jobs, workers):
 class Job:
     """One mutant: where it is, what was changed, and what should find it."""
 
-    def __init__(self, title, file, make, cases, all_checks=False):
-        self.title, self.file, self.make, self.cases, self.all_checks = title, file, make, cases, all_checks
+    def __init__(self, title, file, make, cases, all_checks=False, large=False):
+        self.title, self.file, self.make, self.cases = title, file, make, cases
+        self.all_checks, self.large = all_checks, large
 
     def __call__(self):
-        return find(self.file, self.make(), self.cases, self.all_checks)
+        return find(self.file, self.make(), self.cases, self.all_checks, self.large)
 
 
 def relevant(table, file, function):
@@ -179,17 +200,21 @@ def planted_jobs(table):
         yield Job(title, file, lambda source=source: source, [*cases, *rest], all_checks=True)
 
 
-def mechanical_jobs(table, files):
-    """Every mechanical change of the files."""
+def mechanical_jobs(table, files, large):
+    """Every mechanical change of the files; large: all that change something, where something is large."""
     for file in files:
-        for function, before, after, make in mechanical.mutants((ROOT / file).read_text(encoding="utf-8")):
-            yield Job((file, function, before, after), file, make, relevant(table, file, function))
+        for function, before, after, make in mechanical.mutants((ROOT / file).read_text(encoding="utf-8"), large):
+            title = file, function, before, after
+            if not (large and title in EXPLAINED):
+                yield Job(title, file, make, relevant(table, file, function), large=large)
 
 
 def main(argv=None):
     """Plant what argv asks for.  Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__.split("\n\n")[0])
     parser.add_argument("--planted", action="store_true", help="only the classic mistakes")
+    parser.add_argument("--large", action="store_true",
+                        help="only the mechanical changes, each where something is large and nowhere else")
     parser.add_argument("--file", metavar="NAME", help="only the mechanical changes of one file, e.g. layers/linear.py")
     options = parser.parse_args(argv)
     if options.file and options.file not in FILES:
@@ -203,12 +228,22 @@ def main(argv=None):
     if baseline["failures"]:
         print("The checks fail on the source as it is; run `make gradcheck`:", *baseline["failures"], sep="\n    ")
         return 1
-    table, lost = baseline["table"], 0
-    if not options.file:
+    table, lost, failures = baseline["table"], 0, []
+    if options.large:
+        for _, answer in spread([LargeCase(name) for _, name, _ in table], workers):
+            (name, (seconds, failed)), = answer.items()
+            failures += failed
+            table = [(seconds if other == name else s, other, called) for s, other, called in table]
+        table.sort()
+    if failures:
+        print("The checks fail at large sizes on the source as it is; run `make gradcheck-large`:", *failures,
+              sep="\n    ")
+        return 1
+    if not (options.file or options.large):
         lost += report_planted(list(planted_jobs(table)), workers)
     if not options.planted:
         files = [options.file] if options.file else FILES
-        lost += report_mechanical(list(mechanical_jobs(table, files)), workers, files)
+        lost += report_mechanical(list(mechanical_jobs(table, files, options.large)), workers, files)
     print(f"\n{time.perf_counter() - start:.0f} s on {workers} processes: "
           + (f"{lost} to look at" if lost else "every mistake was found"))
     return 1 if lost else 0
@@ -246,10 +281,9 @@ def report_mechanical(jobs, workers, files):
     total = sum(by_file.values(), Counter())
     if len(files) > 1:
         print(f"{'all':22s} {sum(total.values()):5d} " + " ".join(f"{total[k]:8d}" for k in columns))
-    explained = {(file, function, before, after)
-                 for _, file, function, before, *changes in EQUIVALENT for after in changes}
-    unexplained = [s for s in survivors if s not in explained]
-    stale = [s for s in explained if s[0] in files and s not in survivors]
+    tried = {job.title for job in jobs}
+    unexplained = [s for s in survivors if s not in EXPLAINED]
+    stale = [s for s in EXPLAINED if s[0] in files and s not in survivors and (s in tried or not jobs[0].large)]
     print(f"\n{sum(total.values()) - len(survivors)} of {sum(total.values())} found; "
           f"{len(survivors) - len(unexplained)} change nothing, with the reason in equivalent.py")
     for heading, left in (("NOT FOUND", unexplained), ("in equivalent.py, but no survivor", stale)):

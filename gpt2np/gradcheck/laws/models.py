@@ -1,6 +1,7 @@
 """Laws of GPT-2: what it makes of tokens, whatever of it is trained."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -196,7 +197,7 @@ def hidden_gives_the_gradient_by_the_embeddings(subject: ModuleSubject, rng: Rng
     logits, _ = one.forward(one.arguments)
     dlogits, v = upstream(logits, rng), rng.standard_normal(model.wpe.value.shape)
     dx = _dx(one, dlogits, needs_dx=True)
-    forward, backward = derivative(one, "wpe", v) * dlogits, v[:logits.shape[1]] * dx[0]
+    forward, backward = derivative(one, {"wpe": v}) * dlogits, v[:logits.shape[1]] * dx[0]
     close("<v, dx>", backward.sum(), forward.sum(), EXACT, scale=np.abs(forward).sum() + np.abs(backward).sum())
     for frozen in (set(), {"wte", "wpe"}, set(one.parameters)):
         with one.frozen(frozen):
@@ -214,6 +215,16 @@ def _dx(subject: ModuleSubject, dlogits: Array, needs_dx: bool = False) -> Any:
     x, c_hidden = model.hidden(subject.inputs["tokens"], needs_dx=needs_dx, **_generator(subject))
     _, c_head = model.lm_head.forward(x)
     return model.hidden_backward(model.lm_head.backward(dlogits, c_head), c_hidden)
+
+
+def five_blocks_have_gradients_of_their_own(subject: ModuleSubject, rng: Rng) -> None:
+    """No two gradients share memory, in a model of five blocks too."""
+    model = type(subject.module)(dataclasses.replace(subject.module.config, n_layer=5), rng, dtype=np.float64)
+    model.loss_and_gradients(subject.arguments["tokens"], subject.arguments["tokens"])
+    gradients = [(path, p.grad) for path, p in model.named_parameters()]
+    for (path, gradient), (other, gradient_of_other) in itertools.combinations(gradients, 2):
+        if np.shares_memory(gradient, gradient_of_other):
+            raise CheckFailed(f"d{path}: expected memory of its own, got that of d{other}")
 
 
 def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:
