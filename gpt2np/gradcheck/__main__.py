@@ -10,7 +10,7 @@ import numpy as np
 from ..command import Parser, not_empty, run_command, whole
 from . import checks
 from .cases import CASES
-from .checks import Case, Outcome
+from .checks import ALL_PARAMETERS, MANY, Case, Outcome
 from .large import examine_large
 
 WHAT_THE_COLUMNS_SAY = f"""\
@@ -53,22 +53,17 @@ def check(arguments: Sequence[str] | None) -> int:
         if not cases:
             parser.error(f"--layer: expected part of a layer's name, got {' '.join(options.layer)}; "
                          f"the layers are: {'; '.join(c.name for c in CASES)}")
-    return report(cases, options.seed, each=bool(options.layer), large=options.large)
+    return report_large(cases, options.seed) if options.large else report(cases, options.seed, bool(options.layer))
 
 
-def report(cases: Sequence[Case], seed: int, each: bool, large: bool = False) -> int:
+def report(cases: Sequence[Case], seed: int, each: bool) -> int:
     """Print the table of these cases; each=True gives every parameter its line.  Returns the exit code."""
     start, count, failed, gradients = time.perf_counter(), 0, 0, 0
     worst = {"differences": 0.0, "adjoint": 0.0, "order": 0.0}
-    print_row("layer", "size" if large else "argument", "" if large else "difference", "adjoint",
-              "" if large else "order", "laws", "contract", "")
+    print_row("layer", "argument", "difference", "adjoint", "order", "laws", "contract", "")
     for case in cases:
-        if large:
-            outcomes = list(examine_large(case, seed))
-            print_sizes(case.name, outcomes)
-        else:
-            outcomes, many = list(checks.examine(case, seed)), checks.many(case.make(np.random.default_rng(seed)))
-            print_case(case.name, outcomes, () if each else many)
+        outcomes, parameters = list(checks.examine(case, seed)), case.make(np.random.default_rng(seed)).parameters
+        print_case(case.name, outcomes, () if each else parameters)
         count += len(outcomes)
         failed += any(o.failure for o in outcomes)
         gradients += sum(o.kind == "adjoint" for o in outcomes)
@@ -77,20 +72,22 @@ def report(cases: Sequence[Case], seed: int, each: bool, large: bool = False) ->
                 worst[o.kind] = max(worst[o.kind], abs(o.figure - 2) if o.kind == "order" else o.figure)
     print(f"\nlayers: {len(cases)}, gradients: {gradients}, checks: {count}, in {time.perf_counter() - start:.1f} s: "
           + (f"{failed} of the layers FAIL" if failed else "all PASS"))
-    adjoint = f"adjoint {worst['adjoint']:.1e} (limit {checks.LIMIT_ADJOINT:g})"
-    print(f"worst: {adjoint}" if large else
-          f"worst: difference {worst['differences']:.1e} (limit {checks.LIMIT_DIFFERENCES:g}), {adjoint},\n"
+    print(f"worst: difference {worst['differences']:.1e} (limit {checks.LIMIT_DIFFERENCES:g}), "
+          f"adjoint {worst['adjoint']:.1e} (limit {checks.LIMIT_ADJOINT:g}),\n"
           f"       order 2 within {worst['order']:.3f} (limit {checks.LIMIT_ORDER:g})")
     return 1 if failed else 0
 
 
-def print_case(name: str, outcomes: list[Outcome], many: Collection[str]) -> None:
+def print_case(name: str, outcomes: list[Outcome], parameters: Collection[str]) -> None:
     """The lines of one layer: one for each argument, the laws and the contract on the first; below, what failed.
 
-    many   the arguments that share a line with what is said of all of them: "24 parameters"
+    parameters   arguments that share a line where there are many
     """
-    arguments = [a for a in dict.fromkeys(o.argument for o in outcomes) if a and a not in many]
-    lines = [(a, [a, *many] if a.endswith(" parameters") else [a]) for a in arguments]
+    arguments = list(dict.fromkeys(o.argument for o in outcomes if o.argument))
+    lines, together = [(a, [a]) for a in arguments], [a for a in arguments if a in parameters]
+    if len(arguments) > MANY and together:
+        lines = [(a, [a]) for a in arguments if a not in (*together, ALL_PARAMETERS)]
+        lines.append((f"{len(together)} parameters", [*together, ALL_PARAMETERS]))
     laws, contract = (kept([o for o in outcomes if o.kind == kind]) for kind in ("law", "contract"))
     for i, (label, members) in enumerate(lines):
         mine = [o for o in outcomes if o.argument in members or (i == 0 and not o.argument)]
@@ -100,14 +97,25 @@ def print_case(name: str, outcomes: list[Outcome], many: Collection[str]) -> Non
     print_failures(outcomes)
 
 
-def print_sizes(name: str, outcomes: list[Outcome]) -> None:
-    """The lines of one layer at large sizes, one for each; below, what failed."""
-    for i, size in enumerate(dict.fromkeys(o.argument for o in outcomes)):
-        mine = [o for o in outcomes if o.argument == size]
-        laws, contract = (kept([o for o in mine if o.kind == kind]) for kind in ("law", "contract"))
-        print_row(name if i == 0 else "", size, "", worst_of(mine, "adjoint"), "", laws, contract,
-                  "FAIL" if any(o.failure for o in mine) else "PASS")
-        print_failures(mine)
+def report_large(cases: Sequence[Case], seed: int) -> int:
+    """Print the table of these cases at large sizes, a line for each size.  Returns the exit code."""
+    start, count, failed, sizes, worst = time.perf_counter(), 0, 0, 0, 0.0
+    print_row("layer", "size", "", "adjoint", "", "laws", "contract", "")
+    for case in cases:
+        outcomes = list(examine_large(case, seed))
+        for i, size in enumerate(dict.fromkeys(o.argument for o in outcomes)):
+            mine, sizes = [o for o in outcomes if o.argument == size], sizes + 1
+            laws, contract = (kept([o for o in mine if o.kind == kind]) for kind in ("law", "contract"))
+            print_row(case.name if i == 0 else "", size, "", worst_of(mine, "adjoint"), "", laws, contract,
+                      "FAIL" if any(o.failure for o in mine) else "PASS")
+            print_failures(mine)
+        count += len(outcomes)
+        failed += any(o.failure for o in outcomes)
+        worst = max([worst, *(o.figure for o in outcomes if o.kind == "adjoint" and o.figure is not None)])
+    print(f"\nlayers: {len(cases)}, sizes: {sizes}, checks: {count}, in {time.perf_counter() - start:.0f} s: "
+          + (f"{failed} of the layers FAIL" if failed else "all PASS"))
+    print(f"worst: adjoint {worst:.1e} (limit {checks.LIMIT_ADJOINT:g})")
+    return 1 if failed else 0
 
 
 def print_failures(outcomes: list[Outcome]) -> None:
@@ -127,7 +135,7 @@ def worst_of(outcomes: list[Outcome], kind: str) -> str:
     mine = [o for o in outcomes if o.kind == kind]
     if any(o.failure for o in mine):
         return "FAIL"
-    if not mine:                                        # of many parameters, order is asked of all together
+    if not mine:                                        # of a single parameter: they move together
         return ""
     figures = [o.figure for o in mine if o.figure is not None]
     if kind == "order":

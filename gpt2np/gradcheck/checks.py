@@ -26,9 +26,10 @@ LIMIT_LAYOUT = 1e-12            # another memory layout, another order of the su
 STEP = 1e-5                     # the best step of central differences in float64: smaller ones lose more to rounding
 TINY = 1e-100                   # the complex step: no difference is taken, so nothing is lost however small it is
 STEPS = 10.0 ** np.array([-2.5, -3.0, -3.5])
+MANY = 6                        # arguments: with more than these, the parameters of a module move together in `order`
+ALL_PARAMETERS = "all parameters"
+ELEMENTS = 4                    # and of each, so many elements by differences
 DIRECTIONS = 8                  # along a single one the third derivative may vanish, and the order with it
-MANY = 6                        # parameters of a module that are looked at one by one; more are looked at together
-ELEMENTS = 4                    # of a parameter, where they are many, by differences
 
 Arguments: TypeAlias = dict[str, Any]       # of a forward, by name: arrays, rates, options, Seeds
 
@@ -66,6 +67,17 @@ class Subject:
         """The names of the arguments that have a gradient: floating arrays, neither constant nor frozen."""
         frozen = {path for path, p in self.parameters.items() if not p.trainable}
         return [name for name in floating(self.arguments) if name not in {*self.constants, *frozen}]
+
+    def trained(self) -> list[str]:
+        """The names of the parameters that have a gradient."""
+        return [name for name in self.differentiable() if name in self.parameters]
+
+    def movable(self) -> list[str]:
+        """What `order` moves: each argument alone, but ALL_PARAMETERS of a module with many together."""
+        names = self.differentiable()
+        if len(names) <= MANY:
+            return names
+        return [name for name in names if name not in self.parameters] + [ALL_PARAMETERS] * bool(self.trained())
 
     def forward(self, arguments: Arguments) -> tuple[Array, Cache]:
         raise NotImplementedError
@@ -287,11 +299,10 @@ def upstream(y: Array, rng: Rng) -> Array:
     return np.asarray(rng.standard_normal(y.shape), dtype=y.dtype)
 
 
-def directions(xs: Mapping[str, Array], rng: Rng) -> dict[str, Array]:
-    """Random arrays of these shapes, all of which together have norm 1."""
-    vs = {name: rng.standard_normal(x.shape) for name, x in xs.items()}
-    norm = np.sqrt(sum((v * v).sum() for v in vs.values()))
-    return {name: v / (norm or 1.0) for name, v in vs.items()}
+def direction(x: Array, rng: Rng) -> Array:
+    """A random array of x's shape with norm 1."""
+    v = rng.standard_normal(x.shape)
+    return v / np.sqrt((v * v).sum()) if x.size else v
 
 
 def derivative(subject: Subject, vs: Mapping[str, Array]) -> Array:
@@ -307,23 +318,28 @@ def derivative(subject: Subject, vs: Mapping[str, Array]) -> Array:
     return np.asarray(y).imag / TINY
 
 
-def _complex_difference(subject: Subject, vs: Mapping[str, Array], dy: Array) -> float:
-    return (derivative(subject, vs) * dy).sum()
+def _complex_difference(subject: Subject, name: str, v: Array, dy: Array) -> float:
+    return (derivative(subject, {name: v}) * dy).sum()
 
 
-def _central_difference(subject: Subject, vs: Mapping[str, Array], dy: Array, h: float = STEP) -> float:
-    above, below = (subject.forward(subject.arguments | {name: subject.arguments[name] + step * v
-                                                         for name, v in vs.items()})[0] for step in (h, -h))
+def _central_difference(subject: Subject, name: str, v: Array, dy: Array) -> float:
+    return _difference_along(subject, {name: v}, dy, STEP)
+
+
+def _difference_along(subject: Subject, vs: Mapping[str, Array], dy: Array, h: float) -> float:
+    """<f(x + h v) - f(x - h v), dy> / 2h, where v moves several arguments."""
+    above, _ = subject.forward(subject.arguments | {name: subject.arguments[name] + h * v for name, v in vs.items()})
+    below, _ = subject.forward(subject.arguments | {name: subject.arguments[name] - h * v for name, v in vs.items()})
     return ((above - below) * dy).sum() / (2 * h)
 
 
-def _with_elements_by(difference: Callable[[Subject, Mapping[str, Array], Array], float], subject: Subject, name: str,
-                      dy: Array, gradient: Array, elements: Iterable[tuple[int, ...]]) -> Array:
-    """The gradient of <y, dy> by one argument, with these elements by differences."""
+def _gradient_by(subject: Subject, name: str, dy: Array, difference: Callable[[Subject, str, Array, Array], float],
+                 gradient: Array, elements: Iterable[tuple[int, ...]] | None = None) -> Array:
+    """This gradient of <y, dy> by one argument, with these elements of it by differences; None: all of them."""
     gradient, unit = gradient.copy(), np.zeros(gradient.shape)
-    for i in elements:
+    for i in np.ndindex(gradient.shape) if elements is None else elements:
         unit[i] = 1.0
-        gradient[i] = difference(subject, {name: unit}, dy)
+        gradient[i] = difference(subject, name, unit, dy)
         unit[i] = 0.0
     return gradient
 
@@ -333,62 +349,49 @@ def adjoint(subject: Subject, name: str, rng: Rng) -> float:
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
     gradient = subject.backward(dy, cache)[name]
-    v = directions({name: subject.arguments[name]}, rng)[name]
+    v = direction(subject.arguments[name], rng)
     forward, backward = derivative(subject, {name: v}) * dy, v * gradient
     scale = max(np.abs(forward).sum() + np.abs(backward).sum(), 1e-2 * _terms(subject, dy))
     error = abs(forward.sum() - backward.sum()) / scale if scale != 0 else 0.0
     if not error <= LIMIT_ADJOINT:
-        exact = _with_elements_by(_complex_difference, subject, name, dy, gradient, np.ndindex(gradient.shape))
+        exact = _gradient_by(subject, name, dy, _complex_difference, gradient)
         close(f"d{name}", gradient, exact, LIMIT_ADJOINT, floor=1e-2 * _terms(subject, dy))
         raise CheckFailed(f"d{name}: expected <Jv, dy> = {forward.sum():.15g}, got <v, J'dy> = {backward.sum():.15g}")
     return float(error)
 
 
 def differences(subject: Subject, name: str, rng: Rng) -> float:
-    """The gradient by central differences, (f(x + h) - f(x - h)) / 2h.  Returns the relative error.
+    """Every element of the gradient by central differences, (f(x + h) - f(x - h)) / 2h.  Returns the relative error.
 
-    Every element of it; where a module has many parameters, which are those of layers that have rows of their own, a
-    few of each.
+    Of the many parameters of a module a few elements each: its layers have rows of their own, and adjoint sees all.
     """
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
-    gradient = subject.backward(dy, cache)[name]
-    elements = list(np.ndindex(gradient.shape))
-    if name in many(subject):
-        elements = [elements[i] for i in rng.permutation(len(elements))[:ELEMENTS]]
-    expected = _with_elements_by(_central_difference, subject, name, dy, gradient, elements)
+    gradient, elements = subject.backward(dy, cache)[name], None
+    if ALL_PARAMETERS in subject.movable() and name in subject.parameters:
+        places = list(np.ndindex(gradient.shape))
+        elements = [places[i] for i in rng.permutation(len(places))[:ELEMENTS]]
+    expected = _gradient_by(subject, name, dy, _central_difference, gradient, elements)
     return close(f"d{name}", gradient, expected, LIMIT_DIFFERENCES, floor=1e-3 * _terms(subject, dy))
-
-
-def many(subject: Subject) -> list[str]:
-    """The parameters of a module that has many, those that are not frozen; else none."""
-    trained = [name for name in subject.differentiable() if name in subject.parameters]
-    return trained if len(trained) > MANY else []
-
-
-def together(subject: Subject) -> list[str]:
-    """The names of the arguments, but for parameters that are many: these are one, "24 parameters"."""
-    those = many(subject)
-    return [name for name in subject.differentiable() if name not in those] + (
-        [f"{len(those)} parameters"] if those else [])
 
 
 def order(subject: Subject, name: str, rng: Rng) -> float | None:
     """How fast central differences converge to the derivative that backward gives: error ~ h^order, and order is 2.
 
-    name  one of `together`: many parameters move together
+    name   of an argument; or ALL_PARAMETERS, which move together: each of the many of a model has its differences, and
+           of how they converge, one figure says as much
 
     A gradient that is wrong by one part in a million already gives less than 1.  Returns None where the error is below
     what rounding allows, so that no order can be seen: linear layers are exact.
     """
     y, cache = subject.forward(subject.arguments)
-    dy, names = upstream(y, rng), [name] if name in subject.arguments else many(subject)
-    gradients = subject.backward(dy, cache)
-    vs = [directions({name: subject.arguments[name] for name in names}, rng) for _ in range(DIRECTIONS)]
-    slopes = [sum((v[name] * gradients[name]).sum() for name in names) for v in vs]
+    dy = upstream(y, rng)
+    gradients, names = subject.backward(dy, cache), subject.trained() if name == ALL_PARAMETERS else [name]
+    vs = [{n: direction(subject.arguments[n], rng) for n in names} for _ in range(DIRECTIONS)]
+    slopes = [sum((v[n] * gradients[n]).sum() for n in names) for v in vs]
     scale, errors = max(1.0, np.abs(slopes).max()), list[float]()
     for h in STEPS:
-        e = [_central_difference(subject, v, dy, h) - slope for v, slope in zip(vs, slopes)]
+        e = [_difference_along(subject, v, dy, h) - slope for v, slope in zip(vs, slopes)]
         errors.append(np.sqrt(np.mean(np.square(e))))
         if errors[-1] < 1e-10 * scale:                  # rounding, which grows from here on
             break
@@ -642,7 +645,7 @@ def examine(case: Case, seed: int = 0, **sizes: int) -> Iterator[Outcome]:
             yield outcome("law", check, seed, subject)
         for name in subject.differentiable():
             yield outcome("differences", differences, seed, subject, name)
-        for name in together(subject):
+        for name in subject.movable():
             yield outcome("order", order, seed, subject, name)
 
 

@@ -21,7 +21,7 @@ from .checks import (
     Seed,
     Subject,
     derivative,
-    directions,
+    direction,
     linearity,
     outcome,
     reference,
@@ -78,7 +78,7 @@ def adjoint_of_all(subject: Subject, rng: Rng) -> float:
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
     gradients = subject.backward(dy, cache)
-    vs = directions({name: subject.arguments[name] for name in gradients}, rng)
+    vs = {name: direction(subject.arguments[name], rng) for name in gradients}
     forward, backward = derivative(subject, vs) * dy, {name: v * gradients[name] for name, v in vs.items()}
     scale = np.abs(forward).sum() + sum(np.abs(a).sum() for a in backward.values())
     error = abs(forward.sum() - sum(a.sum() for a in backward.values())) / scale if scale != 0 else 0.0
