@@ -8,7 +8,7 @@ RUN     = $(VENV)/bin/python
 .DEFAULT_GOAL := help
 .NOTPARALLEL:                            # two targets must not install at once
 unexport PYTHONPATH PYTHONHOME          # .venv has all that is needed
-.PHONY: ask help generate gradcheck test lint mutants bench fuzz test-faults test-peers clean
+.PHONY: ask help generate gradcheck gradcheck-large test lint mutants mutants-large bench fuzz test-faults test-peers clean
 
 help:           ## print this list
 	@echo "gpt2np: GPT-2 in NumPy alone, with proof that its gradients are right."
@@ -21,6 +21,9 @@ generate: $(VENV)/installed-run    ## let the demo model write a text
 gradcheck: $(VENV)/installed-run   ## check every gradient, and print the table
 	@$(RUN) -m gpt2np.gradcheck
 
+gradcheck-large: $(VENV)/installed-run   ## the same at large sizes, each of them alone: a minute
+	@$(RUN) -m gpt2np.gradcheck --large
+
 test: $(VENV)/installed-test       ## run the tests
 	@$(RUN) -m pytest -q --numprocesses auto --maxprocesses 8
 
@@ -30,6 +33,9 @@ lint: $(VENV)/installed-test       ## look for mistakes of style with ruff, of t
 
 mutants: $(VENV)/installed-test    ## plant mistakes in the layers, and see that the checks find each
 	@$(RUN) -m tests.mutants
+
+mutants-large: $(VENV)/installed-test   ## plant mistakes that begin at a size: an hour
+	@$(RUN) -m tests.mutants --large
 
 bench: $(VENV)/installed-test      ## time every layer (beside PyTorch, where it is installed)
 	@$(RUN) benchmarks/layers.py

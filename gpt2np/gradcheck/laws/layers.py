@@ -183,13 +183,16 @@ def _gelu_erf(x: float) -> tuple[float, float]:
 
 
 def without_a_cache(subject: PairSubject, rng: Rng) -> None:
-    """The form for inference gives the same, and leaves x as it is."""
+    """The form for inference gives the same, also far out and over many tiles, and leaves x as it is."""
     if subject.inference is None:
         raise CheckFailed("inference: expected the pair's form without a cache, got None")
     x = subject.arguments["x"].copy()
-    y, _ = subject.forward({"x": x})
-    for layout in (np.array, np.asfortranarray):
-        close("y for inference", subject.inference(layout(x)), y, EXACT)
+    many = rng.standard_normal((TILE // x.shape[-1] + 2, x.shape[-1]))
+    many[-1] = 1e4 * np.sign(many[-1])
+    for values in (x, many):
+        y, _ = subject.forward({"x": values})
+        for layout in (np.array, np.asfortranarray):
+            close("y for inference", subject.inference(layout(values)), y, EXACT)
     identical("x after the form for inference", x, subject.arguments["x"])
 
 

@@ -131,6 +131,25 @@ def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
             raise CheckFailed("wte, frozen: expected that no gradient is made for it, got one")
 
 
+def parts_of_a_batch_add(subject: ModuleSubject, rng: Rng) -> None:
+    """Losses and gradients of the rows of a batch, each told what the whole counts, add up to those of the batch."""
+    model, inputs = subject.module, [a for a in subject.inputs.values() if isinstance(a, np.ndarray)]
+    targets = rng.integers(0, model.wte.value.shape[0], subject.inputs["tokens"].shape)
+    targets[0, :1] = -100
+    batch = (*inputs, targets)
+    counted, rows = model.counted(*batch), range(len(targets))
+    model.zero_grad()
+    whole = model.loss_and_gradients(*batch)
+    gradients = subject.gradients()
+    model.zero_grad()
+    parts = [model.loss_and_gradients(*(a[b:b + 1] for a in batch), counted=counted) for b in rows]
+    close("loss of the rows", sum(parts), whole, EXACT, floor=1.0)
+    for path, gradient in subject.gradients().items():
+        close(f"d{path} of the rows", gradient, gradients[path], EXACT, floor=1.0)
+    alone = [model.loss(*(a[b:b + 1] for a in batch), counted=counted) for b in rows]
+    close("loss of the rows, without gradients", sum(alone), model.loss(*batch), EXACT, floor=1.0)
+
+
 def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
     """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
     model = subject.module

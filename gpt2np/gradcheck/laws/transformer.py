@@ -128,7 +128,7 @@ def smoothed_in_training_alone(subject: ModuleSubject, rng: Rng) -> None:
     plain, _ = cross_entropy_forward(model.forward(source, mask, tokens)[0], targets)
     close("the loss alone", model.loss(source, mask, tokens, targets), plain, EXACT)
     logits, cache = subject.forward(subject.arguments)
-    counted = model.counted(source, mask, tokens, targets)
+    counted, found = model.counted(source, mask, tokens, targets), model.label_smoothing
     for smoothing in (0.0, 0.3):
         model.label_smoothing = smoothing
         try:
@@ -136,7 +136,7 @@ def smoothed_in_training_alone(subject: ModuleSubject, rng: Rng) -> None:
             parts = [model.loss_and_gradients(source[b:b + 1], mask[b:b + 1], tokens[b:b + 1], targets[b:b + 1],
                                               counted=counted) for b in range(len(tokens))]
         finally:
-            model.label_smoothing = 0.0
+            model.label_smoothing = found
         logits, cache = subject.forward(subject.arguments)
         expected, c_loss = cross_entropy_forward(logits, targets, smoothing)
         close(f"loss smoothed by {smoothing}", loss, expected, EXACT)
