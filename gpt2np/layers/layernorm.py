@@ -6,7 +6,7 @@ from numpy.typing import DTypeLike
 from ..hints import Array, Cache
 from .checks import check_shape
 from .module import Module, Parameter
-from .tiles import tiles
+from .tiles import row_products, tiles
 
 
 def layernorm_forward(x: Array, g: Array, b: Array, eps: float = 1e-5) -> tuple[Array, Cache]:
@@ -30,8 +30,7 @@ def layernorm_forward(x: Array, g: Array, b: Array, eps: float = 1e-5) -> tuple[
     mean = np.full_like(g, 1 / C)                       # a @ mean: the mean of each row, in one pass of BLAS
     for x_t, xhat_t, inv_t, y_t in tiles(x, xhat, inv_std, y):
         np.subtract(x_t, (x_t @ mean)[:, None], out=xhat_t)
-        np.multiply(xhat_t, xhat_t, out=y_t)
-        inv_t[:] = 1 / np.sqrt(y_t @ mean + eps)[:, None]
+        inv_t[:] = 1 / np.sqrt(row_products(xhat_t, xhat_t) * (1 / C) + eps)
         xhat_t *= inv_t
         np.multiply(xhat_t, g, out=y_t)
         y_t += b
@@ -52,7 +51,7 @@ def layernorm_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     check_shape("dy", dy, xhat.shape)
     dx, dg, db = np.empty_like(dy, order="C"), np.zeros_like(g), np.zeros_like(g)
     for dy_t, xhat_t, inv_t, dx_t in tiles(dy, xhat, inv_std, dx):
-        ones, dy_xhat = np.ones_like(inv_t[:, 0]), dy_t * xhat_t
+        ones, dy_xhat = np.ones_like(inv_t[:, 0]), np.multiply(dy_t, xhat_t, out=dx_t)
         dg += ones @ dy_xhat
         db += ones @ dy_t
         gradient_by_x(dy_t, dy_xhat, xhat_t, inv_t, g, out=dx_t)
@@ -65,16 +64,16 @@ def layernorm_input_backward(dy: Array, cache: Cache) -> Array:
     check_shape("dy", dy, xhat.shape)
     dx = np.empty_like(dy, order="C")
     for dy_t, xhat_t, inv_t, dx_t in tiles(dy, xhat, inv_std, dx):
-        gradient_by_x(dy_t, dy_t * xhat_t, xhat_t, inv_t, g, out=dx_t)
+        gradient_by_x(dy_t, np.multiply(dy_t, xhat_t, out=dx_t), xhat_t, inv_t, g, out=dx_t)
     return dx
 
 
 def gradient_by_x(dy: Array, dy_xhat: Array, xhat: Array, inv_std: Array, g: Array, out: Array) -> None:
-    """out = dx of a tile, (n, C).  dy_xhat, which is dy xhat, is written over."""
+    """out = dx of a tile, (n, C).  out may be dy_xhat, which is dy xhat."""
     g_mean = g * (1 / g.size)                           # dy @ g_mean: the mean of g dy
-    np.multiply(dy, g, out=out)
-    out -= (dy @ g_mean)[:, None]
-    out -= np.multiply(xhat, (dy_xhat @ g_mean)[:, None], out=dy_xhat)
+    np.multiply(xhat, (dy_xhat @ g_mean)[:, None], out=out)
+    out += (dy @ g_mean)[:, None]
+    np.subtract(dy * g, out, out=out)
     out *= inv_std
 
 

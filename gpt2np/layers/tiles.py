@@ -50,3 +50,8 @@ def sum_rows(x: Array) -> Array:
     """The sum over all leading axes, (..., C) -> (C,), as a product with ones: 2 to 3 times as fast as sum."""
     x = rows(x)
     return np.ones_like(x[:, 0]) @ x
+
+
+def row_products(x: Array, y: Array) -> Array:
+    """The product of each row of x with the same row of y, (n, C), (n, C) -> (n, 1): one pass, without the array x y."""
+    return (x[:, None] @ y[:, :, None])[:, 0]
