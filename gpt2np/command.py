@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from .errors import foreseen, sentence
+from .interrupts import raise_again
 
 MAX_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
 
@@ -28,6 +29,7 @@ def run_command(command: Callable[[Sequence[str] | None], int | None], arguments
     prepare_streams()
     status = 1
     try:
+        raise_again()
         try:
             return command(arguments) or 0
         finally:

@@ -1,13 +1,17 @@
 """Measure how well a model predicts a text:  python -m gpt2np.evaluate --model MODEL FILE"""
 
+if __name__ == "__main__":                  # before the other imports, which take a while
+    from .interrupts import end_at_once
+    end_at_once()
+
 import argparse
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .interrupts import leave
 from .memory import cores, keep_freed_memory
 from .terminal import wrapped
 from .text.vocabulary import END_OF_TEXT
@@ -66,4 +70,4 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

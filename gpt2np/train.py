@@ -5,8 +5,11 @@ on a machine without a network.  Ctrl-C saves; python -m gpt2np.train --resume D
 With mpiexec -n 4 before it, four processes share each batch, on one machine or several: see training/mpi.py.
 """
 
+if __name__ == "__main__":                  # before the other imports, which take a while
+    from .interrupts import end_at_once
+    end_at_once()
+
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,6 +19,7 @@ from typing import Any
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .follow import follow
+from .interrupts import leave
 from .memory import keep_freed_memory
 from .models.config import GPT2Config
 from .ranks import as_one, join_world
@@ -204,4 +208,4 @@ def settle(options: argparse.Namespace, given: dict) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

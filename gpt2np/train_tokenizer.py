@@ -1,11 +1,15 @@
 """Learn a vocabulary from text files:  python -m gpt2np.train_tokenizer FILE... --n-vocab 4096 --out DIR"""
 
+if __name__ == "__main__":                  # before the other imports, which take a while
+    from .interrupts import end_at_once
+    end_at_once()
+
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from .command import Parser, not_empty, run_command, whole
+from .interrupts import leave
 from .terminal import wrapped
 from .text.bpe_train import learn_vocabulary
 from .text.vocabulary import expect_no_vocabulary
@@ -43,4 +47,4 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
