@@ -1,7 +1,9 @@
-"""Time the tokenizer and its trainer beside others, in one run: `python -m benchmarks.text [FILE]`.
+"""Time the tokenizers and the trainer beside others, in one run: `python -m benchmarks.text [FILE]`.
 
 The peers tiktoken and tokenizers come with the extra `bench`; one that is not installed is named as absent. The third
 is the algorithm of OpenAI's encoder.py (tests/text/reference.py). All use the vocabulary in this package: no network.
+Those of WordPiece use a vocab.txt that is named, or one that tokenizers learns from the text. They get the text line by
+line, since tokenizers would need minutes for it as a whole, and gpt2np gets it as a whole too; all on one thread.
 
 Rounds are interleaved, every peer once in each, so that a slow moment of the machine meets all; ratios are taken within
 a round, and medians over the rounds. "cold" is the first text that a tokenizer meets, "warm" the same text again. The
@@ -10,10 +12,12 @@ garbage collector of Python rests while the clock runs, as in timeit: it would c
 
 import argparse
 import gc
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -21,7 +25,9 @@ from time import perf_counter
 from gpt2np.command import run_command
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.bpe_train import learn_vocabulary
+from gpt2np.text.vocab_txt import SPECIAL
 from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, spell
+from gpt2np.text.wordpiece import WordPiece
 from tests.text import reference
 
 try:
@@ -36,6 +42,7 @@ except ImportError:
 SHAKESPEARE = Path(__file__).parents[2] / "shared" / "data" / "shakespeare" / "train.txt"
 ROUNDS = 5
 N_VOCAB = 4096
+N_PIECES = 30_522       # as many as BERT has
 
 
 # ---- the peers: each is a function that makes a new tokenizer and returns its encode ---------------------------------
@@ -79,6 +86,36 @@ def learn_with_tokenizers(path: Path) -> int:
     return peer.get_vocab_size()
 
 
+def wordpiece_peers(pieces: list[str]) -> dict[str, Callable[[], Callable[[str], list[int]]]]:
+    """The peers that cut words into these pieces, each a function that makes a new one and returns its encode."""
+    def by_line(encode: Callable[[str], list[int]]) -> Callable[[str], list[int]]:
+        return lambda text: list(chain.from_iterable(map(encode, text.split("\n"))))
+
+    def new_library() -> tokenizers.BertWordPieceTokenizer:
+        return tokenizers.BertWordPieceTokenizer({piece: i for i, piece in enumerate(pieces)})
+
+    def new_by_line() -> Callable[[str], list[int]]:
+        peer = new_library()
+        return by_line(lambda line: peer.encode(line, add_special_tokens=False).ids)
+
+    def new_batch() -> Callable[[str], list[int]]:
+        peer = new_library()._tokenizer
+        return lambda text: list(chain.from_iterable(
+            encoded.ids for encoded in peer.encode_batch_fast(text.split("\n"), add_special_tokens=False)))
+
+    name = f"tokenizers {version('tokenizers')}"
+    return {"gpt2np": lambda: by_line(WordPiece(pieces).encode), "gpt2np, as a whole": lambda: WordPiece(pieces).encode,
+            name: new_by_line, f"{name}, a batch": new_batch}
+
+
+def learn_pieces(text: str) -> list[str]:
+    """The pieces that tokenizers learns from a text."""
+    peer = tokenizers.BertWordPieceTokenizer()
+    peer.train_from_iterator(text.split("\n"), N_PIECES, limit_alphabet=10_000, special_tokens=[*SPECIAL],
+                             show_progress=False)
+    return sorted(peer.get_vocab(), key=peer.get_vocab().get)
+
+
 # ---- the measurements ------------------------------------------------------------------------------------------------
 
 
@@ -103,7 +140,7 @@ def report(title: str, times: dict[str, list[float]], megabytes: float) -> None:
               + ("" if theirs is ours else f"    gpt2np is {ratio:.2f} times as fast"))
 
 
-def compare_encoding(text: str, peers: dict[str, Callable]) -> None:
+def compare_encoding(text: str, peers: dict[str, Callable], what: str) -> None:
     """Encode the text with every peer, cold and warm; all must give the same ids."""
     cold, warm = {name: [] for name in peers}, {name: [] for name in peers}
     for _ in range(ROUNDS):
@@ -117,8 +154,8 @@ def compare_encoding(text: str, peers: dict[str, Callable]) -> None:
         if any(ids != results[0] for ids in results):
             sys.exit("the peers disagree on the ids: these times mean nothing")
     megabytes = len(text.encode()) / 1e6
-    report(f"encode {megabytes:.2f} MB, cold", cold, megabytes)
-    report(f"encode {megabytes:.2f} MB, warm", warm, megabytes)
+    report(f"{what}: encode {megabytes:.2f} MB, cold", cold, megabytes)
+    report(f"{what}: encode {megabytes:.2f} MB, warm", warm, megabytes)
 
 
 def compare_learning(path: Path, learners: dict[str, Callable]) -> None:
@@ -134,10 +171,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.text", description="Time the tokenizer beside others.")
     parser.add_argument("file", nargs="?", type=Path, default=SHAKESPEARE, help="a text (default: Shakespeare's works)")
-    path = parser.parse_args(arguments).file
+    parser.add_argument("--vocab", metavar="DIR", help="a folder with vocab.txt (default: one is learned from FILE)")
+    parser.add_argument("--wordpiece", action="store_true", help="time WordPiece alone")
+    options = parser.parse_args(arguments)
+    path = options.file
     if not path.is_file():
         parser.error(f"there is no file {path}; name a text of some megabytes")
 
+    text = path.read_bytes().decode()
+    if tokenizers:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        pieces = WordPiece.load(options.vocab).pieces if options.vocab else learn_pieces(text)
+        compare_encoding(text, wordpiece_peers(pieces), f"WordPiece of {len(pieces):,} pieces")
+    else:
+        print("tokenizers is absent: pip install tokenizers")
+    if options.wordpiece:
+        return
     peers, learners = {"gpt2np": new_gpt2np}, {"gpt2np": learn_with_gpt2np}
     if tiktoken:
         peers[f"tiktoken {version('tiktoken')}"] = new_tiktoken
@@ -146,12 +195,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if tokenizers:
         peers[f"tokenizers {version('tokenizers')}"] = new_tokenizers
         learners[f"tokenizers {version('tokenizers')}"] = learn_with_tokenizers
-    else:
-        print("tokenizers is absent: pip install tokenizers")
     peers["OpenAI's encoder.py, rewritten"] = new_encoder_py
 
     compare_learning(path, learners)
-    compare_encoding(path.read_bytes().decode(), peers)
+    compare_encoding(text, peers, "BPE")
     print()
     for word, name in (("a" * 10**6, "a"), ("世界" * 166_667, "世界")):
         print(f"one word of 1 MB, {name}...: {seconds(new_gpt2np(), word)[0]:.2f} s")

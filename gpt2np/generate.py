@@ -265,7 +265,8 @@ def read_line() -> str:
 
 def steps(task: Task) -> Iterator[list[int | None]]:
     """What each step writes: a token of each continuation, None of those that have ended."""
-    options, n, stop = task.options, task.options.max_new_tokens, stops_at(task.tokenizer, task.options.stop)
+    options, n = task.options, task.options.max_new_tokens
+    stop = stops_at(task.tokenizer, options.stop, task.tokens)
     if options.speculate:
         draft = NgramDraft(task.model.n_vocab)
         written = speculate(task.model, task.tokens, n, draft, task.sampler, task.rng, stop=stop)
@@ -275,7 +276,7 @@ def steps(task: Task) -> Iterator[list[int | None]]:
 
 def write_stream(task: Task) -> Iterator[int]:
     """Print a continuation as it comes. Yields 1 for each token."""
-    decoder, rows = StoppingDecoder(task.tokenizer, task.options.stop), steps(task)
+    decoder, rows = StoppingDecoder(task.tokenizer, task.options.stop, task.tokens), steps(task)
     print(task.prompt, end="", flush=True)
     try:
         for token, in rows:
@@ -290,11 +291,11 @@ def write_stream(task: Task) -> Iterator[int]:
 def write_whole(task: Task) -> Iterator[int]:
     """Print whole continuations when all of them have ended. Yields how many tokens each step has made."""
     tokenizer, options, n = task.tokenizer, task.options, task.options.num_return_sequences
-    rows, stop = [], stops_at(tokenizer, options.stop)
+    rows, stop = [], stops_at(tokenizer, options.stop, task.tokens)
     if options.num_beams > 1:
         found = beam_search(task.model, task.tokens, options.max_new_tokens, options.num_beams, options.length_penalty,
                             tokenizer.end_of_text, stop)
-        texts = [written for _, written in found[:n]]
+        texts = [beam.written for beam in found[:n]]
         yield sum(map(len, texts))
     else:
         for row in steps(task):
@@ -302,7 +303,7 @@ def write_whole(task: Task) -> Iterator[int]:
             yield len(row) - row.count(None)
         texts = columns(rows)
     for i, written in enumerate(texts):
-        text = text_before(tokenizer, written, options.stop)
+        text = text_before(tokenizer, written, options.stop, task.tokens)
         if options.json:
             ended_by = "end_of_text" if written[-1] == tokenizer.end_of_text else \
                 "stop" if stop(written) else "max_new_tokens"

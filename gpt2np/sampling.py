@@ -4,7 +4,7 @@ Each rule is a pure function from the logits (V,) of one position to new ones, i
 no longer be drawn. `Sampler` applies those that are asked for, always in this order, which is that of Hugging Face's
 generate():
 
-    logit bias, repetition penalty, frequency and presence penalty, forbidden words, minimum length,
+    logit bias, repetition penalty, frequency and presence penalty, repeated n-grams, forbidden words, minimum length,
     temperature, top-k, top-p, min-p, typical
 
 The order matters: top-p sees the probabilities after the temperature and after top-k. Then one token is drawn.
@@ -71,6 +71,18 @@ def forbid_words(logits: Array, tokens: Sequence[int], words: Iterable[Sequence[
         begun = len(word) - 1
         if begun <= len(tokens) and list(tokens[len(tokens) - begun:]) == list(word[:-1]):
             logits[word[-1]] = NEVER
+    return logits
+
+
+def forbid_repeats(logits: Array, tokens: Sequence[int], n: int) -> Array:
+    """-inf for each token that would make the last n tokens of the text come a second time in it.
+
+    Paulus, Xiong, Socher 2018, arXiv:1705.04304, section 2.5, with n = 3.
+    """
+    logits, begun = logits.copy(), list(tokens[len(tokens) - n + 1:]) if n > 1 else []
+    for at in range(len(tokens) - n + 1):
+        if list(tokens[at:at + n - 1]) == begun:
+            logits[tokens[at + n - 1]] = NEVER
     return logits
 
 
@@ -187,6 +199,7 @@ class Sampler:
     repetition_penalty                    above 0; 1 is none
     frequency_penalty, presence_penalty   numbers of any sign; 0 is none
     logit_bias                            {token: number added to its logit}
+    no_repeat_ngram                       no n tokens in a row come twice in the text, the prompt among it; 0 is none
     forbidden                             words, each a sequence of tokens
     end_of_text                           the token that ends a text, or None: nothing does
     min_new_tokens                        this many are written before end_of_text may be drawn
@@ -204,6 +217,7 @@ class Sampler:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    no_repeat_ngram: int = 0
     forbidden: Sequence[Sequence[int]] = ()
     end_of_text: int | None = None
     min_new_tokens: int = 0
@@ -219,6 +233,7 @@ class Sampler:
             ("frequency_penalty", abs(self.frequency_penalty) <= LARGEST, "a number from -1e9 to 1e9"),
             ("presence_penalty", abs(self.presence_penalty) <= LARGEST, "a number from -1e9 to 1e9"),
             ("logit_bias", all(abs(b) <= LARGEST for b in self.logit_bias.values()), "numbers from -1e9 to 1e9"),
+            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "an integer from 0"),
             ("forbidden", all(len(word) for word in self.forbidden), "words of at least one token"),
             ("min_new_tokens", self.min_new_tokens >= 0, "an integer from 0"),
         ):
@@ -239,6 +254,7 @@ class Sampler:
         if self.repetition_penalty != 1: logits = penalise_repetition(logits, tokens, self.repetition_penalty)
         if self.frequency_penalty or self.presence_penalty:
             logits = penalise_frequency(logits, written, self.frequency_penalty, self.presence_penalty)
+        if self.no_repeat_ngram: logits = forbid_repeats(logits, tokens, self.no_repeat_ngram)
         if self.forbidden: logits = forbid_words(logits, tokens, self.forbidden)
         if self.end_of_text is not None and len(written) < self.min_new_tokens:
             logits = forbid_words(logits, tokens, [[self.end_of_text]])

@@ -128,7 +128,7 @@ def test_the_likeliest_text_as_a_whole(capsys, folder):
     out, err = written(capsys, folder, *arguments)
     assert out == "the" + text_before(tokenizer, found[0][1]) + "\n" and "seed" not in err
     lines = written(capsys, folder, *arguments, "--num-return-sequences", "2", "--json").out.splitlines()
-    assert [json.loads(line)["text"] for line in lines] == [text_before(tokenizer, beam) for _, beam in found[:2]]
+    assert [json.loads(line)["text"] for line in lines] == [text_before(tokenizer, beam.written) for beam in found[:2]]
 
 
 def test_logit_bias_and_forbidden_words(capsys, folder):

@@ -30,7 +30,7 @@ def test_every_pair_in_its_order(model):
     by_name = {step.name: step for step in steps}
     assert by_name["h.0.attn.c_attn"].shape == (1, 5, 36) and by_name["h.1.attn.attention"].shape == (1, 3, 5, 4)
     assert by_name["h.0.attn.c_attn"].formula == "y = x w + b" and by_name["ln_f"].dtype == np.float32
-    assert by_name["wte"].formula.startswith("y[...] = w[ids[...]]")
+    assert by_name["wte"].formula.startswith("y[...] = scale w[ids[...]]")
 
 
 def test_numbers_are_those_of_the_forward_pass(model):

@@ -1,7 +1,7 @@
 """The keys and values of the tokens so far: each is computed once, and every later token looks at it again."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -85,3 +85,52 @@ class KVCache:
         chosen = KVCache(len(rows), H, n, D, self.k)
         chosen.append(self.k[rows, :, :self.length], self.v[rows, :, :self.length])
         return chosen
+
+
+class Memory(NamedTuple):
+    """What cross-attention sees of an encoder's output: its keys and values, made once for all tokens that follow.
+
+    k, v           (B, H, S, D)
+    padding_mask   (B, S)         bool, True for a real token; or None: all are
+    """
+
+    k: Array
+    v: Array
+    padding_mask: Array | None
+
+    def select(self, rows: Sequence[int]) -> "Memory":
+        """That of these rows, any number of them, in any order, also repeated."""
+        mask = None if self.padding_mask is None else self.padding_mask[rows]
+        return Memory(self.k[rows], self.v[rows], mask)
+
+
+class DecoderPast:
+    """The past of a decoder's block: the keys and values of its own tokens so far, and those of the memory.
+
+    own      KVCache, which grows
+    memory   Memory, which stays as it is
+    """
+
+    def __init__(self, own: KVCache, memory: Memory):
+        self.own, self.memory = own, memory
+
+    @property
+    def length(self) -> int:
+        """How many tokens have been written; the memory is not counted."""
+        return self.own.length
+
+    @property
+    def on_host(self) -> bool:
+        return self.own.on_host
+
+    def append(self, k: Array, v: Array) -> tuple[Array, Array]:
+        """KVCache.append of the own tokens."""
+        return self.own.append(k, v)
+
+    def forget(self, length: int) -> None:
+        """KVCache.forget of the own tokens; the memory is kept."""
+        self.own.forget(length)
+
+    def select(self, rows: Sequence[int]) -> "DecoderPast":
+        """That of these rows: of each, the own tokens and the memory."""
+        return DecoderPast(self.own.select(rows), self.memory.select(rows))

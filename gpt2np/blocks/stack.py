@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..hints import Array, Cache, Rng
-from .kv_cache import KVCache, Past
+from .kv_cache import Past
 
 
 class Stack(list):
@@ -33,9 +33,9 @@ class Stack(list):
         trained = (any(p.trainable for _, p in block.named_parameters()) for block in self)
         return next((i for i, needed in enumerate(trained) if needed), len(self))
 
-    def new_past(self, B: int, n: int) -> list[KVCache]:
-        """What each block makes for the past of B sequences, with room for n positions."""
-        return [block.new_past(B, n) for block in self]
+    def new_past(self, B: int, n: int, **inputs: Any) -> list[Any]:
+        """What each block makes for the past of B sequences, with room for n positions; a decoder's, of the memory."""
+        return [block.new_past(B, n, **inputs) for block in self]
 
     def forward(self, x: Array, *, rng: Rng | None = None, keep_cache: bool = True, needs_dx: bool = True,
                 past: Sequence[Past] | None = None, last: int | None = None, **inputs: Any) -> tuple[Array, Cache]:
@@ -43,7 +43,7 @@ class Stack(list):
 
         needs_dx    whether something below the stack needs a gradient; False: the lowest blocks may be left out
         past, last  for inference: of new_past; the top block alone is run for the last positions alone
-        inputs      of every block: padding_mask, ...
+        inputs      of every block: padding_mask; of a decoder's, memory and memory_padding_mask
 
         Recomputation: Chen et al. 2016, arXiv:1604.06174, section 4, with a segment for each block.
         """
@@ -56,15 +56,16 @@ class Stack(list):
             cache.append(before or c_block)
         return x, cache if keep_cache else None
 
-    def backward(self, dy: Array, cache: Cache) -> Array | None:
+    def backward(self, dy: Array, cache: Cache) -> Any:
         """dy (B, T, C) -> dx (B, T, C), or None where it ends at a block that kept no cache.
 
+        Of a decoder's blocks: dx and dmemory (B, S, C), the sum over the blocks, for all of them look at one memory.
         The cache is used up, also where a dy is refused; each block's is dropped as soon as its gradients are there.
         """
         check_unused(cache)
         caches = cache.copy()
         cache.clear()
-        dx: Array | None = dy
+        dx, dmemory = dy, None
         for block in reversed(self):
             c_block = caches.pop()
             if c_block is None:
@@ -73,7 +74,10 @@ class Stack(list):
                 x, rng, inputs = c_block
                 _, c_block = block.forward(x, rng=rng, **inputs)
             dx = block.backward(dx, c_block)
-        return dx
+            if isinstance(dx, tuple):
+                dx, dmemory_of_block = dx
+                dmemory = dmemory_of_block if dmemory is None else dmemory + dmemory_of_block
+        return dx if dmemory is None else (dx, dmemory)
 
 
 def check_unused(cache: Cache) -> None:

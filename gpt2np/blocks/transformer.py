@@ -9,7 +9,8 @@ the default of the model that the class is named for:
     causal       whether a position sees those before it and itself alone (DecoderBlock: always)
     eps          of the norms
     n_inner      inner width of the MLP, F; None: 4 C
-    dropout      rate of the attention weights and at the end of each sub-layer
+    dropout      rate at the end of each sub-layer, and of the attention weights,
+    attention_dropout    which may have one of their own
     std          of the initial weights: see Linear
 """
 
@@ -21,7 +22,7 @@ from ..layers.activations import GELU, RELU, Activation
 from ..layers.layernorm import LayerNorm
 from ..layers.module import Module
 from .feedforward import MLP
-from .kv_cache import KVCache, Past
+from .kv_cache import DecoderPast, KVCache, Memory, Past
 from .multihead import CrossAttention, SelfAttention
 
 
@@ -36,9 +37,10 @@ class PreNormBlock(Module):
 
     def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, activation: Activation = GELU,
                  causal: bool = True, eps: float = 1e-5, n_inner: int | None = None, dropout: float = 0.0,
-                 std: float | None = 0.02, dtype: DTypeLike = np.float32):
+                 attention_dropout: float | None = None, std: float | None = 0.02, dtype: DTypeLike = np.float32):
         self.ln_1 = LayerNorm(n_embd, eps=eps, dtype=dtype)
-        self.attn = SelfAttention(n_embd, n_head, rng, causal=causal, dropout=dropout, std=std, dtype=dtype)
+        self.attn = SelfAttention(n_embd, n_head, rng, causal=causal, dropout=dropout,
+                                  attention_dropout=attention_dropout, std=std, dtype=dtype)
         self.ln_2 = LayerNorm(n_embd, eps=eps, dtype=dtype)
         self.mlp = MLP(n_embd, rng, activation=activation, n_inner=n_inner, dropout=dropout, std=std, dtype=dtype)
 
@@ -81,8 +83,9 @@ class PostNormBlock(Module):
 
     def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, activation: Activation = RELU,
                  causal: bool = False, eps: float = 1e-5, n_inner: int | None = None, dropout: float = 0.0,
-                 std: float | None = 0.02, dtype: DTypeLike = np.float32):
-        self.attn = SelfAttention(n_embd, n_head, rng, causal=causal, dropout=dropout, std=std, dtype=dtype)
+                 attention_dropout: float | None = None, std: float | None = 0.02, dtype: DTypeLike = np.float32):
+        self.attn = SelfAttention(n_embd, n_head, rng, causal=causal, dropout=dropout,
+                                  attention_dropout=attention_dropout, std=std, dtype=dtype)
         self.ln_1 = LayerNorm(n_embd, eps=eps, dtype=dtype)
         self.mlp = MLP(n_embd, rng, activation=activation, n_inner=n_inner, dropout=dropout, std=std, dtype=dtype)
         self.ln_2 = LayerNorm(n_embd, eps=eps, dtype=dtype)
@@ -117,23 +120,37 @@ class DecoderBlock(Module):
     """
 
     def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, activation: Activation = RELU,
-                 eps: float = 1e-5, n_inner: int | None = None, dropout: float = 0.0, std: float | None = 0.02,
-                 dtype: DTypeLike = np.float32):
-        self.attn = SelfAttention(n_embd, n_head, rng, causal=True, dropout=dropout, std=std, dtype=dtype)
+                 eps: float = 1e-5, n_inner: int | None = None, dropout: float = 0.0,
+                 attention_dropout: float | None = None, std: float | None = 0.02, dtype: DTypeLike = np.float32):
+        self.attn = SelfAttention(n_embd, n_head, rng, causal=True, dropout=dropout,
+                                  attention_dropout=attention_dropout, std=std, dtype=dtype)
         self.ln_1 = LayerNorm(n_embd, eps=eps, dtype=dtype)
-        self.cross_attn = CrossAttention(n_embd, n_head, rng, dropout=dropout, std=std, dtype=dtype)
+        self.cross_attn = CrossAttention(n_embd, n_head, rng, dropout=dropout, attention_dropout=attention_dropout,
+                                         std=std, dtype=dtype)
         self.ln_2 = LayerNorm(n_embd, eps=eps, dtype=dtype)
         self.mlp = MLP(n_embd, rng, activation=activation, n_inner=n_inner, dropout=dropout, std=std, dtype=dtype)
         self.ln_3 = LayerNorm(n_embd, eps=eps, dtype=dtype)
 
-    def forward(self, x: Array, memory: Array, *, padding_mask: Array | None = None,
-                memory_padding_mask: Array | None = None, rng: Rng | None = None,
-                keep_cache: bool = True) -> tuple[Array, Cache]:
-        """x (B, T, C), memory (B, S, C) -> y (B, T, C), cache"""
-        h, c_attn = self.attn.forward(x, padding_mask=padding_mask, rng=rng, keep_cache=keep_cache)
+    def new_past(self, B: int, n: int, memory: Array, memory_padding_mask: Array | None = None) -> DecoderPast:
+        """The past of B sequences that have none yet, with room for n positions, and the memory that they look at."""
+        (k, v), _ = self.cross_attn.keys_values(memory)
+        return DecoderPast(self.attn.new_past(B, n), Memory(k, v, memory_padding_mask))
+
+    def forward(self, x: Array, memory: Array | None = None, *, padding_mask: Array | None = None,
+                memory_padding_mask: Array | None = None, rng: Rng | None = None, keep_cache: bool = True,
+                past: DecoderPast | None = None, last: int | None = None) -> tuple[Array, Cache]:
+        """x (B, T, C), memory (B, S, C) -> y (B, T, C), or (B, last, C) of the last positions alone, and the cache
+
+        past   of new_past, in place of the memory and its mask
+        """
+        seen = None if past is None else past.memory
+        h, c_attn = self.attn.forward(x, padding_mask=padding_mask, rng=rng, keep_cache=keep_cache,
+                                      past=past, last=last)
+        if last is not None:
+            x = x[:, x.shape[1] - last:]
         x, c_ln_1 = self.ln_1.forward(x + h)
         h, c_cross_attn = self.cross_attn.forward(x, memory, padding_mask=memory_padding_mask, rng=rng,
-                                                  keep_cache=keep_cache)
+                                                  keep_cache=keep_cache, past=seen)
         x, c_ln_2 = self.ln_2.forward(x + h)
         h, c_mlp = self.mlp.forward(x, rng=rng, keep_cache=keep_cache)
         y, c_ln_3 = self.ln_3.forward(x + h)
@@ -149,4 +166,46 @@ class DecoderBlock(Module):
         dx = dh + dx
         dh = self.ln_1.backward(dx, c_ln_1)
         dx = dh + self.attn.backward(dh, c_attn)
+        return dx, dmemory
+
+
+class PreNormDecoderBlock(DecoderBlock):
+    """The same with the norms before the sub-layers, as PreNormBlock has them.
+
+        x = x + attn(ln_1(x))                   causal
+        x = x + cross_attn(ln_2(x), memory)
+        x = x + mlp(ln_3(x))
+
+    Xiong et al. 2020, arXiv:2002.04745, section 3: it trains without a warm-up, where the other form needs one.
+    """
+
+    def forward(self, x: Array, memory: Array | None = None, *, padding_mask: Array | None = None,
+                memory_padding_mask: Array | None = None, rng: Rng | None = None, keep_cache: bool = True,
+                past: DecoderPast | None = None, last: int | None = None) -> tuple[Array, Cache]:
+        """As DecoderBlock's."""
+        seen = None if past is None else past.memory
+        h, c_ln_1 = self.ln_1.forward(x)
+        h, c_attn = self.attn.forward(h, padding_mask=padding_mask, rng=rng, keep_cache=keep_cache,
+                                      past=past, last=last)
+        if last is not None:
+            x = x[:, x.shape[1] - last:]
+        x = x + h
+        h, c_ln_2 = self.ln_2.forward(x)
+        h, c_cross_attn = self.cross_attn.forward(h, memory, padding_mask=memory_padding_mask, rng=rng,
+                                                  keep_cache=keep_cache, past=seen)
+        x = x + h
+        h, c_ln_3 = self.ln_3.forward(x)
+        h, c_mlp = self.mlp.forward(h, rng=rng, keep_cache=keep_cache)
+        y = x + h
+        return y, (c_ln_1, c_attn, c_ln_2, c_cross_attn, c_ln_3, c_mlp) if keep_cache else None
+
+    def backward(self, dy: Array, cache: Cache) -> tuple[Array, Array]:
+        """dy (B, T, C) -> dx (B, T, C), dmemory (B, S, C)"""
+        c_ln_1, c_attn, c_ln_2, c_cross_attn, c_ln_3, c_mlp = cache
+        dh = self.mlp.backward(dy, c_mlp)
+        dx = dy + self.ln_3.backward(dh, c_ln_3)
+        dh, dmemory = self.cross_attn.backward(dx, c_cross_attn)
+        dx = dx + self.ln_2.backward(dh, c_ln_2)
+        dh = self.attn.backward(dx, c_attn)
+        dx = dx + self.ln_1.backward(dh, c_ln_1)
         return dx, dmemory

@@ -15,7 +15,7 @@ The model is any LanguageModel (models/protocols.py).  It keeps what it needs of
 and values (blocks/kv_cache.py), so a step runs it on the new token alone.
 """
 
-from .beams import beam_search
+from .beams import Beam, BeamRules, beam_search, beam_search_batch
 from .layout import lay_out_for_decoding
 from .loop import GREEDY, SAMPLE, Stop, columns, generate, generate_batch
 from .prefill import prefill
@@ -23,6 +23,6 @@ from .speculation import Draft, ModelDraft, NgramDraft, speculate
 from .text_to_text import generate_text
 from .texts import Texts, window_start
 
-__all__ = ["GREEDY", "SAMPLE", "Draft", "ModelDraft", "NgramDraft", "Stop", "Texts", "beam_search", "columns",
-           "generate", "generate_batch", "generate_text", "lay_out_for_decoding", "prefill", "speculate",
-           "window_start"]
+__all__ = ["GREEDY", "SAMPLE", "Beam", "BeamRules", "Draft", "ModelDraft", "NgramDraft", "Stop", "Texts", "beam_search",
+           "beam_search_batch", "columns", "generate", "generate_batch", "generate_text", "lay_out_for_decoding",
+           "prefill", "speculate", "window_start"]

@@ -24,5 +24,5 @@ def generate_text(model: LanguageModel, tokenizer: AnyTokenizer, prompt: str, nu
         raise GenerationError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
     sampler = Sampler(temperature, min(top_k, model.n_vocab), top_p, end_of_text=tokenizer.end_of_text)
     rows = generate_batch(model, [tokens], max_length - len(tokens), sampler, rng, num_return_sequences,
-                          stops_at(tokenizer, stop))
-    return [prompt + text_before(tokenizer, written, stop) for written in columns(rows)]
+                          stops_at(tokenizer, stop, tokens))
+    return [prompt + text_before(tokenizer, written, stop, tokens) for written in columns(rows)]

@@ -97,6 +97,16 @@ def attention_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     return dq, dk, dv
 
 
+def attention_weights(cache: Cache) -> Array:
+    """p of attention_forward, (B, H, T, S), put together of what its cache keeps; 0 where a query may not look."""
+    q, k, v, y, weights, causal, dropout = cache
+    (B, H, T), S = q.shape[:3], k.shape[2]
+    p = np.zeros_like(q, shape=(B, H, T, S), order="C")
+    for (b, h, queries, keys), (p_t, _) in zip(_blocks(B, H, T, S, causal), weights):
+        p[b, h, queries, keys] = p_t
+    return p
+
+
 def split_heads(x: Array, H: int) -> Array:
     """(B, T, C) -> (B, H, T, D): head h is columns h D to (h + 1) D.  A view."""
     B, T, C = x.shape

@@ -1,6 +1,7 @@
-"""The sizes of a GPT-2: what hparams.json beside OpenAI's checkpoints says."""
+"""The sizes of the models: for a GPT-2, what hparams.json beside OpenAI's checkpoints says."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from ..layers.checks import check_heads
 
@@ -22,17 +23,60 @@ class GPT2Config:
     n_layer: int = 12
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if type(value) is not int or value < 1:     # bool is an int to isinstance
-                raise ValueError(f"{field.name}: expected a positive integer, got {value!r}")
-        check_heads(self.n_embd, self.n_head)
+        check_sizes(self)
 
     @property
     def n_parameters(self) -> int:
         """How many numbers training changes: two tables, 12 C^2 + 13 C for each block, and the last norm."""
         C = self.n_embd
         return (self.n_vocab + self.n_ctx) * C + self.n_layer * (12 * C * C + 13 * C) + 2 * C
+
+
+NORMS = ("post", "pre", "post, last")
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The sizes of an encoder-decoder Transformer, and where its norms stand.
+
+    n_vocab  tokens in the one vocabulary of both sides (V)     n_head   attention heads (H)
+    n_ctx    longest source, and longest target                 n_layer  blocks of the encoder, and of the decoder (L)
+    n_embd   width (C)                                          n_inner  inner width of the MLPs (F)
+    norms    "post"        after each residual sum, as in the paper: none after a stack
+             "pre"         before each sub-layer, and one after each stack
+             "post, last"  after each residual sum, and one more after each stack, as torch.nn.Transformer has it
+    raises   ValueError for anything but positive integers, for heads that do not divide the width, for other norms
+    """
+
+    n_vocab: int
+    n_ctx: int = 256
+    n_embd: int = 256
+    n_head: int = 8
+    n_layer: int = 3
+    n_inner: int = 1024
+    norms: str = "post"
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        if self.norms not in NORMS:
+            raise ValueError(f"norms: expected one of {', '.join(map(repr, NORMS))}, got {self.norms!r}")
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers training changes: one table, both stacks of blocks, and the norms after them."""
+        C, mlp = self.n_embd, 2 * self.n_embd * self.n_inner + self.n_inner + self.n_embd
+        attention = 4 * C * C + 4 * C
+        blocks = self.n_layer * (3 * attention + 2 * mlp + 5 * 2 * C)
+        return self.n_vocab * C + blocks + (0 if self.norms == "post" else 4 * C)
+
+
+def check_sizes(config: Any) -> None:
+    """ValueError unless the fields of a config that are int are positive integers, and its heads divide its width."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.type in (int, "int") and (type(value) is not int or value < 1):    # bool is an int to isinstance
+            raise ValueError(f"{field.name}: expected a positive integer, got {value!r}")
+    check_heads(config.n_embd, config.n_head)
 
 
 # The four models that OpenAI released, by their number of parameters.

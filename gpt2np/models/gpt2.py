@@ -1,7 +1,6 @@
 """GPT-2: tokens to the logits of the next token, at every position; and the gradients of all parameters."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -9,9 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..blocks.kv_cache import KVCache, Past
 from ..blocks.stack import Stack, check_unused
 from ..blocks.transformer import PreNormBlock
-from ..device import to_host
 from ..hints import Array, Cache, Rng
-from ..layers.checks import check_ids, check_padding_mask
 from ..layers.cross_entropy import IGNORED, count_targets
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.embedding import Embedding
@@ -19,6 +16,7 @@ from ..layers.layernorm import LayerNorm
 from ..layers.lm_head import LMHead
 from ..layers.module import Module
 from .config import GPT2Config
+from .tokens import check_inference, host_ids, positions_of
 
 
 class GPT2(Module):
@@ -104,24 +102,30 @@ class GPT2(Module):
         self.hidden_backward(dx, c_hidden)
         return loss
 
-    def hidden(self, tokens: ArrayLike, *, rng: Rng | None = None, keep_cache: bool = True,
-               needs_dx: bool = False) -> tuple[Array, Cache]:
-        """tokens (B, T) -> the vectors that the head reads, x (B, T, C), cache
+    def hidden(self, tokens: ArrayLike, *, padding_mask: Array | None = None, rng: Rng | None = None,
+               keep_cache: bool = True, needs_dx: bool = False, past: Sequence[Past] | None = None,
+               last: int | None = None) -> tuple[Array, Cache]:
+        """tokens (B, T) -> the vectors that the head reads, x (B, T, C) or (B, last, C), cache
 
-        needs_dx   True: hidden_backward is to return the gradient by the sum of the embeddings in any case
+        The one way through the model: of training, of a prompt, of one token after another.
+
+        needs_dx            True: hidden_backward is to return the gradient by the sum of the embeddings in any case
+        padding_mask, past, last     as in next_logits; without a past, S = T, and without last, all positions are meant
         """
         tokens = self._ids("tokens", tokens)
-        positions = np.arange(tokens.shape[1], like=tokens)
-        return self._run(tokens, positions, rng=rng, keep_cache=keep_cache, needs_dx=needs_dx)
-
-    def _run(self, tokens: Array, positions: Array, *, rng: Rng | None = None, keep_cache: bool = True,
-             needs_dx: bool = False, **inputs: Any) -> tuple[Array, Cache]:
-        """The one way through the model: of training, of a prompt, of one token after another."""
+        T, S = tokens.shape[1], tokens.shape[1]
+        if past is not None:
+            check_inference(tokens.shape, past, len(self.h), padding_mask, last)
+            S += past[0].length
+        positions = positions_of(T, S, padding_mask, tokens)
+        if padding_mask is not None:
+            padding_mask = np.asarray(padding_mask, like=self.wte.value)
         needs_dx = needs_dx or self.wte.trainable or self.wpe.trainable
         word, c_wte = self.wte.forward(tokens)                                      # (B, T, C)
         place, c_wpe = self.wpe.forward(positions)                                  # (T, C), or (B, T, C) with padding
         x, c_dropout = dropout_forward(word + place, self.dropout, rng)
-        x, c_h = self.h.forward(x, rng=rng, keep_cache=keep_cache, needs_dx=needs_dx, **inputs)
+        x, c_h = self.h.forward(x, padding_mask=padding_mask, rng=rng, keep_cache=keep_cache, needs_dx=needs_dx,
+                                past=past, last=last)
         x, c_ln_f = self.ln_f.forward(x)
         c_embedding = (c_wte, c_wpe, c_dropout) if needs_dx else None
         return x, [c_embedding, c_h, c_ln_f] if keep_cache else None
@@ -138,7 +142,7 @@ class GPT2(Module):
         c_wte, c_wpe, c_dropout = c_embedding
         dx = dropout_backward(dx, c_dropout)
         if self.wpe.trainable:
-            self.wpe.backward(dx.sum(axis=0), c_wpe)
+            self.wpe.backward(dx if c_wpe[0].ndim == 2 else dx.sum(axis=0), c_wpe)
         self.wte.backward(dx, c_wte)
         return dx
 
@@ -158,43 +162,13 @@ class GPT2(Module):
                                     is on the left; a token's position is the number of real tokens before it
         last                        how many of the T positions, from 0 on
         returns       (B, last, V)  nothing is kept for a backward
-        raises        ValueError    of check_next, and for a past of another size: then nothing is added to the past
+        raises        ValueError    for what cannot follow this past: then nothing is added to it
         """
-        tokens = self.check_next(tokens, past, padding_mask, last)
-        T, S = tokens.shape[1], past[0].length + tokens.shape[1]
-        tokens = np.asarray(tokens, like=self.wte.value)
-        positions = np.arange(S - T, S, like=tokens)
-        if padding_mask is not None:
-            positions = np.asarray(np.maximum(padding_mask.cumsum(axis=1) - 1, 0)[:, S - T:], like=self.wte.value)
-            padding_mask = np.asarray(padding_mask, like=self.wte.value)
-        x, _ = self._run(tokens, positions, keep_cache=False, padding_mask=padding_mask, past=past, last=last)
+        x, _ = self.hidden(tokens, padding_mask=padding_mask, keep_cache=False, past=past, last=last)
         logits, _ = self.lm_head.forward(x)
         return logits
 
-    def check_next(self, tokens: ArrayLike, past: Sequence[Past], padding_mask: Array | None, last: int) -> Array:
-        """Raise ValueError for what next_logits cannot take.  Returns the tokens as an array (B, T) on the host."""
-        if len(past) != len(self.h):
-            raise ValueError(f"past: expected that of new_past, a KVCache for each of {len(self.h)} blocks, "
-                             f"got {len(past)}")
-        tokens = self._host_ids("tokens", tokens)
-        B, T = tokens.shape
-        if not 0 <= last <= T:
-            raise ValueError(f"last: expected from 0 to {T} of the tokens, got {last}")
-        if padding_mask is not None:
-            check_padding_mask(padding_mask, (B, past[0].length + T))
-        return tokens
-
     def _ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""
-        return np.asarray(self._host_ids(name, ids, ignored), like=self.wte.value)
-
-    def _host_ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
-        """Check token ids (B, T).  Returns them as an array on the host."""
-        try:
-            ids = np.asarray(to_host(ids))
-        except ValueError as error:
-            raise ValueError(f"{name}: expected rows of equal length, {error}") from error
-        if ids.ndim != 2 or not 1 <= ids.shape[1] <= self.config.n_ctx:
-            raise ValueError(f"{name}: expected shape (B, T) with T from 1 to {self.config.n_ctx}, got {ids.shape}")
-        check_ids(name, ids, self.config.n_vocab, ignored)
-        return ids
+        ids = host_ids(name, ids, self.config.n_vocab, self.config.n_ctx, ignored)
+        return np.asarray(ids, like=self.wte.value)

@@ -1,1 +1,1 @@
-"""Text and token ids: GPT-2's byte-level BPE, its decoder for streams, the learning of a vocabulary; BLEU; labels."""
+"""Text and token ids: byte-level BPE, WordPiece, their decoder for streams, learning a vocabulary; BLEU; labels."""

@@ -1,4 +1,4 @@
-"""Show how a text becomes tokens:  python -m gpt2np.text "Hello, 世界". See bpe.py for what it shows."""
+"""Show how a text becomes tokens:  python -m gpt2np.text "Hello, 世界". bpe.py and wordpiece.py say what it shows."""
 
 import argparse
 import sys
@@ -8,7 +8,9 @@ from itertools import cycle
 from ..command import Parser, not_empty, run_command
 from ..terminal import printable, read_text, wants_colour, wrapped
 from .bpe import Piece, Tokenizer
+from .vocab_txt import SPECIAL, UNK, is_vocab_txt
 from .vocabulary import END_OF_TEXT
+from .wordpiece import MAX_LETTERS, Passage, Word, WordPiece
 
 MAX_MERGES = 40                    # of a piece that are shown step by step: more would fill screens
 BOLD, BOLD_GREEN = "1", "1;32"      # a piece; the token just made
@@ -24,8 +26,15 @@ def show(arguments: Sequence[str] | None) -> None:
     """Print what the arguments ask for."""
     options = parse(arguments)
     text = read_text(options.text, "text")
-    tokenizer = Tokenizer.load(options.vocab) if options.vocab else Tokenizer.gpt2()
-    pieces = tokenizer.explain(text, (END_OF_TEXT,) if options.special else ())
+    if options.vocab and is_vocab_txt(options.vocab):
+        show_wordpiece(text, WordPiece.load(options.vocab), options.special)
+    else:
+        show_bpe(text, Tokenizer.load(options.vocab) if options.vocab else Tokenizer.gpt2(), options.special)
+
+
+def show_bpe(text: str, tokenizer: Tokenizer, special: bool) -> None:
+    """Print how a text becomes tokens of a byte-level BPE."""
+    pieces = tokenizer.explain(text, (END_OF_TEXT,) if special else ())
     colour = wants_colour()
     for piece in pieces:
         for line in explanation(piece, tokenizer, colour):
@@ -36,18 +45,34 @@ def show(arguments: Sequence[str] | None) -> None:
     print(wrapped(" ".join(map(str, ids)), indent=""))
 
 
+def show_wordpiece(text: str, tokenizer: WordPiece, special: bool) -> None:
+    """Print how a text becomes tokens of a WordPiece."""
+    passages = tokenizer.explain(text, SPECIAL if special else ())
+    colour = wants_colour()
+    for passage in passages:
+        for line in explanation_of_words(passage, tokenizer, colour):
+            print(line)
+    words = [word for passage in passages for word in passage.words]
+    ids = [i for word in words for i in word.ids]
+    print(wrapped(f"{count(len(text), 'character')}, {count(len(words), 'word')}, {count(len(ids), 'token')}"))
+    print(wrapped(" ".join(map(str, ids)), indent=""))
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments by their names."""
     parser = Parser(
         "text", usage="%(prog)s [TEXT] [OPTIONS]",
         description="Show how a text becomes tokens: its pieces, their bytes, and the merges in the order they happen.",
         epilog="␣ is a space; <e4> is a byte, in hexadecimal, that is no character by itself. Merges are numbered in "
-               "the order in which they were learned, and the lowest number is always applied first.",
+               "the order in which they were learned, and the lowest number is always applied first. With a vocab.txt, "
+               "each word is cut into the longest pieces that there are, from the left; ## goes on with a word.",
         examples=('python -m gpt2np.text "Attention is all you need"', 'echo "Hello, world" | python -m gpt2np.text'))
     parser.add_argument("text", nargs="*", metavar="TEXT", help="the text; without it, standard input is read")
     parser.add_argument("--vocab", type=not_empty, metavar="DIR",
-                        help="a folder with encoder.json and vocab.bpe (GPT-2's)")
-    parser.add_argument("--special", action="store_true", help=f"take {END_OF_TEXT} as the token that ends a document")
+                        help="a folder with encoder.json and vocab.bpe (GPT-2's) or with vocab.txt (BERT's)")
+    parser.add_argument("--special", action="store_true",
+                        help=f"take {END_OF_TEXT} as the token that ends a document; with a vocab.txt, "
+                             f"{', '.join(SPECIAL)} as special pieces")
     options = parser.parse_args(arguments)
     if not options.text and sys.stdin.isatty():
         parser.error('expected a text, as in: python -m gpt2np.text "Hello, world"')
@@ -68,9 +93,38 @@ def explanation(piece: Piece, tokenizer: Tokenizer, colour: bool) -> Iterator[st
             shown = [printable(symbol) for symbol in symbols]
             shown[at] = paint(shown[at], BOLD_GREEN, colour)
             yield "    " + " ".join(shown) + f"   (merge {rank}: {printable(left)} + {printable(right)})"
-    tokens = [printable(tokenizer.decode_bytes([i])) for i in piece.ids]
-    yield "    = " + "  ".join(paint(token, code, colour) + f" {i}"
-                               for token, i, code in zip(tokens, piece.ids, cycle(CYAN_YELLOW)))
+    yield found([printable(tokenizer.decode_bytes([i])) for i in piece.ids], piece.ids, colour)
+
+
+def explanation_of_words(passage: Passage, tokenizer: WordPiece, colour: bool) -> Iterator[str]:
+    """The lines that explain what was written without white space: its words; how they are cut; the tokens."""
+    words = " ".join(visible(word.text) for word in passage.words)
+    yield paint(visible(passage.text), BOLD, colour) + "   " + (words or "is removed")
+    for word in passage.words:
+        if word.rest or len(word.pieces) > 1:
+            yield f"    {visible(word.text)} = {cutting(word)}"
+    if ids := [i for word in passage.words for i in word.ids]:
+        yield found([visible(tokenizer.pieces[i]) for i in ids], ids, colour)
+
+
+def cutting(word: Word) -> str:
+    """The pieces of a word, or why it is [UNK]."""
+    if len(word.text) > MAX_LETTERS:
+        return f"{UNK}, with more than {MAX_LETTERS} characters"
+    pieces = [visible(piece) for piece in word.pieces]
+    if not word.rest: return " + ".join(pieces)
+    return " + ".join([*pieces, "?"]) + f" = {UNK}, since no piece fits at {visible(word.rest)}"
+
+
+def found(tokens: Sequence[str], ids: Sequence[int], colour: bool) -> str:
+    """The line that has the tokens with their ids."""
+    return "    = " + "  ".join(paint(token, code, colour) + f" {i}"
+                                for token, i, code in zip(tokens, ids, cycle(CYAN_YELLOW)))
+
+
+def visible(text: str) -> str:
+    """The text as a reader can see it."""
+    return printable(text.encode())
 
 
 def paint(text: str, code: str, colour: bool) -> str:

@@ -1,7 +1,9 @@
 """Text from token ids as they arrive: never a broken character, and in the end the same text as from all ids at once.
 
-A token is a string of bytes, and a character of UTF-8 has up to four bytes, which may come in several tokens: "世" is
-two. Decoded alone, each of these tokens would print as the replacement character U+FFFD.
+A token of BPE is a string of bytes, and a character of UTF-8 has up to four bytes, which may come in several tokens:
+"世" is two. Decoded alone, each of these tokens would print as the replacement character U+FFFD.
+A token of WordPiece is a part of a word, and whether a space is written before it depends on the token before. So that
+one is remembered; where a text goes on from a prompt, it is at first the last of the prompt, which is called `after`.
 """
 
 import codecs
@@ -18,19 +20,25 @@ class StreamingDecoder:
         for i in ids:
             print(decoder.feed(i), end="", flush=True)
         print(decoder.finish())
+
+    after   the tokens of the text before, if there is one: it is not decoded again
     """
 
-    def __init__(self, tokenizer: AnyTokenizer):
+    def __init__(self, tokenizer: AnyTokenizer, after: Sequence[int] = ()):
         self._tokenizer = tokenizer
+        self._first = self._before = last_of(tokenizer, after)
         # It keeps what may be the beginning of a character, and replaces at once what cannot be.
         self._characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def feed(self, token: int) -> str:
         """The text that is certain after one more token: "" inside a character. TokenizerError for an unknown id."""
-        return self._characters.decode(self._tokenizer.decode_bytes([token]))
+        data = bytes_after(self._tokenizer, self._before, [token])
+        self._before = [token]
+        return self._characters.decode(data)
 
     def finish(self) -> str:
         """The text of what was held back: U+FFFD for a character cut off. The decoder is then as new."""
+        self._before = self._first
         return self._characters.decode(b"", final=True)
 
 
@@ -46,8 +54,8 @@ class StoppingDecoder:
     TokenizerError for an empty one.
     """
 
-    def __init__(self, tokenizer: AnyTokenizer, stops: str | Sequence[str] = ()):
-        self._decoder, self._stops, self._held = StreamingDecoder(tokenizer), stop_strings(stops), ""
+    def __init__(self, tokenizer: AnyTokenizer, stops: str | Sequence[str] = (), after: Sequence[int] = ()):
+        self._decoder, self._stops, self._held = StreamingDecoder(tokenizer, after), stop_strings(stops), ""
         self._end_of_text, self.stopped = tokenizer.end_of_text, False
 
     def feed(self, token: int) -> str:
@@ -80,26 +88,40 @@ class StoppingDecoder:
                      if any(stop.startswith(self._held[-n:]) for stop in self._stops)), 0)
 
 
-def stops_at(tokenizer: AnyTokenizer, stops: str | Sequence[str]) -> Callable[[Sequence[int]], bool]:
+def stops_at(tokenizer: AnyTokenizer, stops: str | Sequence[str],
+             after: Sequence[int] = ()) -> Callable[[Sequence[int]], bool]:
     """Whether a text has just come to a stop string: the `stop` of generate, generate_batch and the others.
 
-    They end the text with the token that completes it, which StoppingDecoder and text_before then cut. TokenizerError
-    for a stop string that is empty.
+    They end the text with the token that completes it, which StoppingDecoder and text_before then cut; what is in the
+    prompt, `after`, ends nothing. TokenizerError for a stop string that is empty.
     """
     texts = [stop.encode("utf-8") for stop in stop_strings(stops)]
     longest = max(map(len, texts), default=0)           # a token has at least one byte, so it needs no more tokens
+    first = last_of(tokenizer, after)
 
     def stop(written: Sequence[int]) -> bool:
-        tail = tokenizer.decode_bytes(written[max(0, len(written) - longest):])
+        start = max(0, len(written) - longest)
+        tail = bytes_after(tokenizer, written[start - 1:start] if start else first, written[start:])
         return any(text in tail for text in texts)
 
     return stop
 
 
-def text_before(tokenizer: AnyTokenizer, written: Sequence[int], stops: str | Sequence[str] = ()) -> str:
+def text_before(tokenizer: AnyTokenizer, written: Sequence[int], stops: str | Sequence[str] = (),
+                after: Sequence[int] = ()) -> str:
     """The text of what was written, before <|endoftext|> and before the first stop string."""
-    decoder = StoppingDecoder(tokenizer, stops)
+    decoder = StoppingDecoder(tokenizer, stops, after)
     return "".join(map(decoder.feed, written)) + decoder.finish()
+
+
+def last_of(tokenizer: AnyTokenizer, after: Sequence[int]) -> list[int]:
+    """The last token of a text that goes on; none where that is the end of a text, which begins another one."""
+    return [token for token in after[-1:] if token != tokenizer.end_of_text]
+
+
+def bytes_after(tokenizer: AnyTokenizer, before: Sequence[int], ids: Sequence[int]) -> bytes:
+    """What ids write after the token `before`, a list of one or none."""
+    return tokenizer.decode_bytes([*before, *ids])[len(tokenizer.decode_bytes(before)):]
 
 
 def stop_strings(stops: str | Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Bytes in UTF-8 to text, and the one sentence for bytes that are not."""
+"""Bytes in UTF-8 to text, and the one sentence for bytes that are not, or for what is no text that UTF-8 can hold."""
 
 import codecs
 import os
@@ -37,6 +37,20 @@ def read_utf8(path: str | Path) -> Iterator[str]:
                 mark = ""                               # further on it is a character like any other
             if not data:
                 return
+
+
+def expect_text(text: object) -> None:
+    """TokenizerError for anything but a str."""
+    if not isinstance(text, str):
+        hint = "; decode it first, as in data.decode('utf-8')" if isinstance(text, (bytes, bytearray)) else ""
+        raise TokenizerError(f"expected text, a str, got {type(text).__name__}{hint}")
+
+
+def lone_surrogate(text: str) -> TokenizerError:
+    """The error for a text that UTF-8 cannot hold."""
+    at = next(i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+    return TokenizerError(f"the text holds a lone surrogate, U+{ord(text[at]):04X} at character {at}, which UTF-8 "
+                          f"cannot hold; text.encode('utf-8', 'replace').decode() puts '?' in its place")
 
 
 def _not_utf8(source: str | Path, error: UnicodeDecodeError, start: int) -> TokenizerError:

@@ -113,7 +113,7 @@ def test_texts_three_times_as_long_as_the_window(n_ctx):
         for draft in (NgramDraft(11, 2, 1), ModelDraft(model)):
             assert list(speculate(model, prompt, n, draft, GREEDY)) == text
         assert beam_search(model, prompt, n, 1)[0][1] == text
-        for score, beam in beam_search(model, prompt, n, 3):
+        for score, beam, _ in beam_search(model, prompt, n, 3):
             assert abs(score - mean_log_p(model, prompt, beam)) < 1e-12 and len(beam) == n
 
 
@@ -231,8 +231,8 @@ def test_beams_are_those_of_hugging_face(golden_model, golden, beams, penalty, e
     prompt = golden["prompts"][0]
     name = f"beams {beams} {penalty} {end}"
     found = beam_search(golden_model, prompt, 8, beams, penalty, end)
-    np.testing.assert_allclose([score for score, _ in found], golden[name + " scores"], rtol=1e-6)
-    for (_, written), expected in zip(found, golden[name]):
+    np.testing.assert_allclose([beam.score for beam in found], golden[name + " scores"], rtol=1e-6)
+    for (_, written, _), expected in zip(found, golden[name]):
         assert (list(prompt) + written + [end] * 8)[:len(expected)] == expected.tolist()
 
 
@@ -247,8 +247,8 @@ def test_enough_beams_find_the_likeliest_text(model):
     log_p = np.take_along_axis(log_softmax_forward(logits)[0], every[:, :, None], axis=-1).sum(axis=(1, 2))
     best = np.argsort(-log_p)[:3]
     found = beam_search(model, [5], 3, num_beams=529, length_penalty=0.0)[:3]
-    assert [written for _, written in found] == every[best].tolist()
-    np.testing.assert_allclose([score for score, _ in found], log_p[best], rtol=1e-12)
+    assert [beam.written for beam in found] == every[best].tolist()
+    np.testing.assert_allclose([beam.score for beam in found], log_p[best], rtol=1e-12)
 
 
 def test_beams_end_where_stop_says_so(model):
@@ -257,7 +257,7 @@ def test_beams_end_where_stop_says_so(model):
         found = beam_search(model, [5], 6, 3, stop=lambda written, token=token: written[-1] == token)
         assert found == beam_search(model, [5], 6, 3, end_of_text=token)
     found = beam_search(model, [5], 30, 4, stop=comes_again)
-    assert all(comes_again(written) and len(set(written)) == len(written) - 1 for _, written in found)
+    assert all(comes_again(written) and len(set(written)) == len(written) - 1 for _, written, _ in found)
 
 
 # ---- speculation

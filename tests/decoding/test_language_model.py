@@ -178,9 +178,9 @@ def test_all_beams_are_the_likeliest_of_all_texts(make, end):
     for penalty in (0.0, 1.0, 2.0):
         scores = {text: log_p(model, prompt, text) / len(text) ** penalty for text in every}
         found = beam_search(model, prompt, n, 81, penalty, end)
-        assert sorted(tuple(written) for _, written in found) == sorted(every)
-        np.testing.assert_allclose([score for score, _ in found], sorted(scores.values(), reverse=True), rtol=1e-12)
-        for score, written in found:                    # bigrams have equals: 2 0 2 0 0 and 2 0 0 2 0 from a 2
+        assert sorted(tuple(written) for _, written, _ in found) == sorted(every)
+        np.testing.assert_allclose([beam.score for beam in found], sorted(scores.values(), reverse=True), rtol=1e-12)
+        for score, written, _ in found:                    # bigrams have equals: 2 0 2 0 0 and 2 0 0 2 0 from a 2
             assert math.isclose(score, scores[tuple(written)], rel_tol=1e-12)
     assert math.isclose(sum(math.exp(log_p(model, prompt, text)) for text in every), 1, rel_tol=1e-12)
 
@@ -189,7 +189,7 @@ def test_all_beams_are_the_likeliest_of_all_texts(make, end):
 def test_beams_past_the_window(make):
     model, prompt = make(5, 8), [1, 4]
     assert beam_search(model, prompt, 30, 1)[0][1] == plainly(model, prompt, 30)
-    for score, written in beam_search(model, prompt, 30, 4):
+    for score, written, _ in beam_search(model, prompt, 30, 4):
         assert math.isclose(score, log_p(model, prompt, written) / 30, rel_tol=1e-12)
 
 

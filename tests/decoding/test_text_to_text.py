@@ -1,11 +1,15 @@
 """generate_text: the chapter's call, and the texts that come of it."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
-from gpt2np.decoding import generate_text
+from gpt2np.decoding import columns, generate_batch, generate_text
 from gpt2np.models.config import GPT2Config
+from gpt2np.sampling import Sampler
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.wordpiece import learn_characters
 from tests.decoding.test_decoding import filled
 
 
@@ -28,3 +32,25 @@ def test_generate_text_has_the_chapters_names():
         generate_text(model, tokenizer, "a b", max_length=3)
     with pytest.raises(ValueError, match="prompt: expected at least one token"):
         generate_text(model, tokenizer, "")
+
+
+def test_a_model_with_pieces_of_words_writes_on_from_the_prompt():
+    """With a space after it or not, as between any two pieces, and to a stop string that may begin with that space."""
+    tokenizer = learn_characters(["我们在2024年to be, or not to be。"], 100)
+    n = tokenizer.n_vocab
+    model = filled(GPT2Config(n_vocab=n, n_ctx=32, n_embd=8, n_head=2, n_layer=1))
+    followed_by = set()
+
+    def continued(prompt, seed, stop=()):
+        return generate_text(model, tokenizer, prompt, 1, 16, 1.0, n, 1.0, np.random.default_rng(seed), stop)[0]
+
+    for prompt, seed in product(("我们在", "to be"), range(12)):
+        tokens, text = tokenizer.encode(prompt), continued(prompt, seed)
+        rows = generate_batch(model, [tokens], 16 - len(tokens), Sampler(1.0, n, 1.0, end_of_text=tokenizer.sep),
+                              np.random.default_rng(seed))
+        written, = columns(rows)
+        assert text == tokenizer.decode([*tokens, *(token for token in written if token != tokenizer.sep)])
+        for stop in filter(None, (text[len(prompt):][:2], text[len(prompt):][3:5])):
+            assert continued(prompt, seed, stop) == prompt + text[len(prompt):].partition(stop)[0]
+        followed_by.add(text[len(prompt):][:1] == " ")
+    assert followed_by == {True, False}

@@ -11,7 +11,9 @@ from gpt2np import train_tokenizer
 from gpt2np.terminal import printable
 from gpt2np.text import __main__ as explain
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.vocab_txt import SPECIAL
 from gpt2np.text.vocabulary import END_OF_TEXT
+from gpt2np.text.wordpiece import WordPiece
 
 SENTENCE = """\
 ␣lower   20 6c 6f 77 65 72
@@ -127,6 +129,72 @@ def test_a_closed_pipe_is_no_error_message():
     assert process.wait(60) == 1
 
 
+# ---- of words, with a vocab.txt
+
+WORDS = """\
+Unaffäble,   unaffable ,
+    unaffable = un + ##aff + ##able
+    = un 5  ##aff 6  ##able 7  , 8
+世界！   世 界 ！
+    界 = ? = [UNK], since no piece fits at 界
+    ！ = ? = [UNK], since no piece fits at ！
+    = 世 9  [UNK] 1  [UNK] 1
+[MASK]   [ mask ]
+    [ = ? = [UNK], since no piece fits at [
+    mask = ? = [UNK], since no piece fits at mask
+    ] = ? = [UNK], since no piece fits at ]
+    = [UNK] 1  [UNK] 1  [UNK] 1
+unx   unx
+    unx = un + ? = [UNK], since no piece fits at x
+    = [UNK] 1
+<e2><80><8b>   is removed
+27 characters, 9 words, 11 tokens
+5 6 7 8 9 1 1 1 1 1 1
+"""
+
+
+@pytest.fixture
+def words(tmp_path):
+    WordPiece([*SPECIAL, "un", "##aff", "##able", ",", "世"]).save(tmp_path / "words")
+    return tmp_path / "words"
+
+
+def test_it_shows_words_pieces_and_ids(capsys, words):
+    """With the folder or with the file."""
+    for path in (words, words / "vocab.txt"):
+        assert explain.main(["--vocab", str(path), "Unaffäble, 世界！ [MASK] unx\n\u200b"]) == 0
+        assert capsys.readouterr().out == WORDS
+
+
+def test_special_pieces_are_asked_for(capsys, words):
+    assert explain.main(["--special", "--vocab", str(words), "un[MASK]"]) == 0
+    assert capsys.readouterr().out == (
+        "un   un\n    = un 5\n[MASK]   [MASK]\n    = [MASK] 4\n8 characters, 2 words, 2 tokens\n5 4\n")
+
+
+def test_the_options_beside_a_vocabulary_are_kept(capsys, words):
+    (words / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    assert explain.main(["--vocab", str(words), "Un"]) == 0
+    assert capsys.readouterr().out.endswith("\n1\n")
+
+
+def test_a_word_that_is_too_long_says_so(capsys, words):
+    assert explain.main(["--vocab", str(words), "un" * 51]) == 0
+    assert f"\n    {'un' * 51} = [UNK], with more than 100 characters\n" in capsys.readouterr().out
+
+
+def test_a_folder_with_a_bpe_too_is_of_the_bpe(capsys, words):
+    Tokenizer([(b"u", b"n")]).save(words)
+    assert explain.main(["--vocab", str(words), "un"]) == 0
+    assert "merge 0: u + n" in capsys.readouterr().out
+
+
+def test_colour_tells_tokens_of_a_word_apart(words):
+    tokenizer = WordPiece.load(words)
+    *_, last = explain.explanation_of_words(tokenizer.explain("unaff")[0], tokenizer, colour=True)
+    assert last == "    = \x1b[36mun\x1b[0m 5  \x1b[33m##aff\x1b[0m 6"
+
+
 # ---- learning a vocabulary
 
 def test_a_vocabulary_is_learned_and_used(tmp_path, capsys):
@@ -151,6 +219,8 @@ def test_an_existing_vocabulary_is_not_replaced(tmp_path, capsys):
 
 @pytest.mark.parametrize("command, arguments, message", [
     (explain, ["--vocab", "missing", "text"], "error: the vocabulary in missing cannot be used: encoder.json cannot"),
+    (explain, ["--vocab", "words", "text"], "error: the vocabulary in words cannot be used: vocab.txt: none of its 2"),
+    (explain, ["--vocab", "little.txt", "a"], "error: the vocabulary in little.txt cannot be used: little.txt: none"),
     (explain, ["a\udcffb"], "error: text: expected text in UTF-8, got the byte 0xff at byte 1: convert it"),
     (train_tokenizer, ["missing.txt", "--n-vocab", "300", "--out", "out"], "error: missing.txt: No such file"),
     (train_tokenizer, [".", "--n-vocab", "300", "--out", "out"], "error: .: Is a directory"),
@@ -161,6 +231,8 @@ def test_an_existing_vocabulary_is_not_replaced(tmp_path, capsys):
 def test_an_error_is_one_sentence_and_status_1(tmp_path, monkeypatch, capsys, command, arguments, message):
     (tmp_path / "little.txt").write_text("little")
     (tmp_path / "latin.txt").write_bytes(b"first\ncaf\xe9\n")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words" / "vocab.txt").write_text("[CLS]\nword\n")
     monkeypatch.chdir(tmp_path)
     assert command.main(arguments) == 1
     output = capsys.readouterr()

@@ -18,6 +18,12 @@ def test_pieces_of_any_ids_join_to_what_decode_gives(gpt2, ids):
     assert "".join(stream(gpt2, ids)) == gpt2.decode(ids)
 
 
+@given(prompt=st.lists(st.integers(0, 50256), max_size=3), ids=st.lists(st.integers(0, 50255), max_size=6))
+def test_a_prompt_before_changes_nothing_of_bytes(gpt2, prompt, ids):
+    """Tokens of BPE write the same after any others: of WordPiece, see test_wordpiece.py."""
+    assert text_before(gpt2, ids, after=prompt) == text_before(gpt2, ids) == gpt2.decode(ids)
+
+
 # Bytes at the edges of UTF-8's rules: leads of every length, overlong forms, surrogates, above U+10FFFF.
 edges = st.sampled_from([0x41, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xDF, 0xE0, 0xE4, 0xED, 0xEF,
                          0xF0, 0xF4, 0xF5, 0xFF])

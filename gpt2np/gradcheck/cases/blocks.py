@@ -9,7 +9,7 @@ import numpy as np
 from ...blocks.feedforward import MLP
 from ...blocks.multihead import CrossAttention, SelfAttention
 from ...blocks.stack import Stack
-from ...blocks.transformer import DecoderBlock, PostNormBlock, PreNormBlock
+from ...blocks.transformer import DecoderBlock, PostNormBlock, PreNormBlock, PreNormDecoderBlock
 from ...hints import Array, Cache, Rng
 from ...layers.activations import GELU, GELU_ERF, TANH
 from ...layers.module import Module
@@ -165,6 +165,31 @@ def decoder_block_varied(rng: Rng, B: int = 2, T: int = 3, S: int = 4, H: int = 
 
 
 CASES.append(Case("DecoderBlock, varied", decoder_block_varied, (laws.padded_memory_does_not_matter,)))
+
+
+def pre_norm_decoder_block(rng: Rng, B: int = 3, T: int = 4, S: int = 5, H: int = 2, D: int = 2) -> ModuleSubject:
+    module = PreNormDecoderBlock(H * D, H, rng, activation=GELU_ERF, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), partial(slow.pre_norm_decoder_block, H=H, activation=gelu_erf),
+                         {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D),
+                          "memory_padding_mask": mask(rng, B, S)})
+
+
+CASES.append(Case("PreNormDecoderBlock", pre_norm_decoder_block, (
+    laws.later_tokens_do_not_matter, laws.padded_memory_does_not_matter, common.inference_is_forward,
+    nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+
+
+def pre_norm_decoder_block_varied(rng: Rng, B: int = 2, T: int = 3, S: int = 4, H: int = 2, D: int = 2,
+                                  F: int = 3) -> ModuleSubject:
+    module = PreNormDecoderBlock(H * D, H, rng, activation=TANH, eps=0.3, n_inner=F, dropout=0.3,
+                                 attention_dropout=0.2, dtype=np.float64)
+    reference = partial(slow.pre_norm_decoder_block, H=H, activation=tanh, eps=0.3, rate=0.3, attention_rate=0.2)
+    return ModuleSubject(filled(module, rng), reference,
+                         {"x": normal(rng, B, T, H * D), "memory": normal(rng, B, S, H * D),
+                          "padding_mask": mask(rng, B, T), "memory_padding_mask": mask(rng, B, S), "rng": Seed(1)})
+
+
+CASES.append(Case("PreNormDec., varied", pre_norm_decoder_block_varied, (laws.padded_memory_does_not_matter,)))
 
 
 # ---- a stack

@@ -74,12 +74,21 @@ CASES.append(Case("embedding", embedding, (laws.ids_outside_the_table, laws.repe
                                            laws.many_tiles_of_ids, laws.sums_are_not_lost_in_a_copy)))
 
 
-def embedding_module(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> ModuleSubject:
-    return ModuleSubject(Embedding(V, C, rng, std=1.0, dtype=np.float64), lambda ids, p: slow.embedding(ids, **p),
-                         {"ids": ids(rng, V, B, T)})
+def embedding_scaled(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:
+    return PairSubject(embedding_forward, embedding_backward, slow.embedding,
+                       {"ids": ids(rng, V, B, T), "w": normal(rng, V, C), "scale": 1.5})
+
+
+CASES.append(Case("embedding, scaled", embedding_scaled))
+
+
+def embedding_module(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4, *, scale: float = 1.0) -> ModuleSubject:
+    module = Embedding(V, C, rng, std=1.0, scale=scale, dtype=np.float64)
+    return ModuleSubject(module, lambda ids, p: slow.embedding(ids, scale=scale, **p), {"ids": ids(rng, V, B, T)})
 
 
 CASES.append(Case("Embedding", embedding_module, common.OF_ANY_PARAMETER))
+CASES.append(Case("Embedding, scaled", partial(embedding_module, scale=1.5), common.OF_ANY_PARAMETER))
 
 
 def layernorm(rng: Rng, B: int = 2, T: int = 3, C: int = 6, **options: Any) -> PairSubject:

@@ -134,14 +134,14 @@ def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
     """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
     model = subject.module
     for forward, backward in ((model.forward, model.backward), (model.hidden, model.hidden_backward)):
-        y, cache = forward(subject.arguments["tokens"])
+        y, cache = forward(**with_generators(subject.inputs))
         dy = upstream(y, rng)
         model.zero_grad()
         backward(dy, cache)
         once = {path: None if p.grad is None else p.grad.copy() for path, p in subject.parameters.items()}
         identical("what is left of a cache", len(cache), 0)
         refused("a cache that has been used", backward, dy, cache)
-        _, cache = forward(subject.arguments["tokens"], keep_cache=False)
+        _, cache = forward(**with_generators(subject.inputs), keep_cache=False)
         if cache is not None:
             raise CheckFailed(f"the cache of {forward.__name__} for inference: expected None")
         refused("the cache of inference", backward, dy, cache)

@@ -21,19 +21,19 @@ def joined(y: Array) -> Array:
 
 
 def self_attention(x: Array, H: int, p: dict[str, Array], causal: bool, padding_mask: Array | None = None,
-                   rate: float = 0.0, rng: Rng | None = None) -> Array:
+                   rate: float = 0.0, rng: Rng | None = None, attention_rate: float | None = None) -> Array:
     C = x.shape[-1]
     q, k, v = (heads(linear(x, p["c_attn.w"][:, i:i + C], p["c_attn.b"][i:i + C]), H) for i in (0, C, 2 * C))
-    y = joined(attention(q, k, v, causal, padding_mask, rate, rng))
+    y = joined(attention(q, k, v, causal, padding_mask, *_of_weights(rate, rng, attention_rate)))
     return dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
 
 
 def cross_attention(x: Array, memory: Array, H: int, p: dict[str, Array], padding_mask: Array | None = None,
-                    rate: float = 0.0, rng: Rng | None = None) -> Array:
+                    rate: float = 0.0, rng: Rng | None = None, attention_rate: float | None = None) -> Array:
     C = x.shape[-1]
     q = heads(linear(x, p["c_q.w"], p["c_q.b"]), H)
     k, v = (heads(linear(memory, p["c_kv.w"][:, i:i + C], p["c_kv.b"][i:i + C]), H) for i in (0, C))
-    y = joined(attention(q, k, v, False, padding_mask, rate, rng))
+    y = joined(attention(q, k, v, False, padding_mask, *_of_weights(rate, rng, attention_rate)))
     return dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
 
 
@@ -49,25 +49,39 @@ def norm(x: Array, p: dict[str, Array], eps: float = 1e-5) -> Array:
 
 def pre_norm_block(x: Array, H: int, p: dict[str, Array], activation: Callable[[Array], Array] = gelu,
                    causal: bool = True, eps: float = 1e-5, padding_mask: Array | None = None, rate: float = 0.0,
-                   rng: Rng | None = None) -> Array:
-    x = x + self_attention(norm(x, below(p, "ln_1"), eps), H, below(p, "attn"), causal, padding_mask, rate, rng)
+                   rng: Rng | None = None, attention_rate: float | None = None) -> Array:
+    h = norm(x, below(p, "ln_1"), eps)
+    x = x + self_attention(h, H, below(p, "attn"), causal, padding_mask, rate, rng, attention_rate)
     return x + mlp(norm(x, below(p, "ln_2"), eps), below(p, "mlp"), activation, rate, rng)
 
 
 def post_norm_block(x: Array, H: int, p: dict[str, Array], activation: Callable[[Array], Array] = relu,
                     causal: bool = False, eps: float = 1e-5, padding_mask: Array | None = None, rate: float = 0.0,
-                    rng: Rng | None = None) -> Array:
-    x = norm(x + self_attention(x, H, below(p, "attn"), causal, padding_mask, rate, rng), below(p, "ln_1"), eps)
+                    rng: Rng | None = None, attention_rate: float | None = None) -> Array:
+    h = self_attention(x, H, below(p, "attn"), causal, padding_mask, rate, rng, attention_rate)
+    x = norm(x + h, below(p, "ln_1"), eps)
     return norm(x + mlp(x, below(p, "mlp"), activation, rate, rng), below(p, "ln_2"), eps)
 
 
 def decoder_block(x: Array, memory: Array, H: int, p: dict[str, Array], activation: Callable[[Array], Array] = relu,
                   eps: float = 1e-5, padding_mask: Array | None = None, memory_padding_mask: Array | None = None,
-                  rate: float = 0.0, rng: Rng | None = None) -> Array:
-    x = norm(x + self_attention(x, H, below(p, "attn"), True, padding_mask, rate, rng), below(p, "ln_1"), eps)
-    h = cross_attention(x, memory, H, below(p, "cross_attn"), memory_padding_mask, rate, rng)
+                  rate: float = 0.0, rng: Rng | None = None, attention_rate: float | None = None) -> Array:
+    h = self_attention(x, H, below(p, "attn"), True, padding_mask, rate, rng, attention_rate)
+    x = norm(x + h, below(p, "ln_1"), eps)
+    h = cross_attention(x, memory, H, below(p, "cross_attn"), memory_padding_mask, rate, rng, attention_rate)
     x = norm(x + h, below(p, "ln_2"), eps)
     return norm(x + mlp(x, below(p, "mlp"), activation, rate, rng), below(p, "ln_3"), eps)
+
+
+def pre_norm_decoder_block(x: Array, memory: Array, H: int, p: dict[str, Array],
+                           activation: Callable[[Array], Array] = relu, eps: float = 1e-5,
+                           padding_mask: Array | None = None, memory_padding_mask: Array | None = None,
+                           rate: float = 0.0, rng: Rng | None = None, attention_rate: float | None = None) -> Array:
+    h = norm(x, below(p, "ln_1"), eps)
+    x = x + self_attention(h, H, below(p, "attn"), True, padding_mask, rate, rng, attention_rate)
+    h = norm(x, below(p, "ln_2"), eps)
+    x = x + cross_attention(h, memory, H, below(p, "cross_attn"), memory_padding_mask, rate, rng, attention_rate)
+    return x + mlp(norm(x, below(p, "ln_3"), eps), below(p, "mlp"), activation, rate, rng)
 
 
 def stack(x: Array, H: int, L: int, p: dict[str, Array], needs_dx: bool = True, **options: Any) -> Array:
@@ -85,3 +99,9 @@ def below(p: dict[str, Array], prefix: str) -> dict[str, Array]:
 def dropped(x: Array, rate: float, rng: Rng | None) -> Array:
     """Dropout where there is a generator."""
     return x if rng is None else dropout(x, rate, rng)
+
+
+def _of_weights(rate: float, rng: Rng | None, attention_rate: float | None) -> tuple[float, Rng | None]:
+    """Rate and generator of the attention weights: at rate 0 nothing is drawn."""
+    rate = rate if attention_rate is None else attention_rate
+    return rate, rng if rate else None

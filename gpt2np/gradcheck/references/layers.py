@@ -16,8 +16,8 @@ def linear(x: Array, w: Array, b: Array) -> Array:
     return y
 
 
-def embedding(ids: Array, w: Array) -> Array:
-    return np.array([w[i] for i in ids.flat]).reshape(*ids.shape, w.shape[1])
+def embedding(ids: Array, w: Array, scale: float = 1.0) -> Array:
+    return np.array([[scale * a for a in w[i]] for i in ids.flat]).reshape(*ids.shape, w.shape[1])
 
 
 def layernorm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:

@@ -1,0 +1,110 @@
+"""A vocabulary of WordPiece and its files: vocab.txt has a piece in each line, whose id is the line's number, from 0.
+
+A piece that goes on with a word is spelled with ## before it: "##ing". Five pieces are no parts of a text but signs for
+the model; they stand anywhere in the file. Beside it, tokenizer_config.json says how a text is prepared, above all
+whether letters become small ones. Where that file or an entry of it is missing, transformers' defaults hold.
+
+Everything that a damaged file can do to us is refused here, by name of the file and number of the line. This file does
+not encode (see wordpiece.py). The layout is that of google-research/bert, and of transformers' BertTokenizer.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .. import bytes_in
+from .vocabulary import FILES, TokenizerError, _decode, _read
+
+FILE, CONFIG = "vocab.txt", "tokenizer_config.json"
+
+PAD, UNK, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+MEANING = {PAD: "fills up a row", UNK: "stands for a word that the vocabulary cannot spell", CLS: "begins a text",
+           SEP: "ends a text", MASK: "hides a word"}
+
+# How a text is prepared, as transformers does it where nothing is said. None: accents go where capitals go.
+DEFAULTS: Mapping[str, bool | None] = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
+# Tokenizers of transformers that do what BERT's does. Others have a vocab.txt too, and cut words in ways of their own.
+CLASSES = ("BertTokenizer", "ConvBertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "LayoutLMTokenizer",
+           "MobileBertTokenizer", "SqueezeBertTokenizer")
+
+
+def is_vocab_txt(path: str | Path) -> bool:
+    """Whether this is a file of pieces, or a folder with vocab.txt and none of the files of a BPE."""
+    path = Path(path)
+    if path.is_file():
+        return path.suffix == ".txt"
+    return Path(path, FILE).is_file() and not any(Path(path, name).exists() for name in FILES)
+
+
+# ---- what a vocabulary must be
+
+def check_pieces(pieces: Sequence[str], name: str = FILE) -> None:
+    """TokenizerError unless each piece is there once, none is empty or has a line end, and all of SPECIAL are there."""
+    if not pieces:
+        raise TokenizerError(f"{name}: expected a piece in every line, got an empty file")
+    line_of: dict[str, int] = {}
+    for line, piece in enumerate(pieces, 1):
+        if not piece or "\n" in piece or "\r" in piece:
+            raise TokenizerError(f"{name} line {line}: expected a piece, got "
+                                 + (f"one with a line end in it, {piece[:40]!r}" if piece else "an empty line"))
+        if line_of.setdefault(piece, line) != line:
+            raise TokenizerError(f"{name} line {line}: {piece[:40]!r} is a duplicate: it is in line {line_of[piece]} "
+                                 f"already")
+    for piece in SPECIAL:
+        if piece not in line_of:
+            raise TokenizerError(f"{name}: none of its {len(pieces):,} lines is {piece}, which {MEANING[piece]}: the "
+                                 f"file is cut short, or no vocabulary of BERT's")
+
+
+# ---- the files
+
+def read_pieces(path: str | Path) -> list[str]:
+    """The pieces in a vocab.txt, in their order. TokenizerError says which line is not sound in itself."""
+    path = Path(path)
+    text = _decode(_read(path), path.name).removeprefix("\ufeff").replace("\r\n", "\n")      # as Windows writes them
+    return text.removesuffix("\n").split("\n") if text else []          # splitlines would cut at U+2028 too
+
+
+def read_options(folder: str | Path) -> dict[str, bool | None]:
+    """The options of DEFAULTS in a folder's tokenizer_config.json; TokenizerError where it asks for something else."""
+    path = Path(folder, CONFIG)
+    if not path.exists():
+        return dict(DEFAULTS)
+    text = _decode(_read(path), CONFIG)
+    try:
+        config = bytes_in.parse_json(text)
+    except json.JSONDecodeError as error:
+        raise TokenizerError(f"{CONFIG} line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): "
+                             f"the file is damaged or cut short") from None
+    except ValueError as error:                         # nested a thousand deep, or a key that comes twice
+        raise TokenizerError(f"{CONFIG}: expected an object of options ({error})") from None
+    if not isinstance(config, dict):
+        raise TokenizerError(f"{CONFIG}: expected an object of options, got a {type(config).__name__}")
+    name = config.get("tokenizer_class") or CLASSES[0]
+    if not isinstance(name, str) or name.removesuffix("Fast") not in CLASSES:
+        raise TokenizerError(f"{CONFIG}: tokenizer_class: expected {CLASSES[0]} or one that does the same, got "
+                             f"{name!r:.40}, which cuts words in another way")
+    if config.get("do_basic_tokenize") is False:
+        raise TokenizerError(f"{CONFIG}: do_basic_tokenize: expected true, got false: leave it out, and give lists of "
+                             f"words instead of texts")
+    options = {key: config.get(key, default) for key, default in DEFAULTS.items()}
+    for key, value in options.items():
+        if not isinstance(value, bool) and (value, DEFAULTS[key]) != (None, None):
+            raise TokenizerError(f"{CONFIG}: {key}: expected true or false, got {json.dumps(value):.40}")
+    return options
+
+
+def write_vocab_txt(folder: str | Path, pieces: Sequence[str], options: Mapping[str, bool | None]) -> None:
+    """Write vocab.txt and tokenizer_config.json, from which transformers makes the same tokenizer.
+
+    OSError where that cannot be done; TokenizerError where one of them is there already.
+    """
+    for name in (FILE, CONFIG):
+        if Path(folder, name).exists():
+            raise TokenizerError(f"{Path(folder, name)} exists, and a model may need it: name another folder, or "
+                                 f"remove it")
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    # The options first: stopped between the two, a vocabulary without them would be read with the wrong ones.
+    config = {**options, "tokenizer_class": CLASSES[0]}
+    Path(folder, CONFIG).write_bytes((json.dumps(config, indent=2) + "\n").encode())
+    Path(folder, FILE).write_bytes("".join(f"{piece}\n" for piece in pieces).encode())
