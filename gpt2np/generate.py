@@ -1,4 +1,7 @@
-"""Let a model write:  python -m gpt2np.generate "Once upon a time" --model 124M"""
+"""Let a model write:  python -m gpt2np.generate "Once upon a time" --model 124M
+
+Chapter: S000 1.3.
+"""
 
 import argparse
 import json
