@@ -1,5 +1,7 @@
 """Measure how well a model predicts a text:  python -m gpt2np.evaluate --model MODEL FILE"""
 
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.evaluate")
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ import numpy as np
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, run_command, whole
 from .memory import cores, keep_freed_memory
+from .model_names import load_with_tokenizer
 from .terminal import wrapped
 from .text.vocabulary import END_OF_TEXT
 from .training.batches import read_texts
@@ -26,7 +29,7 @@ def measure(arguments: Sequence[str] | None) -> None:
     """Print loss, perplexity and bits per byte."""
     options = parse(arguments)
     text, = read_texts([options.file])
-    model, tokenizer = loading.load_with_tokenizer(options.model)
+    model, tokenizer = load_with_tokenizer(options.model)
     window = options.window or model.config.n_ctx
     if window > model.config.n_ctx:
         raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {window}")
@@ -50,6 +53,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser("evaluate", usage="%(prog)s FILE --model MODEL [OPTIONS]",
                     description="Measure how well a model predicts a text. In brackets: what holds where nothing is "
                                 "said.",
+                    known_as={"-m": "--model", "--context": "--window", "--max-length": "--window",
+                              "": "the model goes behind --model, and one file is measured at a time"},
                     examples=("python -m gpt2np.evaluate play.txt --model demo",
                               "python -m gpt2np.evaluate play.txt --model run/best --stride 32"))
     parser.add_argument("file", type=not_empty, metavar="FILE",

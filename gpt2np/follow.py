@@ -4,14 +4,13 @@ import shlex
 import shutil
 import signal
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from .terminal import wrapped
+from .terminal import folded, wrapped
 from .training import run_folder
 from .training.curve import write_curve
 from .training.loop import Trainer, in_words
@@ -75,7 +74,7 @@ def indented(text: str) -> str:
     """A text as lines of the terminal's width; what moves the cursor, or cannot be seen, as a dot."""
     width = shutil.get_terminal_size().columns
     lines = ["".join(c if c.isprintable() else "·" for c in line.expandtabs()) for line in text.splitlines()]
-    return "\n".join(textwrap.fill(line, width, initial_indent="    ", subsequent_indent="    ") for line in lines)
+    return "\n".join(folded(line, width, "    ") if line else "" for line in lines)
 
 
 class Interrupt:

@@ -23,8 +23,8 @@ from .hints import Array
 from .layers import attention, embedding, linear, lm_head
 from .layers.module import Module
 
-HEADER = (f"{'name':<18} {'shape of y':<14} {'dtype':<7}  {'cost':>10} {'memory':>7}  {'min y':>9} {'mean y':>9} "
-          f"{'max y':>9}   equations")
+HEADER = (f"{'name':<18} {'shape of y':<14} {'dtype':<7}  {'cost':>10} {'memory':>7}",
+          f"{'min y':>9} {'mean y':>9} {'max y':>9}   equations")
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,14 @@ class Step:
     mean: float
     max: float
 
-    def __str__(self) -> str:
+    def parts(self) -> tuple[str, str]:
+        """What was done, and what came of it: the two halves of a line, below those of HEADER."""
         return (f"{self.name:<18} {'x'.join(map(str, self.shape)):<14} {self.dtype}  "
-                f"{short(self.flops):>6}FLOP {short(self.bytes):>6}B  "
+                f"{short(self.flops):>6}FLOP {short(self.bytes):>6}B",
                 f"{self.min:9.3f} {self.mean:9.3f} {self.max:9.3f}   {self.formula}")
+
+    def __str__(self) -> str:
+        return "  ".join(self.parts())
 
 
 def trace(model: Any, *inputs: Any, **options: Any) -> list[Step]:

@@ -5,6 +5,8 @@ on a machine without a network.  Ctrl-C saves; python -m gpt2np.train --resume D
 With mpiexec -n 4 before it, four processes share each batch, on one machine or several: see training/mpi.py.
 """
 
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.train")
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import importlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpt2np import command, terminal
 from gpt2np.device import NoDeviceError
@@ -28,6 +31,32 @@ COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": 
 # that are no text, %x what is not there.
 WRONG = [
     ("generate --bogus", 2, "unrecognized arguments: --bogus"),
+    ("generate --temp 1", 2, "unrecognized arguments: --temp; did you mean --temperature?"),
+    ("generate --top 3", 2, "unrecognized arguments: --top; did you mean --top-k or --top-p?"),
+    ("generate --Top_P=1", 2, "unrecognized arguments: --Top-P=1; did you mean --top-p?"),
+    ("generate --temprature 1", 2, "unrecognized arguments: --temprature; did you mean --temperature?"),
+    ("generate a --max-length 5", 2, "unrecognized arguments: --max-length 5; expected --max-new-tokens, which does "),
+    ("generate a --max_length=5", 2, "unrecognized arguments: --max-length=5; expected --max-new-tokens, which does "),
+    ("generate --prompt a", 2, "unrecognized arguments: --prompt; the prompt stands for itself, as in: generate"),
+    ("generate a b --seed 1 c", 2, "unrecognized arguments: c; words of a prompt stand together: put them in quotes"),
+    ("generate -x", 2, "unrecognized arguments: -x\n"),
+    ("generate --model 124m", 1, "'124m': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one; "
+                                 "did you mean 124M?"),
+    ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one"
+                                  "; did you mean gpt2"),
+    ("generate --model gpt2", 1, "124M: this model is in none of "),
+    ("evaluate demo %e", 2, "the following arguments are required: --model; the model goes behind --model, and one fi"),
+    ("evaluate %e %e --model demo", 2, "unrecognized arguments: %e; the model goes behind --model, and one file is"),
+    ("convert demo --out %x --to openai", 2, "unrecognized arguments: --out; SOURCE and DEST stand for themselves"),
+    ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path "
+                                       "of one; did you mean demo?"),
+    ("download demo", 2, "MODEL: demo comes with gpt2np, and need not be fetched"),
+    ("download gpt3", 2, "MODEL: invalid choice: 'gpt3' (choose from "),
+    ("train_tokenizer %e --n-vocb 300 --out %d", 2, "the following arguments are required: --n-vocab; --n-vocb: did "
+                                                    "you mean --n-vocab?"),
+    ("text a --vocab gpt-2", 1, "'gpt-2': neither a vocabulary's name (gpt2, demo) nor the folder of one; did you "),
+    ("text --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: text"),
+    ("gradcheck layernorm", 2, "unrecognized arguments: layernorm; a layer goes behind --layer"),
     ("generate --num-beams 1e12", 2, "--num-beams: expected a whole number of 1 or more, got 1e12"),
     ("generate --num-beams 1000000000000", 1, "not enough memory (--num-beams 1,000,000,000,000 needs at least "),
     ("generate --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
@@ -183,6 +212,40 @@ def test_lines_are_wrapped_where_they_can_be_read(monkeypatch):
     assert terminal.wrapped(line) == line
     monkeypatch.setattr(terminal, "width", lambda: 24)
     assert terminal.wrapped(line) == ("1,024 tokens written to\n    runs/2026-11-22/vocab.bpe\n    and beside")
+
+
+TEXTS = st.text(st.sampled_from("ab 自注力，e\u0301 "), max_size=60)
+
+
+@given(TEXTS, st.integers(2, 30), st.integers(0, 4))
+def test_a_text_is_folded_by_columns(text, room, indent):
+    """Nothing is lost but spaces at the ends of rows; no row is too wide, and none could take what begins the next."""
+    rows = terminal.folded(text, room, " " * indent).split("\n")
+    assert all(terminal.columns_of(row) <= max(room, indent + 2) for row in rows)
+    assert "".join("".join(rows).split()) == "".join(text.split())
+    for row, after in itertools.pairwise(rows):
+        assert row.startswith(" " * indent) and after.strip()
+        word = after.split()[0]
+        assert terminal.columns_of(row + word[0]) > room or terminal.columns_of(" " * indent + word) <= room
+
+
+@given(TEXTS, st.integers(1, 30))
+def test_wrapped_by_columns(text, room):
+    text = " ".join(text.split())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminal, "width", lambda: room)
+        rows = terminal.wrapped(text, indent="").split("\n")
+    assert [word for row in rows for word in row.split()] == text.split()
+    for row, after in itertools.pairwise(rows):
+        assert terminal.columns_of(row) <= room or len(row.split()) == 1
+        assert terminal.columns_of(f"{row} {after.split()[0]}") > room
+
+
+def test_columns():
+    for text, n in (("", 0), ("abc", 3), ("自a注", 5), ("，", 2), ("e\u0301", 1), ("ｱ", 1), ("한", 2), ("😀", 2)):
+        assert terminal.columns_of(text) == n == terminal.columns_of(terminal.padded(text, 0))
+        assert terminal.columns_of(terminal.padded(text, 7)) == 7
+    assert [terminal.fitting("a自b", n) for n in range(5)] == ["", "a", "a", "a自", "a自b"]
 
 
 def test_streams_that_are_not_files():

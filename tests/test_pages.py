@@ -60,7 +60,7 @@ FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
 # Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
 # is on the page runs as it is.
 CUT = {
-    "gpt2np.generate": {"--max-new-tokens": "3"},
+    "gpt2np.generate": {"--max-new-tokens": "30"},     # as many as make generate asks for at least
     "gpt2np.train_tokenizer": {"--n-vocab": "260"},
     "gpt2np.train": {"--steps": "2", "--n-vocab": "260", "--context": "8", "--n-layer": "1", "--n-head": "2",
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
@@ -255,6 +255,8 @@ class Reader:
                 return self.make(words)
             if program == "pip":
                 return self.pip(words)
+            if program == "source":
+                return self.source(words)
             if program == "mpiexec":
                 return self.run(words[2:])              # under mpiexec itself: test_commands_under_mpiexec
             if program == "sed":
@@ -270,8 +272,9 @@ class Reader:
         if not shutil.which("make"):
             pytest.skip("make is not installed")
         printed = []
-        for target in words:
-            recipe = self.process("make", "-n", f"VENV={self.installed()}", target, cwd=ROOT)
+        passed_on = [word for word in words if "=" in word]
+        for target in (word for word in words if word not in passed_on):
+            recipe = self.process("make", "-n", f"VENV={self.installed()}", target, *passed_on, cwd=ROOT)
             venv = re.escape(str(self.installed()))         # what installs, -m pip and -c, is test_install.py's
             commands = re.findall(rf"^((?:\w+=\S+ )*){venv}/bin/(python (?!-m pip|-c).*)", recipe, re.M)
             if not commands or not (target in ci_targets() or target in NOT_IN_CI):
@@ -280,7 +283,7 @@ class Reader:
             at_first = self.process("make", "-n", f"VENV={self.folder}/new", target, cwd=ROOT)
             printed += re.findall(r'echo "(.*)"', at_first.replace(f"{self.folder}/new", ".venv"))
             for environment, command in commands:
-                if target in NOT_IN_CI or target == "generate":
+                if target in NOT_IN_CI or target == "generate" or passed_on:
                     printed += self.run(shlex.split(environment + command)).splitlines()
                 else:
                     exists(command.split()[2])
@@ -309,6 +312,12 @@ class Reader:
                     raise PageError(f"setup.cfg has no extra {', '.join(unknown)}")
             elif package not in ("-e", "--editable", *known):
                 raise PageError(f"setup.cfg does not name {package}")
+        return ""
+
+    def source(self, words):
+        """What a page enters is the environment that make makes; here it is this one."""
+        if words != [".venv/bin/activate"]:
+            raise PageError("expected source .venv/bin/activate, the environment that make makes")
         return ""
 
     def python(self, module, arguments, whole, patch):
@@ -574,11 +583,14 @@ def test_commands_under_mpiexec(reader):
     ("    make clean", r"nothing runs make clean: add it to \.ci/run, or to NOT_IN_CI"),
     ("    make test        all tests\n    git clone x", "2: `git clone x`: no rule says how git is run: add one to "),
     ("Then `export A=b`.", "no rule says how export is run"),
+    ("Then `source venv/activate`.", r"expected source \.venv/bin/activate"),
+    ("    make gradcheck LAYER=nosuch", "expected part of a layer's name, got nosuch"),
+    ("    make generate ARGS='--bogus'", "unrecognized arguments: --bogus"),
     ("```sh\nfrobnicate x\n```", "expected a command that begins with one of make, .*```text"),
     ("    make gradcheck\n\n    python -m gpt2np.text Hi\n    frobnicate", "it does not print what the page shows"),
     ('    python -m gpt2np.text "a  b" c      what follows is no part of it', None),
     ("    python -m gpt2np.text Hi what follows is not told from it by two blanks\n    2 tokens", "it does not print"),
-    ("    python -m gpt2np.text \\\n        --vocabulary x Hi", "1: `python .*text --vocabulary x Hi`: it ends with 2"),
+    ("    python -m gpt2np.text \\\n        --vocabulry x Hi", "1: `python .*text --vocabulry x Hi`: it ends with 2"),
     ("    $ python -m gpt2np.text Hi\n    ...\n    2 characters, 2 bytes, 1 piece, 1 token\n    17250", None),
     ("    $ python -m gpt2np.text Hi\n    ...\n    2 characters, 2 bytes, 1 piece, 1 token\n    17251", "not print"),
     ("    python -m gpt2np.no_such x", "there is no command gpt2np.no_such"),

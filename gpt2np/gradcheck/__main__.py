@@ -1,5 +1,7 @@
 """python -m gpt2np.gradcheck: check every gradient, and print the table, a line at a time."""
 
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.gradcheck")
+
 import argparse
 import sys
 import time
@@ -10,7 +12,7 @@ import numpy as np
 from ..command import Parser, not_empty, run_command, whole
 from . import checks
 from .cases import CASES
-from .checks import Case, Outcome
+from .checks import ALL_PARAMETERS, MANY, Case, Outcome
 
 WHAT_THE_COLUMNS_SAY = f"""\
 difference  largest error of the gradient against central differences, h = 1e-5,
@@ -26,7 +28,6 @@ contract    kept / all: nothing written into, same bits twice, fresh
             memory, float32 stays float32, any memory layout, shapes refused
             rather than broadcast, empty batch
 """
-MANY = 6                        # parameters of a module that get a line each; more are summed up in one
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,6 +41,7 @@ def check(arguments: Sequence[str] | None) -> int:
         "gradcheck", usage="%(prog)s [--layer NAME] [--seed N]",
         description="Check every gradient against the forward pass it belongs to.", epilog=WHAT_THE_COLUMNS_SAY,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        known_as={"--layers": "--layer", "-l": "--layer", "": "a layer goes behind --layer"},
         examples=("python -m gpt2np.gradcheck", "python -m gpt2np.gradcheck --layer attention"))
     parser.add_argument("--layer", type=not_empty, metavar="NAME", action="append",
                         help="only layers whose name has NAME in it, with a line for every parameter; several times")
@@ -84,7 +86,8 @@ def print_case(name: str, outcomes: list[Outcome], parameters: Collection[str]) 
     arguments = list(dict.fromkeys(o.argument for o in outcomes if o.argument))
     lines, together = [(a, [a]) for a in arguments], [a for a in arguments if a in parameters]
     if len(arguments) > MANY and together:
-        lines = [(a, [a]) for a in arguments if a not in together] + [(f"{len(together)} parameters", together)]
+        lines = [(a, [a]) for a in arguments if a not in (*together, ALL_PARAMETERS)]
+        lines.append((f"{len(together)} parameters", [*together, ALL_PARAMETERS]))
     laws, contract = (kept([o for o in outcomes if o.kind == kind]) for kind in ("law", "contract"))
     for i, (label, members) in enumerate(lines):
         mine = [o for o in outcomes if o.argument in members or (i == 0 and not o.argument)]
@@ -106,6 +109,8 @@ def worst_of(outcomes: list[Outcome], kind: str) -> str:
     mine = [o for o in outcomes if o.kind == kind]
     if any(o.failure for o in mine):
         return "FAIL"
+    if not mine:                                        # of a single parameter: they move together
+        return ""
     figures = [o.figure for o in mine if o.figure is not None]
     if kind == "order":
         return f"{max(figures, key=lambda f: abs(f - 2)):.3f}" if figures else "exact"

@@ -26,6 +26,8 @@ LIMIT_LAYOUT = 1e-12            # another memory layout, another order of the su
 STEP = 1e-5                     # the best step of central differences in float64: smaller ones lose more to rounding
 TINY = 1e-100                   # the complex step: no difference is taken, so nothing is lost however small it is
 STEPS = 10.0 ** np.array([-2.5, -3.0, -3.5])
+MANY = 6                        # arguments: with more than these, the parameters of a module move together in `order`
+ALL_PARAMETERS = "all parameters"
 DIRECTIONS = 8                  # along a single one the third derivative may vanish, and the order with it
 
 Arguments: TypeAlias = dict[str, Any]       # of a forward, by name: arrays, rates, options, Seeds
@@ -64,6 +66,17 @@ class Subject:
         """The names of the arguments that have a gradient: floating arrays, neither constant nor frozen."""
         frozen = {path for path, p in self.parameters.items() if not p.trainable}
         return [name for name in floating(self.arguments) if name not in {*self.constants, *frozen}]
+
+    def trained(self) -> list[str]:
+        """The names of the parameters that have a gradient."""
+        return [name for name in self.differentiable() if name in self.parameters]
+
+    def movable(self) -> list[str]:
+        """What `order` moves: each argument alone, but ALL_PARAMETERS of a module with many together."""
+        names = self.differentiable()
+        if len(names) <= MANY:
+            return names
+        return [name for name in names if name not in self.parameters] + [ALL_PARAMETERS] * bool(self.trained())
 
     def forward(self, arguments: Arguments) -> tuple[Array, Cache]:
         raise NotImplementedError
@@ -300,10 +313,14 @@ def _complex_difference(subject: Subject, name: str, v: Array, dy: Array) -> flo
     return (derivative(subject, name, v) * dy).sum()
 
 
-def _central_difference(subject: Subject, name: str, v: Array, dy: Array, h: float = STEP) -> float:
-    x = subject.arguments[name]
-    above, _ = subject.forward(subject.arguments | {name: x + h * v})
-    below, _ = subject.forward(subject.arguments | {name: x - h * v})
+def _central_difference(subject: Subject, name: str, v: Array, dy: Array) -> float:
+    return _difference_along(subject, {name: v}, dy, STEP)
+
+
+def _difference_along(subject: Subject, vs: Mapping[str, Array], dy: Array, h: float) -> float:
+    """<f(x + h v) - f(x - h v), dy> / 2h, where v moves several arguments."""
+    above, _ = subject.forward(subject.arguments | {name: subject.arguments[name] + h * v for name, v in vs.items()})
+    below, _ = subject.forward(subject.arguments | {name: subject.arguments[name] - h * v for name, v in vs.items()})
     return ((above - below) * dy).sum() / (2 * h)
 
 
@@ -347,17 +364,20 @@ def differences(subject: Subject, name: str, rng: Rng) -> float:
 def order(subject: Subject, name: str, rng: Rng) -> float | None:
     """How fast central differences converge to the derivative that backward gives: error ~ h^order, and order is 2.
 
+    name   of an argument; or ALL_PARAMETERS, which move together: each of the many of a model has its differences, and
+           of how they converge, one figure says as much
+
     A gradient that is wrong by one part in a million already gives less than 1.  Returns None where the error is below
     what rounding allows, so that no order can be seen: linear layers are exact.
     """
     y, cache = subject.forward(subject.arguments)
-    dy, x = upstream(y, rng), subject.arguments[name]
-    gradient = subject.backward(dy, cache)[name]
-    vs = [direction(x, rng) for _ in range(DIRECTIONS)]
-    slopes = [(v * gradient).sum() for v in vs]
+    dy = upstream(y, rng)
+    gradients, names = subject.backward(dy, cache), subject.trained() if name == ALL_PARAMETERS else [name]
+    vs = [{n: direction(subject.arguments[n], rng) for n in names} for _ in range(DIRECTIONS)]
+    slopes = [sum((v[n] * gradients[n]).sum() for n in names) for v in vs]
     scale, errors = max(1.0, np.abs(slopes).max()), list[float]()
     for h in STEPS:
-        e = [_central_difference(subject, name, v, dy, h) - slope for v, slope in zip(vs, slopes)]
+        e = [_difference_along(subject, v, dy, h) - slope for v, slope in zip(vs, slopes)]
         errors.append(np.sqrt(np.mean(np.square(e))))
         if errors[-1] < 1e-10 * scale:                  # rounding, which grows from here on
             break
@@ -611,6 +631,7 @@ def examine(case: Case, seed: int = 0, **sizes: int) -> Iterator[Outcome]:
             yield _outcome("law", check, seed, subject)
         for name in subject.differentiable():
             yield _outcome("differences", differences, seed, subject, name)
+        for name in subject.movable():
             yield _outcome("order", order, seed, subject, name)
 
 

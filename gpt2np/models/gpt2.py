@@ -50,6 +50,9 @@ class GPT2(Module):
         self.ln_f = LayerNorm(config.n_embd, dtype=dtype)
         self.lm_head = LMHead(self.wte)
 
+    def __repr__(self) -> str:
+        return f"GPT2 of {self.config.n_parameters:,} parameters, {self.wte.value.dtype}: {self.config}"
+
     @property
     def n_vocab(self) -> int:
         """How many tokens there are, V."""

@@ -163,9 +163,10 @@ class Transformer(Module):
         x, c_dropout = dropout_forward(word + self.positions.value[positions], self.dropout, rng)
         return x, (c_wte, c_dropout)
 
-    def _embed_backward(self, dx: Array | None, cache: Cache) -> None:
+    def _embed_backward(self, dx: Any, cache: Cache) -> None:
+        """dx (B, T, C) -> the table's gradient; None where the table, and what is above it, is frozen"""
         c_wte, c_dropout = cache
-        if dx is not None and self.wte.trainable:
+        if self.wte.trainable:
             self.wte.backward(dropout_backward(dx, c_dropout), c_wte)
 
     def _encoder_trains(self) -> bool:

@@ -92,7 +92,7 @@ def test_differences(case, data, seed):
 @given(data=st.data(), seed=seeds)
 def test_order(case, data, seed):
     subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case, smallest=2)))
-    for name in subject.differentiable():
+    for name in subject.movable():
         checks.order(subject, name, fresh(seed))
 
 

@@ -137,6 +137,7 @@ def test_what_the_model_writes_is_indented_and_harmless(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     assert follow.indented("  the cat\x1b[2J\n\nsat on the mat and the") == (
         "      the cat·[2J\n\n    sat on the mat\n    and the")
+    assert follow.indented("自注意力机制的一行 文") == "    自注意力机制的一\n    行 文"       # two columns each
 
 
 def test_a_vocabulary_of_its_own_and_a_text_to_measure_by(text, tmp_path):

@@ -32,7 +32,7 @@ CASES.append(Case("GPT2", gpt2, (
     laws.later_words_do_not_matter, laws.unused_positions_have_no_gradient, laws.loss_is_head_and_cross_entropy,
     laws.tokens_refused, laws.a_cache_serves_once, common.inference_is_forward, laws.next_logits_are_the_full_forward,
     laws.recomputed_is_stored, laws.frozen_blocks_cost_nothing, laws.hidden_gives_the_gradient_by_the_embeddings,
-    nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+    laws.padded_rows_train_as_alone, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
 
 
 def gpt2_dropout(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 2, L: int = 1, V: int = 5,
@@ -47,8 +47,8 @@ CASES.append(Case("GPT2, dropout", gpt2_dropout, (
     laws.hidden_gives_the_gradient_by_the_embeddings)))
 
 
-def transformer(rng: Rng, B: int = 3, S: int = 4, T: int = 3, H: int = 2, D: int = 2, L: int = 2, V: int = 7,
-                F: int = 5, *, norms: str = "post", rate: float = 0.0) -> ModuleSubject:
+def transformer(rng: Rng, B: int = 3, S: int = 4, T: int = 3, V: int = 7, *, H: int = 2, D: int = 2, L: int = 2,
+                F: int = 5, norms: str = "post", rate: float = 0.0) -> ModuleSubject:
     # tanh, for ReLU has a kink to step over
     config = TransformerConfig(V, max(S, T) + 2, H * D, H, L, F, norms)
     module = Transformer(config, rng, rate, np.float64, activation=TANH)
@@ -66,5 +66,9 @@ OF_TRANSFORMER = (
     of_transformer.sources_refused, laws.a_cache_serves_once, common.inference_is_forward)
 
 CASES.append(Case("Transformer", transformer, (*OF_TRANSFORMER, *common.OF_ANY_MODULE)))
-CASES.append(Case("Transformer, pre", partial(transformer, B=2, L=1, norms="pre", rate=0.3), OF_TRANSFORMER))
-CASES.append(Case("Transformer, last", partial(transformer, B=2, L=1, norms="post, last"), OF_TRANSFORMER))
+OF_EACH_FORM = (
+    of_transformer.padding_of_the_source_does_not_matter, of_transformer.stepwise_is_teacher_forced,
+    of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing)
+
+CASES.append(Case("Transformer, pre", partial(transformer, B=2, L=1, norms="pre", rate=0.3), OF_EACH_FORM))
+CASES.append(Case("Transformer, last", partial(transformer, B=2, L=1, norms="post, last"), OF_EACH_FORM))

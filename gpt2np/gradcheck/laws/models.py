@@ -130,6 +130,27 @@ def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
             raise CheckFailed("wte, frozen: expected that no gradient is made for it, got one")
 
 
+def padded_rows_train_as_alone(subject: ModuleSubject, rng: Rng) -> None:
+    """hidden with padding on the left: each row, and the gradients, as if the rows were alone."""
+    model, tokens = subject.module, subject.arguments["tokens"]
+    B, T = tokens.shape
+    pads = np.minimum(np.arange(B) % 3, T - 1)
+    mask = np.arange(T) >= pads[:, None]
+    wide = np.stack([np.concatenate([np.zeros(p, int), row[:T - p]]) for p, row in zip(pads, tokens)])
+    x, cache = model.hidden(wide, padding_mask=mask)
+    dy = np.where(mask[..., None], upstream(x, rng), 0.0)
+    model.zero_grad()
+    model.hidden_backward(dy, cache)
+    together = {path: p.grad for path, p in subject.parameters.items() if p.trainable}
+    model.zero_grad()
+    for b, p in enumerate(pads):
+        alone, cache = model.hidden(tokens[b:b + 1, :T - p])
+        close(f"x of row {b}, with {p} of padding", x[b, p:], alone[0], 1e-12)
+        model.hidden_backward(dy[b:b + 1, p:], cache)
+    for path, gradient in together.items():
+        close(f"d{path} of padded rows", gradient, subject.parameters[path].grad, 1e-12, floor=1.0)
+
+
 def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
     """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
     model = subject.module
