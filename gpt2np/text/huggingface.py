@@ -20,7 +20,6 @@ from pathlib import Path
 
 from . import vocab_txt
 from .bpe import Tokenizer
-from .protocol import AnyTokenizer
 from .ruled import RuledTokenizer
 from .rules import AddedToken, Rules
 from .tokenizer_json import CONFIG_FILE, FILE, Vocabulary, an_object, is_one_of, parse, parse_token, refusal
@@ -70,7 +69,8 @@ class WrongSize(TokenizerError):
         self.n = n
 
 
-def read_tokenizer(folder: str | Path, n_vocab: int = 0, end_of_text: int | None = None) -> AnyTokenizer | None:
+def read_tokenizer(folder: str | Path, n_vocab: int = 0,
+                   end_of_text: int | None = None) -> Tokenizer | WordPiece | None:
     """The tokenizer whose files lie in a folder; None where there are none.
 
     A model with 50,257 tokens has GPT-2's own vocabulary, which comes with this package, where there are none.

@@ -265,6 +265,7 @@ def test_ids_without_a_token_are_not_written(model, tmp_path, capsys):
         assert generate.main(["the", "--model", str(tmp_path / "x"), "--max-new-tokens", "5", *options]) == 0
         assert "theaaaaa\n" in capsys.readouterr().out
     assert generate_text(loaded, tokenizer, "the", max_length=8) == ["theaaaaaa"]
+    assert gpt2np.generate("the", tmp_path / "x", max_new_tokens=3) == "theaaa"
 
 
 @pytest.mark.parametrize("layout", ["openai", "safetensors"])
