@@ -1,4 +1,7 @@
-"""Write a model in another layout:  python -m gpt2np.convert SOURCE DEST --to openai|safetensors"""
+"""Write a model in another layout:  python -m gpt2np.convert SOURCE DEST --to openai|safetensors
+
+Chapter: S001 9 Q3.
+"""
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.convert")
 

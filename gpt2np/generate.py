@@ -1,4 +1,7 @@
-"""Let a model write:  python -m gpt2np.generate "Once upon a time" --model 124M"""
+"""Let a model write:  python -m gpt2np.generate "Once upon a time" --model 124M
+
+Chapter: S000 1.3.
+"""
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.generate")
 

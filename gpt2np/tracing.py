@@ -6,6 +6,8 @@
 It watches the real model run, through Python's own hook for profilers: nothing is computed a second time, and nothing
 is put in anything's place.  What it sees are the calls of the pairs, in any model that is made of them: the two
 residual sums of a block, x + h, are no pairs, and stand between the lines.
+
+Chapter: S000 3.3, 8.3.
 """
 
 import inspect

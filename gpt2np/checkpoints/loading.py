@@ -3,6 +3,8 @@
 A name is one of demo, 124M, 355M, 774M, 1558M, and stands for the folder of that name in the first of these places that
 has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository; gpt2np/ in the user's cache folder;
 the package itself, into which an installation puts the demo model.
+
+Chapter: S003 5.2.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""From a text to texts that go on from it: the tokenizer, the loop over tokens and the rules of sampling at once."""
+"""From a text to texts that go on from it: the tokenizer, the loop over tokens and the rules of sampling at once.
+
+Chapter: S000 3.4, 6.1; S004 5.2.
+"""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,7 @@
-"""GPT-2: tokens to the logits of the next token, at every position; and the gradients of all parameters."""
+"""GPT-2: tokens to the logits of the next token, at every position; and the gradients of all parameters.
+
+Chapter: S000 2.1, 3.1, 4.1, 4.2, 4.4, 5.2; S001 5.2, 5.3, 7.3; S002 2.2.2; S003 2.1, 3.2, 4.1, 4.3; S004 2.1, 4.1.
+"""
 
 from collections.abc import Sequence
 

@@ -13,6 +13,8 @@ This file does not read vocabulary files (vocabulary.py), learn merges (bpe_trai
 
 Sennrich, Haddow, Birch 2016, arXiv:1508.07909, section 3.2 (BPE of words);
 Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2 (of bytes).
+
+Chapter: S001 2.1.
 """
 
 import hashlib

@@ -25,6 +25,8 @@ tests/text/test_wordpiece.py compares all code points, and lists those few.
 
 Devlin, Chang, Lee, Toutanova 2019, arXiv:1810.04805, section 3 (the input of BERT);
 Wu et al. 2016, arXiv:1609.08144, section 4.1 (pieces of words); google-research/bert, tokenization.py.
+
+Chapter: S002 5.2.
 """
 
 import hashlib

@@ -7,6 +7,8 @@ A token file is a header of 64 bytes and then the ids, little-endian, 2 bytes ea
      4 bytes  how many tokens the vocabulary has
      8 bytes  how many ids there are
     32 bytes  which vocabulary it is: its fingerprint
+
+Chapter: S000 3.3; S001 3.2.1, 4.3; S004 5.2.
 """
 
 import functools

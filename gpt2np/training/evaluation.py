@@ -1,4 +1,7 @@
-"""How well a model predicts a text: the mean loss of a token, each scored once, whatever the text's length."""
+"""How well a model predicts a text: the mean loss of a token, each scored once, whatever the text's length.
+
+Chapter: S001 3.2.1, 3.2.2; S004 5.2.
+"""
 
 import math
 from collections.abc import Iterator, Sequence

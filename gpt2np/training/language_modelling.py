@@ -1,4 +1,7 @@
-"""Language modelling, the task of GPT-2: to predict each token of a text from those before it."""
+"""Language modelling, the task of GPT-2: to predict each token of a text from those before it.
+
+Chapter: S001 3.1.2; S002 2.3, 3.2.
+"""
 
 import math
 import os

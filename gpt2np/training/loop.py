@@ -1,4 +1,7 @@
-"""The training loop: batch, gradients, update; and now and then an evaluation and a checkpoint."""
+"""The training loop: batch, gradients, update; and now and then an evaluation and a checkpoint.
+
+Chapter: S001 3.1.1, 5.2; S004 3.1.
+"""
 
 import math
 import time

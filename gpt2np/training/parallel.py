@@ -3,6 +3,8 @@
 NumPy releases Python's lock while it computes, so threads use all cores in every operation, where BLAS alone would use
 them in the matrix products only.  While the threads run, BLAS has one thread each: two kinds of threads are in each
 other's way.  A batch of one row cannot be shared: then one worker has all of BLAS's threads.
+
+Chapter: S001 3.3, 9 Q4.
 """
 
 import math
