@@ -417,7 +417,8 @@ class CallableModule(ModuleType):
             writer, tokenizer = loaded = load_with_tokenizer(model)
             lay_out_for_decoding(loaded[0])
         usual = {name: getattr(USUAL, name) for name in SAMPLER_OPTIONS}
-        sampler = Sampler(**usual | {"end_of_text": tokenizer.end_of_text} | rules)
+        forbidden = [*rules.pop("forbidden", ()), *([i] for i in tokenizer.unused)]
+        sampler = Sampler(**usual | {"end_of_text": tokenizer.end_of_text, "forbidden": forbidden} | rules)
         tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
         written = generate(writer, tokens, max_new_tokens, sampler, np.random.default_rng(seed),
                            stops_at(tokenizer, stop, tokens))

@@ -21,10 +21,10 @@ from .models.config import SIZES
 from .models.gpt2 import GPT2
 from .nearest import did_you_mean
 from .text.bpe import Tokenizer
-from .text.huggingface import PAIR
+from .text.huggingface import read_tokenizer
 from .text.protocol import AnyTokenizer
 from .text.vocab_txt import is_vocab_txt
-from .text.vocabulary import FILES
+from .text.vocabulary import TokenizerError
 from .text.wordpiece import WordPiece
 
 OTHER_NAMES = {"gpt2": "124M", "gpt2-small": "124M", "gpt2-medium": "355M", "gpt2-large": "774M", "gpt2-xl": "1558M"}
@@ -36,9 +36,9 @@ def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tu
 
         model, tokenizer = gpt2np.load("124M")
 
-    name_or_path   demo, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's layout, or of a
-                   .safetensors file with config.json beside it, or of a run's folder (a folder here that is called
-                   124M: ./124M)
+    name_or_path   demo, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's layout, of a
+                   .safetensors file with config.json beside it, of one of several checkpoints of TensorFlow's, as
+                   tf/model-1000, or of a run's folder (a folder here that is called 124M: ./124M)
     dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
                    use; training changes only this process's copy), or float64
 
@@ -89,8 +89,7 @@ def folders_beside(typed: str) -> list[str]:
 
 
 def vocabulary(name_or_path: str | Path) -> Tokenizer | WordPiece:
-    """The tokenizer that goes by a name, gpt2 or demo, or that lies in a folder: two files of a BPE, under OpenAI's or
-    Hugging Face's names, or a vocab.txt.
+    """The tokenizer that goes by a name, gpt2 or demo, or that lies in a folder: see text/huggingface.py.
 
     Raises CheckpointError where there is no such folder, TokenizerError or OSError for files that are none.
     """
@@ -101,7 +100,10 @@ def vocabulary(name_or_path: str | Path) -> Tokenizer | WordPiece:
         near = did_you_mean(typed, ["gpt2", "demo", *folders_beside(typed)])
         raise CheckpointError(repr(typed), f"neither a vocabulary's name (gpt2, demo) nor the folder of one{near}")
     folder = loading.find(find_model(typed))
-    if is_vocab_txt(folder):
+    if is_vocab_txt(folder):                            # a file of any name, too
         return WordPiece.load(folder)
-    theirs = any(os.path.exists(folder / name) for name in PAIR)
-    return Tokenizer.load(folder, PAIR if theirs else FILES)
+    try:
+        return read_tokenizer(folder) or Tokenizer.load(folder)         # whose message says what should be there
+    except TokenizerError as error:
+        said = f"the vocabulary in {folder} cannot be used: "
+        raise TokenizerError(said + str(error).removeprefix(said)) from None

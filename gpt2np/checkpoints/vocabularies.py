@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from ..text import huggingface
+from ..text import huggingface, vocab_txt
 from ..text.protocol import AnyTokenizer
 from ..text.tokenizer_json import CONFIG_FILE, FILE
 from ..text.vocabulary import FILES, TokenizerError
 from .errors import CheckpointError
 
-VOCABULARY_FILES = frozenset((*FILES, *huggingface.PAIR, FILE, CONFIG_FILE))
+VOCABULARY_FILES = frozenset((*FILES, *huggingface.PAIR, FILE, CONFIG_FILE, vocab_txt.FILE))
 
 
 def read_tokenizer(folder: Path, n_vocab: int, end_of_text: int | None = None) -> AnyTokenizer | None:
@@ -23,7 +23,7 @@ def read_tokenizer(folder: Path, n_vocab: int, end_of_text: int | None = None) -
     """
     try:
         return huggingface.read_tokenizer(folder, n_vocab, end_of_text)
-    except huggingface.TooManyTokens as error:
+    except huggingface.WrongSize as error:
         raise CheckpointError(folder, "its vocabulary is not the model's", expected=f"{n_vocab:,} tokens",
                               found=f"{error.n:,}") from None
     except (TokenizerError, OSError) as error:

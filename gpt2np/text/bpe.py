@@ -29,6 +29,7 @@ from typing import NamedTuple
 import regex
 
 from .protocol import end_of
+from .utf8 import expect_text, lone_surrogate
 from .vocabulary import (
     END_OF_TEXT,
     FILES,
@@ -242,7 +243,7 @@ class Tokenizer:
                     for pieces in cut(part):
                         ids.extend(chain.from_iterable(map(ids_of, pieces)))
         except UnicodeEncodeError:
-            raise _lone_surrogate(text) from None
+            raise lone_surrogate(text) from None
         return ids
 
     def encode_batch(self, texts: Iterable[str], allowed_special: Iterable[str] = ()) -> list[list[int]]:
@@ -265,7 +266,7 @@ class Tokenizer:
                     merges = [Merge(rank, *self.merges[rank]) for rank in applied]
                     explained.append(Piece(piece, piece.encode(), merges, ids))
         except UnicodeEncodeError:
-            raise _lone_surrogate(text) from None
+            raise lone_surrogate(text) from None
         return explained
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -284,7 +285,8 @@ class Tokenizer:
 
     def _parts(self, text: str, allowed_special: Iterable[str]) -> list[str | int]:
         """The text between the tokens `<|endoftext|>`, and their id: the whole text, unless that token is allowed."""
-        allowed = check_text(text, allowed_special)
+        expect_text(text)
+        allowed = {allowed_special} if isinstance(allowed_special, str) else set(allowed_special)
         if unknown := allowed - {END_OF_TEXT}:
             raise TokenizerError(f"allowed_special: the one special token is {END_OF_TEXT!r}, got {sorted(unknown)}")
         end = end_of(self)
@@ -296,14 +298,6 @@ class Tokenizer:
         ids = [self._id_of_byte[byte] for byte in piece.encode()]
         merge = merge_short if len(ids) < LONG else merge_long
         return ids, merge(ids, self._rank_of, self._made)
-
-
-def check_text(text: str, allowed_special: Iterable[str]) -> set[str]:
-    """The allowed special tokens as a set; TokenizerError for what is no text."""
-    if not isinstance(text, str):
-        hint = "; decode it first, as in data.decode('utf-8')" if isinstance(text, (bytes, bytearray)) else ""
-        raise TokenizerError(f"expected text, a str, got {type(text).__name__}{hint}")
-    return {allowed_special} if isinstance(allowed_special, str) else set(allowed_special)
 
 
 class _RememberedPieces(dict):
@@ -318,10 +312,3 @@ class _RememberedPieces(dict):
             if len(self) >= MAX_WORDS: self.clear()
             self[piece] = ids
         return ids
-
-
-def _lone_surrogate(text: str) -> TokenizerError:
-    """The error for a text that UTF-8 cannot hold."""
-    at = next(i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff")
-    return TokenizerError(f"the text holds a lone surrogate, U+{ord(text[at]):04X} at character {at}, which UTF-8 "
-                          f"cannot hold; text.encode('utf-8', 'replace').decode() puts '?' in its place")

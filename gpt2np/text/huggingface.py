@@ -1,5 +1,6 @@
 """The vocabulary in a model's folder: which files are there, what each says, and whether that fits together.
 
+    vocab.txt                    where it is alone: BERT's WordPiece (vocab_txt.py)
     tokenizer.json               all of it (tokenizer_json.py), as Hugging Face's libraries write it today; or
     vocab.json, merges.txt       the ids and the merges, with GPT-2's own rules; encoder.json, vocab.bpe are OpenAI's
     tokenizer_config.json        more rules; the names of special tokens; tokens that no merge makes, with their ids
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
+from . import vocab_txt
 from .bpe import Tokenizer
 from .ruled import RuledTokenizer
 from .rules import AddedToken, Rules
@@ -39,12 +41,12 @@ from .vocabulary import (
     spelled_ids,
     unspell,
 )
+from .wordpiece import WordPiece
 
 PAIR = ("vocab.json", "merges.txt")
 GPT2_TOKENS, MAX_TOKENS = 50_257, 1 << 22           # of a vocabulary without a model
 ADDED_FILE, NAMES_FILE = "added_tokens.json", "special_tokens_map.json"
-OTHERS = {"vocab.txt": "WordPiece", "tokenizer.model": "SentencePiece", "spiece.model": "SentencePiece",
-          "sentencepiece.bpe.model": "SentencePiece"}
+SENTENCE_PIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
 # What tokenizer_config.json may say: the fields that change the ids of a text, or the text of ids, and their values.
 CONFIG = {
@@ -59,15 +61,16 @@ ROLES = ("bos_token", END, "unk_token", "sep_token", "pad_token", "cls_token", "
 MORE_ROLES = ("additional_special_tokens", "extra_special_tokens")
 
 
-class TooManyTokens(TokenizerError):
-    """A vocabulary that has ids which the model does not have."""
+class WrongSize(TokenizerError):
+    """A vocabulary that has ids which the model does not have, or a WordPiece that lacks some."""
 
     def __init__(self, n: int, n_vocab: int):
-        super().__init__(f"the vocabulary has ids up to {n - 1:,}: expected at most {n_vocab:,} tokens")
+        super().__init__(f"the vocabulary has ids up to {n - 1:,}: expected {n_vocab:,} tokens")
         self.n = n
 
 
-def read_tokenizer(folder: str | Path, n_vocab: int = 0, end_of_text: int | None = None) -> Tokenizer | None:
+def read_tokenizer(folder: str | Path, n_vocab: int = 0,
+                   end_of_text: int | None = None) -> Tokenizer | WordPiece | None:
     """The tokenizer whose files lie in a folder; None where there are none.
 
     A model with 50,257 tokens has GPT-2's own vocabulary, which comes with this package, where there are none.
@@ -76,10 +79,12 @@ def read_tokenizer(folder: str | Path, n_vocab: int = 0, end_of_text: int | None
     end_of_text   the id that ends a text for the model; None: what the vocabulary names, or `<|endoftext|>`
 
     TokenizerError, with the file's name, for files that are damaged, contradict each other, or ask for what is not
-    supported; TooManyTokens where the model has fewer rows than the vocabulary has ids.
+    supported; WrongSize where the model has fewer rows than the vocabulary has ids.
     """
     folder = Path(folder)
     pairs = [names for names in (FILES, PAIR) if any(os.path.exists(folder / name) for name in names)]
+    if not pairs and not os.path.exists(folder / FILE) and os.path.exists(folder / vocab_txt.FILE):
+        return _word_piece(folder, n_vocab, end_of_text)
     config = _read_config(folder)
     if os.path.exists(folder / FILE):
         vocabulary = parse(read_object(folder / FILE))
@@ -90,9 +95,9 @@ def read_tokenizer(folder: str | Path, n_vocab: int = 0, end_of_text: int | None
         ids = spelled_ids(read_object(folder / pairs[0][0], TOKENS_AND_IDS), pairs[0][0])
         vocabulary = Vocabulary(ids, *read_merges(folder / pairs[0][1]), files=pairs[0],
                                 prefix_space=config.get("add_prefix_space", False))
-    elif others := [name for name in OTHERS if os.path.exists(folder / name)]:
-        raise TokenizerError(f"{others[0]} is a vocabulary of {OTHERS[others[0]]}, which is not supported: "
-                             f"expected {FILE}, or {PAIR[0]} and {PAIR[1]}")
+    elif others := [name for name in SENTENCE_PIECE if os.path.exists(folder / name)]:
+        raise TokenizerError(f"{others[0]} is a vocabulary of SentencePiece, which is not supported: expected {FILE}, "
+                             f"{PAIR[0]} and {PAIR[1]}, or {vocab_txt.FILE}")
     elif n_vocab == GPT2_TOKENS:
         merges = read_gpt2_merges()
         vocabulary = Vocabulary({spell(token): i for token, i in openai_ids(merges).items()}, merges, 2,
@@ -103,6 +108,16 @@ def read_tokenizer(folder: str | Path, n_vocab: int = 0, end_of_text: int | None
         if names != vocabulary.files:
             _check_same(folder, names, vocabulary)
     return _assemble(folder, vocabulary, config, n_vocab, end_of_text)
+
+
+def _word_piece(folder: Path, n_vocab: int, end_of_text: int | None) -> WordPiece:
+    """The tokenizer of a GPT-2 with BERT's vocabulary, as Chinese ones have it."""
+    tokenizer = WordPiece.load(folder)
+    if n_vocab and tokenizer.n_vocab != n_vocab:
+        raise WrongSize(tokenizer.n_vocab, n_vocab)
+    if end_of_text is not None:
+        tokenizer.end_of_text = end_of_text
+    return tokenizer
 
 
 # ---- what the files say
@@ -178,7 +193,7 @@ def _assemble(folder: Path, vocabulary: Vocabulary, config: Mapping, n_vocab: in
             added[name] = AddedToken(name, i)
             taken.add(i)
     if (n := 1 + max(taken, default=-1)) > (n_vocab or MAX_TOKENS):
-        raise TooManyTokens(n, n_vocab or MAX_TOKENS)
+        raise WrongSize(n, n_vocab or MAX_TOKENS)
     n_vocab = n_vocab or n
     if end_of_text is None:
         end_of_text = _end_of_text(config, roles, added, n_vocab)

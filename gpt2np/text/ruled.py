@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .bpe import NO_TOKEN, Tokenizer, check_text
+from .bpe import NO_TOKEN, Tokenizer
 from .protocol import end_of
 from .rules import AddedToken, Rules, find_tokens, normalise
 from .tokenizer_json import write
+from .utf8 import expect_text
 from .vocabulary import END_OF_TEXT, Merges, TokenizerError, spell
 
 NO_TEXT = "\ufffd".encode()         # what an id without a token decodes to: it is not to be written
@@ -46,7 +47,8 @@ class RuledTokenizer(Tokenizer):
 
     def _parts(self, text: str, allowed_special: Iterable[str]) -> list[str | int]:
         """What is to be cut into pieces, and the ids of the added tokens between."""
-        found = self._to_find(text, check_text(text, allowed_special))
+        expect_text(text)
+        found = self._to_find(text, {allowed_special} if isinstance(allowed_special, str) else set(allowed_special))
         parts = find_tokens([text], [token for token in found if not token.normalized])
         parts = [part if isinstance(part, int) else normalise(part, self.rules.normalizers) for part in parts]
         parts = find_tokens(parts, [token._replace(content=normalise(token.content, self.rules.normalizers))

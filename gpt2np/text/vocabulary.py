@@ -175,14 +175,14 @@ def expect_no_vocabulary(folder: str | Path) -> None:
 
 def read_merges(path: Path) -> tuple[Merges, int]:
     """The merges in a file, and the line of the first. TokenizerError says in which line there is none."""
-    return parse_merges(_decode(_read(path), path.name), path.name)
+    return parse_merges(read_text(path), path.name)
 
 
 def read_object(path: Path, what: str = "a JSON object") -> dict:
     """The JSON object in a file. TokenizerError says where it is none; `what` is what was expected, for that."""
     name = path.name
     try:
-        value = bytes_in.parse_json(_decode(_read(path), name))
+        value = bytes_in.parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise TokenizerError(f"{name} line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): "
                              f"the file is damaged or cut short") from None
@@ -233,10 +233,10 @@ def parse_merges(text: str, name: str) -> tuple[Merges, int]:
     return merges, first
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of a vocabulary file."""
+def read_text(path: Path) -> str:
+    """The text of a vocabulary file, with its line ends as they are."""
     try:
-        return bytes_in.read_small(path, MAX_FILE_BYTES)
+        return _decode(bytes_in.read_small(path, MAX_FILE_BYTES), path.name)
     except OSError as error:
         raise TokenizerError(f"{path.name} cannot be read: {error.strerror or error}") from None
     except bytes_in.TooLarge as error:
@@ -244,7 +244,7 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(data: bytes, name: str) -> str:
-    """The text of a vocabulary file, with its line ends as they are."""
+    """The text that its bytes are; TokenizerError, with the line, where they are not UTF-8."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

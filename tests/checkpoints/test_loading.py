@@ -22,7 +22,9 @@ from gpt2np.decoding.text_to_text import generate_text
 from gpt2np.layers.module import Blank, Module, Parameter
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.text import vocab_txt
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.wordpiece import WordPiece
 from tests.checkpoints.tiny import MERGES, SMALL, model_of, weights
 from tests.golden.make_huggingface import IDS
 from tests.golden.make_tf_bundles import GOLDEN
@@ -263,6 +265,7 @@ def test_ids_without_a_token_are_not_written(model, tmp_path, capsys):
         assert generate.main(["the", "--model", str(tmp_path / "x"), "--max-new-tokens", "5", *options]) == 0
         assert "theaaaaa\n" in capsys.readouterr().out
     assert generate_text(loaded, tokenizer, "the", max_length=8) == ["theaaaaaa"]
+    assert gpt2np.generate("the", tmp_path / "x", max_new_tokens=3) == "theaaa"
 
 
 @pytest.mark.parametrize("layout", ["openai", "safetensors"])
@@ -290,6 +293,22 @@ def test_weights_without_a_vocabulary_come_and_go(layout, model, tmp_path, capsy
         assert "it lacks its vocabulary, so it can neither read nor write text" in said and said.count("\n") == 1, said
     assert convert.main([str(tmp_path / "x"), str(tmp_path / "y"), "--to", "safetensors"]) == 0
     assert gpt2np.load(tmp_path / "y")[1] is None
+
+
+@pytest.mark.parametrize("layout", ["openai", "safetensors"])
+def test_a_gpt2_with_berts_vocabulary(layout, tmp_path):
+    """As Chinese ones have it."""
+    words = WordPiece([*vocab_txt.SPECIAL, "床", "前", "a", "##b"], do_lower_case=False)
+    model = GPT2(GPT2Config(**SMALL | {"n_vocab": 9}), np.random.default_rng(0))
+    loading.write_model(tmp_path / "x", layout, model, words)
+    loaded, again = gpt2np.load(tmp_path / "x")
+    assert_same(loaded, model)
+    assert again.fingerprint() == words.fingerprint() and again.end_of_text == 3
+    text, = generate_text(loaded, again, "床前 ab", max_length=8, rng=np.random.default_rng(0))
+    assert text.startswith("床前 ab") and len(text) > 5
+    with pytest.raises(CheckpointError, match="the tokenizer is not the model's: expected 9 tokens, found 259"):
+        loading.write_model(tmp_path / "x", layout, model, Tokenizer(MERGES))
+    loading.write_model(tmp_path / "x", layout, loaded, again)      # a folder with vocab.txt is that of a model
 
 
 def test_another_end_of_text_stays_where_a_model_goes(folder, model, tmp_path):

@@ -7,10 +7,12 @@ import sys
 
 import pytest
 
+from gpt2np.text import vocab_txt
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.huggingface import read_tokenizer
 from gpt2np.text.ruled import RuledTokenizer
 from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, TokenizerError, spell
+from gpt2np.text.wordpiece import WordPiece
 from tests.text.test_tokenizer_json import GOOD, changed
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -76,10 +78,22 @@ def test_none_and_gpt2s_own(tmp_path):
     assert read_tokenizer(tmp_path, 50257, 198).end_of_text == 198
     (tmp_path / "tokenizer_config.json").write_text('{"add_prefix_space": true}')
     assert read_tokenizer(tmp_path, 50257).encode("Hello") == own.encode(" Hello")
-    for name, kind in (("vocab.txt", "WordPiece"), ("tokenizer.model", "SentencePiece")):
-        (tmp_path / name).write_text("")
-        refused(tmp_path, f"{name} is a vocabulary of {kind}, which is not supported", n_vocab=50257)
-        (tmp_path / name).unlink()
+    (tmp_path / "tokenizer.model").write_text("")
+    refused(tmp_path, "tokenizer.model is a vocabulary of SentencePiece, which is not supported", n_vocab=50257)
+
+
+def test_vocab_txt_alone_is_wordpiece(tmp_path):
+    """As Chinese GPT-2s have it, with BERT's vocabulary."""
+    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in (*vocab_txt.SPECIAL, "床", "前", "a", "##b")))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+    tokenizer = read_tokenizer(tmp_path, 9)
+    assert type(tokenizer) is WordPiece and tokenizer.encode("床前 AB") == [5, 6, 7, 8]
+    assert tokenizer.end_of_text == 3 and tokenizer.encode("床<|endoftext|>前", [END_OF_TEXT]) == [5, 3, 6]
+    assert read_tokenizer(tmp_path, 9, 6).encode("床<|endoftext|>a", [END_OF_TEXT]) == [5, 6, 7]
+    for n_vocab in (8, 10):
+        refused(tmp_path, f"the vocabulary has ids up to 8: expected {n_vocab} tokens", n_vocab=n_vocab)
+    folder_of(tmp_path, tokenizer_config={})            # beside a BPE it is not looked at
+    assert type(read_tokenizer(tmp_path)) is Tokenizer
 
 
 def test_the_two_pairs_of_files_beside_each_other(tmp_path):
@@ -260,7 +274,7 @@ def test_the_model_may_have_more_rows(n_vocab, n, unused, tmp_path):
 
 
 @pytest.mark.parametrize("n_vocab, i, problem", [
-    (258, 258, "the vocabulary has ids up to 258: expected at most 258 tokens"),
-    (0, 10**20, "the vocabulary has ids up to 100,000,000,000,000,000,000: expected at most 4,194,304 tokens")])
+    (258, 258, "the vocabulary has ids up to 258: expected 258 tokens"),
+    (0, 10**20, "the vocabulary has ids up to 100,000,000,000,000,000,000: expected 4,194,304 tokens")])
 def test_but_not_fewer(n_vocab, i, problem, tmp_path):
     refused(folder_of(tmp_path, added_tokens={"[PAD]": i} if i > 258 else {}), problem, n_vocab=n_vocab)

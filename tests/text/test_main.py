@@ -11,8 +11,10 @@ from gpt2np import train_tokenizer
 from gpt2np.terminal import printable
 from gpt2np.text import __main__ as explain
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.ruled import RuledTokenizer
+from gpt2np.text.rules import AddedToken, Rules
 from gpt2np.text.vocab_txt import SPECIAL
-from gpt2np.text.vocabulary import END_OF_TEXT
+from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT
 from gpt2np.text.wordpiece import WordPiece
 
 SENTENCE = """\
@@ -217,9 +219,23 @@ def test_a_word_that_is_too_long_says_so(capsys, words):
 
 
 def test_a_folder_with_a_bpe_too_is_of_the_bpe(capsys, words):
+    """Unless tokenizer_config.json says that it is not: then nobody knows what the model was trained with."""
     Tokenizer([(b"u", b"n")]).save(words)
+    assert explain.main(["--vocab", str(words), "un"]) == 1
+    assert "tokenizer_config.json: tokenizer_class is not supported: expected 'GPT2Tok" in capsys.readouterr().err
+    (words / "tokenizer_config.json").unlink()
     assert explain.main(["--vocab", str(words), "un"]) == 0
     assert "merge 0: u + n" in capsys.readouterr().out
+
+
+def test_a_vocabulary_with_rules(capsys, tmp_path):
+    """A folder of today's transformers, with tokenizer.json alone."""
+    ids = {token: i for i, token in enumerate([*BYTE_TOKENS, b"un"])}
+    RuledTokenizer([(b"u", b"n")], ids, Rules((AddedToken("[X]", 257, special=False),), prefix_space=True), 258,
+                   None).save(tmp_path)
+    assert explain.main(["--vocab", str(tmp_path), "un[X]"]) == 0
+    out = capsys.readouterr().out
+    assert "merge 0: u + n" in out and out.endswith("220 256 257\n")
 
 
 def test_colour_tells_tokens_of_a_word_apart(words):
