@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from . import __version__
 from .command import run_command
+from .interrupts import leave
 from .starting import COMMANDS, wrong_command
 from .terminal import wrapped
 
@@ -36,4 +37,4 @@ def list_commands(arguments: Sequence[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 from .errors import Gpt2npWarning, foreseen, sentence
+from .interrupts import raise_again
 from .nearest import did_you_mean
 
 MAX_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
@@ -33,6 +34,7 @@ def run_command(command: Callable[[Sequence[str] | None], int | None], arguments
     prepare_streams()
     status = 1
     try:
+        raise_again()
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = partial(show_warning, warnings.showwarning)

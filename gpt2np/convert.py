@@ -6,12 +6,12 @@ Chapter: S001 9 Q3.
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.convert")
 
 import os
-import sys
 from collections.abc import Sequence
 
 from .checkpoints.errors import CheckpointError
 from .checkpoints.loading import LAYOUTS, NAMES, write_model
 from .command import Parser, not_empty, run_command
+from .interrupts import leave
 from .model_names import load
 
 NAMELESS = "SOURCE and DEST stand for themselves, as in: convert demo hf --to safetensors"
@@ -48,4 +48,4 @@ def convert(arguments: Sequence[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

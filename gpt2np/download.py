@@ -3,11 +3,11 @@
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.download")
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from .checkpoints.download import FILES, download
 from .command import Parser, not_empty, run_command
+from .interrupts import leave
 from .model_names import known_as
 
 
@@ -39,4 +39,4 @@ def released(argument: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,13 +3,13 @@
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.evaluate")
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .interrupts import leave
 from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
 from .terminal import wrapped
@@ -71,4 +71,4 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

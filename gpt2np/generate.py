@@ -24,6 +24,7 @@ from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import NgramDraft, beam_search, columns, generate, generate_batch, lay_out_for_decoding, speculate
 from .errors import Gpt2npError, sentence
 from .hints import Array
+from .interrupts import leave
 from .layers.softmax import softmax_forward
 from .memory import expect_room, keep_freed_memory
 from .model_names import load_with_tokenizer
@@ -428,4 +429,4 @@ class CallableModule(ModuleType):
 sys.modules[__name__].__class__ = CallableModule
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

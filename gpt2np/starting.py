@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from .interrupts import end_at_once
 from .nearest import did_you_mean
 
 COMMANDS = {
@@ -32,6 +33,7 @@ def expect_to_start() -> None:
     package, _, name = module.partition(".")
     if package != "gpt2np":
         return
+    end_at_once()
     if missing := [needed for needed in NEEDED if find_spec(needed) is None]:
         sys.exit(f"error: gpt2np needs {', '.join(missing)}, which {sys.executable} has not; {remedy(module)}")
     if name and find_spec(module) is None:

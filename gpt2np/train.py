@@ -10,7 +10,6 @@ Chapter: S000 1.3.
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.train")
 
 import argparse
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -20,6 +19,7 @@ from typing import Any
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .follow import follow
+from .interrupts import leave
 from .memory import keep_freed_memory
 from .models.config import GPT2Config
 from .ranks import as_one, join_world
@@ -208,4 +208,4 @@ def settle(options: argparse.Namespace, given: dict) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

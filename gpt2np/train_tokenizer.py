@@ -3,11 +3,11 @@
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.train_tokenizer")
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from .command import Parser, not_empty, run_command, whole
+from .interrupts import leave
 from .terminal import wrapped
 from .text.bpe_train import learn_vocabulary
 from .text.vocabulary import expect_no_vocabulary
@@ -46,4 +46,4 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -13,8 +13,8 @@ ROOT = Path(gpt2np.__file__).parent
 # The commands, each __main__.py among them, may import anything, and nothing imports them.
 ALLOWED = {
     "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "tracing"},
-    "command": {"nearest"}, "nearest": set(), "starting": {"nearest"}, "terminal": {"text"},
-    "ranks": {"training"}, "follow": {"training", "terminal"},
+    "interrupts": set(), "command": {"interrupts", "nearest"}, "nearest": set(), "starting": {"interrupts", "nearest"},
+    "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),

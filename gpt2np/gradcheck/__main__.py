@@ -3,13 +3,13 @@
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.gradcheck")
 
 import argparse
-import sys
 import time
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from ..command import Parser, not_empty, run_command, whole
+from ..interrupts import leave
 from . import checks
 from .cases import CASES
 from .checks import ALL_PARAMETERS, MANY, Case, Outcome
@@ -125,4 +125,4 @@ def print_row(layer: str, argument: str, differences: str, adjoint: str, order: 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

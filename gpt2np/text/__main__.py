@@ -9,6 +9,7 @@ from itertools import cycle
 
 from .. import model_names
 from ..command import Parser, not_empty, run_command
+from ..interrupts import leave
 from ..terminal import columns_of, padded, printable, read_text, wants_colour, width, wrapped
 from .bpe import Piece, Tokenizer
 from .vocab_txt import SPECIAL, UNK
@@ -164,4 +165,4 @@ def count(number: int, noun: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
