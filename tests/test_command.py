@@ -45,8 +45,8 @@ WRONG = [
     ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one"
                                   "; did you mean gpt2"),
     ("generate --model gpt2", 1, "124M: this model is in none of "),
-    ("evaluate demo %e", 2, "the following arguments are required: --model; the model goes behind --model, and one fi"),
-    ("evaluate %e %e --model demo", 2, "unrecognized arguments: %e; the model goes behind --model, and one file is"),
+    ("evaluate demo %e", 2, "the following arguments are required: --model; the model goes behind --model\n"),
+    ("evaluate %x %e --model demo", 1, "%x: No such file or directory"),
     ("convert demo --out %x --to openai", 2, "unrecognized arguments: --out; SOURCE and DEST stand for themselves"),
     ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path "
                                        "of one; did you mean demo?"),

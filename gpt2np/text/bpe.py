@@ -80,6 +80,22 @@ def cut(text: str) -> Iterator[list[str]]:
         start = end
 
 
+def at_breaks(parts: Iterable[str]) -> Iterator[str]:
+    """The same text in parts that end where a piece begins: so never inside a piece, nor inside `<|endoftext|>`.
+
+    The ids of such parts, one after another, are those of the text.  A part is as long as those that came in, or as the
+    longest run without white space.
+    """
+    text = ""
+    for part in parts:
+        known = len(text)               # searched already, and without a place to cut
+        text += part
+        if found := LAST_BREAK.search(text, known):
+            yield text[:found.start()]
+            text = text[found.start():]
+    yield text
+
+
 # ---- merging
 #
 # Both functions do step 3, in place, on a list that holds the ids of single bytes at first; they return the ranks they
@@ -166,6 +182,7 @@ class Tokenizer:
     """
 
     unused: Sequence[int] = ()
+    cuts = True                     # at white space: see protocol.py
 
     def __init__(self, merges: Merges, ids: Mapping[bytes, int] | None = None, names: tuple[str, str] = FILES,
                  first: int = 2):

@@ -14,6 +14,7 @@ class AnyTokenizer(Protocol):
     unused        those of them that no token has, since a model's table may be larger than its vocabulary: not to be
                   written
     end_of_text   the id that ends a text, and that stands between two; None where the vocabulary has none
+    cuts          whether a long text may be cut before white space: its ids are then those of its parts
     """
 
     @property
@@ -24,6 +25,9 @@ class AnyTokenizer(Protocol):
 
     @property
     def end_of_text(self) -> int | None: ...
+
+    @property
+    def cuts(self) -> bool: ...
 
     def encode(self, text: str, allowed_special: Iterable[str] = ()) -> list[int]:
         """The ids of a text, in which the names of special tokens are text, but for the allowed ones."""

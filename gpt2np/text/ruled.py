@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .bpe import NO_TOKEN, Tokenizer
 from .protocol import end_of
-from .rules import AddedToken, Rules, find_tokens, normalise
+from .rules import SPACE, AddedToken, Rules, find_tokens, normalise
 from .tokenizer_json import write
 from .utf8 import expect_text
 from .vocabulary import END_OF_TEXT, Merges, TokenizerError, spell
@@ -30,6 +30,8 @@ class RuledTokenizer(Tokenizer):
     def __init__(self, merges: Merges, ids: Mapping[bytes, int], rules: Rules, n_vocab: int, end_of_text: int | None):
         self._prepare(merges, ids, end_of_text)
         self.ids, self.rules, self.n_vocab = dict(ids), rules, n_vocab
+        self.cuts = not (rules.prefix_space or any(token.lstrip or token.rstrip or SPACE.search(token.content)
+                                                   for token in rules.added))
         self._token_of_id = {token.id: token.content.encode() for token in rules.added} | self._token_of_id
         self.unused = [i for i in range(n_vocab) if i not in self._token_of_id]
         self._token_of_id |= dict.fromkeys(self.unused, NO_TEXT)

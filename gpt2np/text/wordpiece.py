@@ -132,6 +132,7 @@ class WordPiece:
     """
 
     unused: Sequence[int] = ()
+    cuts = True                     # at white space: see protocol.py
 
     def __init__(self, pieces: Sequence[str], do_lower_case: bool = True, strip_accents: bool | None = None,
                  tokenize_chinese_chars: bool = True, name: str = FILE):

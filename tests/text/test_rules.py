@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt2np.text.bpe import at_breaks
 from gpt2np.text.huggingface import read_tokenizer
 from gpt2np.text.protocol import end_of
 from gpt2np.text.ruled import RuledTokenizer
@@ -46,6 +47,17 @@ def test_ids_are_those_of_the_tokenizers_library(case, load, tmp_path):
     assert type(again) is type(tokenizer) and again.fingerprint() == tokenizer.fingerprint()
     for text in TEXTS:
         assert again.encode(text, special_of(tokenizer)) == tokenizer.encode(text, special_of(tokenizer))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_may_be_cut_before_white_space_has_the_ids_of_its_parts(case, load):
+    tokenizer, differ = load(case), 0
+    for text in TEXTS:
+        parts = list(at_breaks(text))
+        ids = [i for part in parts for i in tokenizer.encode(part, special_of(tokenizer))]
+        differ += ids != tokenizer.encode(text, special_of(tokenizer))
+    assert not (tokenizer.cuts and differ)
+    assert tokenizer.cuts or differ or not tokenizer.rules.prefix_space     # it is the reason, where there is one
 
 
 def test_texts_come_back(load):
