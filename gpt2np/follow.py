@@ -19,18 +19,21 @@ from .training.curve import write_curve
 from .training.loop import CHANGE, EVALUATION, Trainer, in_words
 
 CURVE = "curve.html"
+BAR = "{desc}{percentage:3.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"   # what is wanted first, first
 
 
-def follow(trainer: Trainer, command: str, remark: Callable[[dict], str | None]) -> int:
+def follow(trainer: Trainer, command: str, afterwards: str, remark: Callable[[dict], str | None]) -> int:
     """Train, and show how it goes; returns 0, or 130 where Ctrl-C has ended it, 143 where SIGTERM has.
 
-    command   the name of the command that goes on with the run
-    remark    a warning by the record of the evaluation before the first step, or None
+    command     the name of the command that goes on with the run
+    afterwards  the line by which the best model is used when it is done
+    remark      a warning by the record of the evaluation before the first step, or None
     """
     plan, state, world, task = trainer.plan, trainer.state, trainer.world, trainer.task
     with Interrupt(trainer) as interrupt:
         try:
-            with trainer, tqdm(total=plan.steps, initial=state["step"], unit="step", disable=None) as bar:
+            with trainer, tqdm(total=plan.steps, initial=state["step"], unit="step", disable=None,
+                               bar_format=BAR) as bar:
                 for record in trainer.run(partial(show_progress, interrupt, bar)):
                     show(record, bar)
                     if "val_loss" in record:
@@ -58,6 +61,7 @@ def follow(trainer: Trainer, command: str, remark: Callable[[dict], str | None])
     print(wrapped(f"done after step {state['step']:,}{early}: the {extreme} {in_words(task.best_by)}, "
                   f"{state['best']:.4f}, came after step {state['best_step']:,}; that model is in "
                   f"{Path(trainer.out, run_folder.BEST)}"))
+    print(f"How it went, as a picture:\n    {Path(trainer.out, CURVE)}\nTo use it:\n    {afterwards}")
     return 0
 
 
@@ -78,12 +82,14 @@ def show(record: dict, bar: tqdm) -> None:
     """A record of the log as a line, if it is an evaluation, or at the end of the progress bar."""
     if "val_loss" in record:
         figures = ", ".join(f"{in_words(name)} {value:.4f}" for name, value in record.items() if type(value) is float)
-        bar.write(f"step {record['step']:,}: {figures}{' (best)' * record['best']}")
+        untrained = ", before anything is learned here" if record["step"] == 0 else ""
+        bar.write(f"step {record['step']:,}: {figures}{' (best)' * record['best']}{untrained}")
         if record.get("sample"):
             bar.write(indented(record["sample"]))
         sys.stdout.flush()
     else:
-        bar.set_postfix_str(f"loss {record['loss']:.3f}, lr {record['lr']:.2e}, gradient {record['norm']:.2f}, "
+        bar.set_description_str(f"loss {record['loss']:.3f} ", refresh=False)
+        bar.set_postfix_str(f"lr {record['lr']:.1e}, gradient {record['norm']:.2f}, "
                             f"{record['tokens_per_second']:,.0f} tokens/s", refresh=False)
         bar.update()
 

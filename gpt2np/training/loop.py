@@ -24,6 +24,10 @@ from .tasks import Progress, Task, unseen
 
 GRADIENTS, EVALUATION, CHANGE = "gradients", "evaluation", "change"
 
+# A checkpoint is written after so many seconds at the latest, the first one and the others, whatever the plan says: a
+# run that ends without a word has then lost no more.  That it is there changes nothing of the run.
+FIRST_SAVE, LATER_SAVES = 60.0, 600.0
+
 
 class Trainer:
     """A run: a task, a plan, and the folder that everything goes to; for use in a with statement.
@@ -87,15 +91,20 @@ class Trainer:
         """
         if not run_folder.checkpoints(self.out):
             self.save()                                 # from here on there is something to resume
+        saved, patience = time.monotonic(), FIRST_SAVE
         while not self.finished:
             if self._is_to_evaluate():
                 record = self._evaluation(progress)
+                if self.state["step"] == 0:
+                    saved = time.monotonic()            # the first steps begin here
             else:
                 record = self._step()
-            step = self.state["step"]
-            if not self._is_to_evaluate() and (step % (self.plan.save_every or self.plan.eval_every) == 0
-                                               or self.finished):
+            due = self.state["step"] % (self.plan.save_every or self.plan.eval_every) == 0
+            late = time.monotonic() - saved >= patience
+            if self.finished or (not self._is_to_evaluate() and (due or late)):
                 self.save()
+                saved = time.monotonic()
+                patience = LATER_SAVES if self.state["step"] else FIRST_SAVE
             yield record
 
     def save(self) -> None:
