@@ -76,7 +76,7 @@ CUT = {
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
 }
 # Where a value of the page rules others out.
-NOT_BESIDE = {"--vocabulary": ("--n-vocab",), "--resume": CUT["gpt2np.train"],
+NOT_BESIDE = {"--vocab": ("--n-vocab",), "--resume": CUT["gpt2np.train"],
               "--init-from": ("--n-vocab", "--n-layer", "--n-head", "--n-embd")}
 
 class FewMutations(Fuzz):
@@ -645,7 +645,7 @@ def test_commands_under_mpiexec(reader):
     ("    python -m pytest --no-such-option tests", "expected paths, -q and -k NAME, got --no-such-option tests"),
     ("    python -m gpt2np.train FILE... --out DIR --stpes 4", "unrecognized arguments: --stpes 4"),
     ("    python -m gpt2np.convert demo ../x --to openai", "expected a command that writes below the folder"),
-    ("    python -m gpt2np.evaluate --model DIR/best FILE loss per token", "unrecognized arguments: loss per token"),
+    ("    python -m gpt2np.evaluate --model DIR/best FILE loss per token", "loss: No such file or directory"),
     ("`NO_SUCH_NAME=1 make test`", "nothing in the repository knows NO_SUCH_NAME"),
     ("It takes `pip install '.[no]'`.", "setup.cfg has no extra no"),
     ("It takes `pip\ninstall numpi`.", "setup.cfg does not name numpi"),
