@@ -144,7 +144,7 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     parser.add_argument("--val", type=not_empty, metavar="FILE",
                         help="text to measure by (the last tenth of the text, which a vocabulary is learned from too)")
     parser.add_argument("--init-from", type=not_empty, metavar="MODEL",
-                        help=f"fine-tune one of {', '.join(loading.NAMES)}, or the model in a folder")
+                        help=f"fine-tune one of {', '.join(loading.GPT2_NAMES)}, or the model in a folder")
     parser.add_argument("--vocab", type=not_empty, metavar="NAME",
                         help="gpt2, demo, or a folder with encoder.json and vocab.bpe (learned from the text)")
     parser.add_argument("--n-vocab", type=whole(257), metavar="N",

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..hints import Array
-from ..models.config import GPT2Config
+from ..models.config import GPT2Config, TransformerConfig
 from ..models.gpt2 import GPT2
 from ..text.huggingface import PAIR
 from ..text.protocol import AnyTokenizer
@@ -89,7 +89,7 @@ def read_config(source: Source) -> GPT2Config:
     return config
 
 
-def read_end_of_text(source: Source, config: GPT2Config) -> int | None:
+def read_end_of_text(source: Source, config: GPT2Config | TransformerConfig) -> int | None:
     """The token at which generation ends: that of generation_config.json, or else of config.json.
 
     None where neither names one, or one that the model does not have: transformers writes GPT-2's 50256 for every

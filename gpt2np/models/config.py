@@ -48,6 +48,7 @@ class TransformerConfig:
     norms    "post"        after each residual sum, as in the paper: none after a stack
              "pre"         before each sub-layer, and one after each stack
              "post, last"  after each residual sum, and one more after each stack, as torch.nn.Transformer has it
+    scripts  of the sources that it has learned from, as script_of names them; () where that is not known
     raises   ValueError for anything but positive integers, for heads that do not divide the width, for other norms
     """
 
@@ -58,6 +59,7 @@ class TransformerConfig:
     n_layer: int = 3
     n_inner: int = 1024
     norms: str = "post"
+    scripts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_sizes(self)
