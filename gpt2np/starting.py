@@ -12,8 +12,9 @@ from .nearest import did_you_mean
 
 COMMANDS = {
     "generate": "let a model write",
-    "train": "train a GPT-2 on text files",
-    "evaluate": "measure how well a model predicts a text",
+    "translate": "translate texts, from Chinese to English",
+    "train": "train a model on text files",
+    "evaluate": "measure how well a model predicts a text, or translates",
     "text": "show how a text becomes tokens, merge by merge",
     "train_tokenizer": "learn a vocabulary from text files",
     "download": "fetch one of OpenAI's models",

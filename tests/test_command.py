@@ -23,8 +23,9 @@ from gpt2np.errors import Gpt2npWarning
 from gpt2np.text.utf8 import decode_utf8
 from gpt2np.text.vocabulary import TokenizerError
 
-COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": "gpt2np.evaluate",
-            "convert": "gpt2np.convert", "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
+COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
+            "evaluate": "gpt2np.evaluate", "convert": "gpt2np.convert", "download": "gpt2np.download",
+            "train_tokenizer": "gpt2np.train_tokenizer",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__"}
 
 # Wrong input: the command line, the status, and how the sentence begins.  %d is a folder, %e an empty file, %b bytes
@@ -62,6 +63,12 @@ WRONG = [
     ("generate --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("generate --model %e", 1, "%e: not a .safetensors file"),
     ("generate --model %x", 1, "'%x': neither a model's name ("),
+    ("translate a --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("translate a --model demo", 1, "demo: expected a model that translates, found one that goes on from a text: pyt"),
+    ("translate a --num-beams 0", 2, "--num-beams: expected a whole number of 1 or more, got 0"),
+    ("train --task translation %e --out %x", 1, "pairs: expected at least one, got none: give more lines"),
+    ("train --task translation %d --out %x", 1, "%d: Is a directory"),
+    ("train --task translation --out %x --n-layer 1000000000", 1, "not enough memory (training "),
     ("train %e", 2, "expected --out DIR, a new folder for the run (or --resume DIR)"),
     ("train %e --out %x --beta1 nan", 2, "--beta1: expected a number from 0 to less than 1, got nan"),
     ("train %e --out %x --dropout 1e12", 2, "--dropout: expected a number from 0 to less than 1, got 1000000000000.0"),
@@ -103,7 +110,7 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "train", "evaluate"):
+    for name in ("generate", "translate", "train", "evaluate"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -132,7 +139,7 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, line, status, message):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
-    arguments = {"generate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
+    arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
                  "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
                  "gradcheck": ["--layer"]}[name]
     with pytest.raises(SystemExit) as caught:

@@ -66,7 +66,7 @@ class Plan:
     accumulate: Annotated[int, at_least(1), "pieces that each thread makes of its share of a batch, to need less "
                           "memory"] = 1
     optimizer: Annotated[str, one_of(OPTIMIZERS), "the rule by which the weights follow their gradients"] = "adamw"
-    lr: Annotated[float, POSITIVE, "the highest learning rate"] = 1e-3
+    lr: Annotated[float, POSITIVE, "the highest learning rate; with the schedule noam, (n_embd warmup)^-0.5"] = 1e-3
     warmup: Annotated[int, at_least(0), "steps until it is reached"] = 100
     schedule: Annotated[str, one_of(SCHEDULES), "what follows"] = "cosine"
     min_lr: Annotated[float, NOT_NEGATIVE, "the learning rate at the end"] = 0.0
