@@ -15,6 +15,7 @@ COMMANDS = {
     "translate": "translate texts, from Chinese to English",
     "train": "train a model on text files",
     "evaluate": "measure how well a model predicts a text, or translates",
+    "average": "average the weights of several checkpoints",
     "text": "show how a text becomes tokens, merge by merge",
     "train_tokenizer": "learn a vocabulary from text files",
     "download": "fetch one of OpenAI's models",

@@ -24,7 +24,8 @@ from gpt2np.text.utf8 import decode_utf8
 from gpt2np.text.vocabulary import TokenizerError
 
 COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
-            "evaluate": "gpt2np.evaluate", "convert": "gpt2np.convert", "download": "gpt2np.download",
+            "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
+            "download": "gpt2np.download",
             "train_tokenizer": "gpt2np.train_tokenizer",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__"}
 
@@ -89,6 +90,9 @@ WRONG = [
     ("evaluate %e --model demo", 1, "text: expected at least 2 tokens, of which the second is predicted, got 0"),
     ("evaluate %d --model demo", 1, "%d: Is a directory"),
     ("evaluate %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it to UTF-8"),
+    ("average demo --out %x", 1, "demo: it is one model, and the mean of one is itself: name several, or a run that "),
+    ("average demo %x --out %x", 1, "'%x': neither a model's name ("),
+    ("average demo demo --out %d", 1, "%d: it is there already: name a new folder"),
     ("convert demo %x --to gguf", 2, "--to: invalid choice: 'gguf' (choose from "),
     ("convert demo %d --to openai", 1, "%d: it is there already: name a new folder"),
     ("convert %x %x --to openai", 1, "'%x': neither a model's name ("),
@@ -139,8 +143,8 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, line, status, message):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
-    arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
-                 "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
+    arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
+                 "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
                  "gradcheck": ["--layer"]}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])

@@ -111,7 +111,7 @@ class Trainer:
         """Write a checkpoint of the last step that has been done."""
         self.doing = CHANGE
         if self.world.rank == 0:
-            run_folder.save(self.out, self.task, self.optimizer, self.state)
+            run_folder.save(self.out, self.task, self.optimizer, self.state, self.plan.keep)
         self.doing = ""
 
     def _is_to_evaluate(self) -> bool:

@@ -81,6 +81,7 @@ class Plan:
                           "below it, as ln_f, h.11, h.*.attn.c_attn; may be given several times"] = ()
     eval_every: Annotated[int, at_least(1), "steps from one evaluation to the next"] = 250
     save_every: Annotated[int, at_least(0), "steps from one checkpoint to the next, 0 for one with each evaluation"] = 0
+    keep: Annotated[int, at_least(1), "checkpoints to keep, the last ones; several, to average them: see average"] = 1
     patience: Annotated[int, at_least(0), "end after this many evaluations without a better one, 0 for never"] = 0
     seed: Annotated[int, at_least(0), "the number from which all random numbers follow"] = 0
     threads: Annotated[int, at_least(1), "how many share each batch, in each process"] = 1
