@@ -110,7 +110,7 @@ def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: An
     if not pairs:
         raise TrainingError("pairs: expected at least one, got none: give more lines")
     n_ctx, threads, num_beams = model.config.n_ctx, options.threads or cores(), options.num_beams or 1
-    ids, cut = encoded(pairs, tokenizer, n_ctx)
+    ids, cut = encoded(pairs, tokenizer, n_ctx, model.config.source_end)
     if cut:
         print(wrapped(f"note: {cut:,} of {len(pairs):,} pairs have a side of more than the {n_ctx:,} tokens that the "
                       "model sees: what is beyond is left out of loss and accuracy, and not translated"))

@@ -239,9 +239,9 @@ TRANSLATION = Kind(
     Translation,
     usual={"steps": 4000, "n_layer": 3, "n_head": 8, "n_embd": 256, "n_inner": None, "n_vocab": 4096, "norms": "pre",
            "optimizer": "adam", "beta2": 0.98, "eps": 1e-9, "schedule": "linear", "warmup": 400, "eval_every": 400},
-    trying={"steps": 2000, "n_layer": 2, "n_head": 4, "n_embd": 128, "n_inner": None, "n_vocab": 300, "norms": "pre",
-            "optimizer": "adam", "beta2": 0.98, "eps": 1e-9, "schedule": "linear", "warmup": 200, "eval_every": 250,
-            "lr": 2e-3, "dropout": 0.0, "label_smoothing": 0.0},
+    trying={"steps": 4000, "n_layer": 2, "n_head": 4, "n_embd": 128, "n_inner": None, "n_vocab": 300, "norms": "pre",
+            "optimizer": "adam", "beta2": 0.98, "eps": 1e-9, "schedule": "linear", "warmup": 200, "eval_every": 500,
+            "lr": 2e-3, "batch_tokens": 1250, "dropout": 0.0, "label_smoothing": 0.0},
     tuning={"steps": 1000, "optimizer": "adam", "beta2": 0.98, "eps": 1e-9, "schedule": "linear", "lr": 2e-4,
             "warmup": 50, "eval_every": 100},
     fitted=("n_vocab", "context", "warmup"),
@@ -259,7 +259,7 @@ TRANSLATION = Kind(
               "python -m gpt2np.train --resume run"),
     config=lambda plan, sizes: TransformerConfig(
         sizes["n_vocab"], plan.context, sizes["n_embd"], sizes["n_head"], sizes["n_layer"],
-        sizes["n_inner"] or 4 * sizes["n_embd"], sizes["norms"]),
+        sizes["n_inner"] or 4 * sizes["n_embd"], sizes["norms"], True),
     expect=expect_translation, make=make_translation, learned=pairs_learned)
 
 KINDS = {"language": LANGUAGE, "translation": TRANSLATION}

@@ -17,7 +17,7 @@ import numpy as np
 
 from .checkpoints.loading import TRANSLATION
 from .command import Parser, not_empty, option, real, run_command, whole
-from .decoding import BeamRules, Translation, best_translations, translate
+from .decoding import BeamRules, Translated, best_translations, translate
 from .decoding.beams import PENALTIES
 from .decoding.translating import TOGETHER, looked_at, source_of
 from .errors import Gpt2npError, sentence
@@ -165,8 +165,8 @@ def one_line(text: str) -> str:
 def remarks(task: Task, text: str) -> Iterator[str]:
     """What a reader of the translation should know of its text."""
     config, n = task.model.config, len(task.tokenizer.encode(text))
-    if n > config.n_ctx:
-        yield f"it has {n:,} tokens, and the model sees {config.n_ctx:,}: the rest is left out"
+    if n > (most := config.n_ctx - config.source_end):
+        yield f"it has {n:,} tokens, and the model sees {most:,}: the rest is left out"
     if script := foreign_script(text, config.scripts):
         yield f"it is in letters that the model has not learned to read, {script}; it has learned " \
               f"{', '.join(config.scripts)}: its best"
@@ -182,7 +182,7 @@ def expect_room_for_beams(model: Transformer, num_beams: int) -> None:
 # ---- which word looked at which
 
 
-def attention_table(model: Transformer, tokenizer: AnyTokenizer, text: str, translation: Translation) -> str:
+def attention_table(model: Transformer, tokenizer: AnyTokenizer, text: str, translation: Translated) -> str:
     """A row for each token of the translation, and in it a shade for each of the text: how much it was looked at.
 
     Tokens that are parts of one character stand together.  What does not fit the terminal is in a further table below.
@@ -193,9 +193,9 @@ def attention_table(model: Transformer, tokenizer: AnyTokenizer, text: str, tran
     above, beside = (characters(tokenizer, ids) for ids in (source, written))
     p = np.stack([p[:, columns].sum(axis=1) for _, columns in above], axis=1)       # (T, columns)
     p = np.stack([p[rows].mean(axis=0) for _, rows in beside])                      # (rows, columns)
-    names = ["(end)" if written[rows[0]] == end else name for name, rows in beside]
+    names, heads = (["(end)" if ids[places[0]] == end else name for name, places in found]
+                    for ids, found in ((written, beside), (source, above)))
     side = min(max(map(columns_of, names)), 16)
-    heads = [name for name, _ in above]
     tables, first = [], 0
     while first < len(heads):
         last, room = first + 1, width() - side - 2 - columns_of(heads[first])

@@ -38,9 +38,12 @@ from gpt2np.checkpoints import download, loading
 from gpt2np.gradcheck.cases import CASES
 from gpt2np.gradcheck.checks import Case
 from gpt2np.layers.layernorm import layernorm_backward, layernorm_forward
-from gpt2np.models.config import SIZES, GPT2Config
+from gpt2np.models.config import SIZES, GPT2Config, TransformerConfig
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.models.transformer import Transformer
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.training import translation
+from gpt2np.training.number_pairs import number_pairs
 from tests.checkpoints.fuzz import Fuzz
 from tests.checkpoints.test_download import Server
 from tests.checkpoints.tiny import MERGES
@@ -54,6 +57,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
          ROOT / "weights" / "README.md", ROOT / "weights" / "demo" / "README.md"]
 RELEASED = dict(SIZES)
 TINY = GPT2Config(n_embd=8, n_head=2, n_layer=1)        # goes by the names of OpenAI's models, with their vocabulary
+TRANSLATOR = TransformerConfig(257 + len(MERGES), 16, 8, 2, 1, 8)       # takes the place of weights/translation
 
 # ---- the tables: what the rules below do not know by themselves
 
@@ -64,6 +68,7 @@ PLACEHOLDERS = {r"(\w+)\.\.\.(?= |$)": r"\1 \1",        # FILE..., several of th
                 r"\bstep-\d{8}\b": "step-00000002",     # a checkpoint of a run of 2 steps, where there were thousands
                 "--init-from demo": "--init-from tiny"}
 FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
+PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0))
 
 # Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
 # is on the page runs as it is.
@@ -563,7 +568,7 @@ def release(tmp_path_factory):
 
 @pytest.fixture
 def reader(release, tmp_path, monkeypatch):
-    """A reader in a folder with FILES, docs/ and tiny, a model, and nothing else.
+    """A reader in a folder with FILES, PAIRS.tsv, docs/ and tiny, a model, and nothing else.
 
     OpenAI's models are small, and come from this machine's loopback.
     """
@@ -578,11 +583,15 @@ def reader(release, tmp_path, monkeypatch):
     files = {path.name: path.read_bytes() for path in release.iterdir()}
     known = {name: download.Release(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
     (weights / "demo").symlink_to(ROOT / "weights" / "demo")
+    (work / "PAIRS.tsv").write_text(PAIRS, encoding="utf-8")
+    gpt2np.save(weights / "translation", Transformer(TRANSLATOR, np.random.default_rng(0)), vocabulary)
     for name in SIZES:
         (weights / name).symlink_to(release)
         monkeypatch.setitem(SIZES, name, TINY)
         monkeypatch.setitem(download.FILES, name, known)
     monkeypatch.setattr(loading, "places", lambda: [weights])
+    monkeypatch.setattr(translation, "NUMBERS", 50)
+    monkeypatch.setattr(translation, "MOST_HELD_OUT", 10)
     monkeypatch.setattr(download, "places", loading.places)
     monkeypatch.setattr(download, "SPARE_BYTES", 0)
     monkeypatch.setattr(socket, "getaddrinfo", functools.partial(loopback_only, socket.getaddrinfo))

@@ -12,7 +12,7 @@ import pytest
 import gpt2np
 from gpt2np import terminal
 from gpt2np import translate as command
-from gpt2np.decoding import BeamRules, Translation, best_translations, translate
+from gpt2np.decoding import BeamRules, Translated, best_translations, translate
 from gpt2np.models.config import TransformerConfig
 from gpt2np.models.transformer import Transformer
 from gpt2np.sampling import Sampler
@@ -26,7 +26,8 @@ TEXTS = ["我喜欢读书。", "他来了。", "三"]
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "translator"
     tokenizer = Tokenizer(learn_merges({"我": 9, "喜": 8, "欢": 7}, 6))
-    model = Transformer(TransformerConfig(263, 20, 12, 3, 2, 24, "pre", ("CJK", "LATIN")), np.random.default_rng(2))
+    config = TransformerConfig(263, 20, 12, 3, 2, 24, "pre", scripts=("CJK", "LATIN"))
+    model = Transformer(config, np.random.default_rng(2))
     model.wte.value[65:91] *= 3                         # letters, for the most part
     gpt2np.save(folder, model, tokenizer)
     return str(folder)
@@ -145,7 +146,7 @@ def test_shades_are_the_weights(capsys, folder, monkeypatch):
     model, tokenizer = gpt2np.load(folder)
     monkeypatch.setattr(type(model), "looked_at", lambda *_: np.array([[[1.0, 0, 0, 0], [0, 0.5, 0.1, 0.4]]]))
     end = tokenizer.end_of_text
-    found = Translation("I", [tokenizer.encode("I")[0], end], 0.0, 0.0)
+    found = Translated("I", [tokenizer.encode("I")[0], end], 0.0, 0.0)
     assert command.attention_table(model, tokenizer, "我三", found) == "       我 三\nI      ██\n(end)     ██"
     monkeypatch.undo()
     out = lines_of(printed(capsys, folder, TEXTS[2], "--attention").out)

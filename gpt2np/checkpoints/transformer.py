@@ -1,7 +1,7 @@
 """An encoder-decoder Transformer as files: model.safetensors, with the parameters under their own paths, and
 config.json, with the fields of TransformerConfig; the vocabulary lies beside them.
 
-    {"model_type": "gpt2np-transformer", "n_vocab": 4096, "n_ctx": 64, ..., "norms": "post", "scripts": ["CJK"]}
+    {"model_type": "gpt2np-transformer", "n_vocab": 4096, "n_ctx": 64, ..., "scripts": ["CJK"]}
 
 No other program has a model with one table for both languages, these norms and fused projections in quite this form, so
 the layout is this package's own.
@@ -75,6 +75,8 @@ def read_config(source: Source) -> TransformerConfig:
     if found["norms"] not in NORMS:
         raise CheckpointError(path, "norms", expected=f"one of {', '.join(map(repr, NORMS))}",
                               found=shortened(found["norms"]))
+    if type(found["source_end"]) is not bool:
+        raise CheckpointError(path, "source_end", expected="true or false", found=shortened(found["source_end"]))
     scripts = found["scripts"]
     if not isinstance(scripts, list) or not all(isinstance(name, str) for name in scripts):
         raise CheckpointError(path, "scripts", expected="a list of names", found=shortened(scripts))

@@ -23,8 +23,8 @@ from .prefill import prefill
 from .speculation import Draft, ModelDraft, NgramDraft, speculate
 from .text_to_text import generate_text
 from .texts import Texts, window_start
-from .translating import Translation, best_translations, translate
+from .translating import Translated, best_translations, translate
 
-__all__ = ["GREEDY", "SAMPLE", "Beam", "BeamRules", "Draft", "ModelDraft", "NgramDraft", "Stop", "Texts", "Translation",
+__all__ = ["GREEDY", "SAMPLE", "Beam", "BeamRules", "Draft", "ModelDraft", "NgramDraft", "Stop", "Texts", "Translated",
            "beam_search", "beam_search_batch", "best_translations", "columns", "generate", "generate_batch",
            "generate_text", "lay_out_for_decoding", "prefill", "speculate", "translate", "window_start"]

@@ -27,7 +27,7 @@ TOGETHER = 32                   # texts at once
 Found = TypeVar("Found")
 
 
-class Translation(NamedTuple):
+class Translated(NamedTuple):
     """One translation of a text.
 
     text      what it says
@@ -66,7 +66,7 @@ def translate(model: Translator, tokenizer: AnyTokenizer, texts: Sequence[str], 
 
 def best_translations(model: Translator, tokenizer: AnyTokenizer, texts: Sequence[str],
                       rules: BeamRules | None = None, coverage_penalty: float = 0.0,
-                      done: Callable[[int], None] | None = None) -> list[list[Translation]]:
+                      done: Callable[[int], None] | None = None) -> list[list[Translated]]:
     """The best translations of some texts, for each up to num_beams, the best first; none of one without a word.
 
     rules              BeamRules; with one beam, and early_stopping, the one is what translate gives
@@ -80,17 +80,17 @@ def best_translations(model: Translator, tokenizer: AnyTokenizer, texts: Sequenc
     end = end_of(tokenizer)
     rules = replace(rules or BeamRules(), end_of_text=end)
 
-    def together(sources: Sequence[list[int]]) -> list[list[Translation]]:
+    def together(sources: Sequence[list[int]]) -> list[list[Translated]]:
         def coverage(i: int, written: Sequence[int]) -> float:
             return coverage_penalty * log_coverage(looked_at(model, sources[i], [end, *written[:-1]]))
 
         found = beam_search_batch(given(model, sources), [[end]] * len(sources),
                                   [longest(model, source) for source in sources], rules,
                                   bonus=coverage if coverage_penalty else None)
-        return [[Translation(text_before(tokenizer, beam.written), beam.written, beam.score, beam.total)
+        return [[Translated(text_before(tokenizer, beam.written), beam.written, beam.score, beam.total)
                  for beam in beams] for beams in found]
 
-    nothing: list[Translation] = []
+    nothing: list[Translated] = []
     return list(by_length(model, tokenizer, texts, together, nothing, done))
 
 
@@ -100,8 +100,9 @@ def looked_at(model: Translator, source: Sequence[int], tokens: Sequence[int]) -
 
 
 def source_of(model: Translator, tokenizer: AnyTokenizer, text: str) -> list[int]:
-    """The tokens of a text, as many of its first ones as the model can see."""
-    return tokenizer.encode(text)[:model.n_ctx]
+    """The tokens of a text as the model reads it, as many of its first ones as it can see."""
+    end = [end_of(tokenizer)] if model.source_end else []
+    return tokenizer.encode(text)[:model.n_ctx - len(end)] + end
 
 
 def longest(model: Translator, source: Sequence[int]) -> int:

@@ -48,7 +48,8 @@ class TransformerConfig:
     norms    "post"        after each residual sum, as in the paper: none after a stack
              "pre"         before each sub-layer, and one after each stack
              "post, last"  after each residual sum, and one more after each stack, as torch.nn.Transformer has it
-    scripts  of the sources that it has learned from, as script_of names them; () where that is not known
+    source_end   whether a source ends in the token that ends a text, which tells how long it is
+    scripts      of the sources that it has learned from, as script_of names them; () where that is not known
     raises   ValueError for anything but positive integers, for heads that do not divide the width, for other norms
     """
 
@@ -59,6 +60,7 @@ class TransformerConfig:
     n_layer: int = 3
     n_inner: int = 1024
     norms: str = "post"
+    source_end: bool = False
     scripts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -77,6 +77,10 @@ class Translator(Protocol):
     def n_ctx(self) -> int:
         """How many positions it sees at most, of a source, and of what it writes."""
 
+    @property
+    def source_end(self) -> bool:
+        """Whether a source ends in the token that ends a text."""
+
     def given(self, source: ArrayLike, source_mask: Array | None = None) -> LanguageModel:
         """What writes, given the sources (B, S) with a mask of their real tokens."""
 

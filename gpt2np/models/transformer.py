@@ -220,6 +220,11 @@ class Transformer(Module):
         """How many positions it sees at most, of a source, and of a target."""
         return self.config.n_ctx
 
+    @property
+    def source_end(self) -> bool:
+        """Whether a source ends in the token that ends a text."""
+        return self.config.source_end
+
     def looked_at(self, source: ArrayLike, source_mask: Array | None, tokens: ArrayLike) -> Array:
         """p (B, T, S): how much each position of the target looked at which of the source, to say what follows it.
 

@@ -39,7 +39,7 @@ from .tasks import Progress, Task
 
 TRAIN, VAL = "train.tsv", "val.tsv"             # in the folder of a run
 HELD_OUT, MOST_HELD_OUT = 0.05, 1000            # of the pairs, those that are measured by where no others are
-NUMBERS = 300_000                               # generated pairs to learn from, where there is no file
+NUMBERS = 100_000                               # generated pairs to learn from, where there is no file
 
 TextPair = tuple[str, str]
 
@@ -84,9 +84,9 @@ class Translation(Task):
                 raise TrainingError(f"{name}: expected at least one, got none: give more lines")
         self.model, self.tokenizer, self.val, self.plan = model, tokenizer, val, plan
         end = end_of(tokenizer)
-        ids, self.cut = encoded(train, tokenizer, plan.context)
+        ids, self.cut = encoded(train, tokenizer, plan.context, model.config.source_end)
         self.batches = PairBatches(ids, plan.batch_tokens, end, plan.seed)
-        ids, _ = encoded(val, tokenizer, plan.context)
+        ids, _ = encoded(val, tokenizer, plan.context, model.config.source_end)
         self.val_batches = PairBatches(ids, max(plan.batch_tokens, 2 * plan.context), end, plan.seed)
 
     @classmethod
@@ -188,7 +188,8 @@ def new_task(out: str | Path, plan: TranslationPlan, files: Sequence[str], *, va
     val          a file of pairs to measure by; None for some of those, or for generated ones that are not learned from
     init_from    the model to go on from, a name or a path; or
     config       TransformerConfig of a new model, which begins with random weights
-    vocabulary   the new model's; None to learn config.n_vocab tokens from both sides of the pairs
+    vocabulary   the new model's; None to learn config.n_vocab tokens from both sides of the pairs; of generated ones,
+                 where n_vocab may become less, a token for each character
     fit          which of n_vocab and warmup may become less, where pairs or steps are few
     epochs       how often the pairs are gone through; None for the plan's number of steps
     warn         is told what is to be said of the pairs
@@ -203,7 +204,8 @@ def new_task(out: str | Path, plan: TranslationPlan, files: Sequence[str], *, va
         model, tokenizer = load_to_train(init_from or loading.TRANSLATION, plan)
         plan = replace(plan, context=min(plan.context, model.config.n_ctx)) if "context" in fit else plan
     else:
-        tokenizer = vocabulary or learn(train, config.n_vocab, "n_vocab" in fit)
+        tokenizer = vocabulary or (learn(train, config.n_vocab, "n_vocab" in fit) if files or "n_vocab" not in fit else
+                                   of_characters(train))
         model = Transformer(replace(config, n_vocab=tokenizer.n_vocab, n_ctx=plan.context,
                                     scripts=scripts_of(source for source, _ in train)),
                             np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute,
@@ -263,13 +265,23 @@ def learn(pairs: Iterable[TextPair], n_vocab: int, at_most: bool) -> Tokenizer:
     return tokenizer
 
 
-def encoded(pairs: Iterable[TextPair], tokenizer: AnyTokenizer, n_ctx: int) -> tuple[list[Pair], int]:
-    """The ids of some pairs, none of more than n_ctx, with the target's end; and how many of the pairs were cut."""
-    found, cut_short = [], 0
+def of_characters(pairs: Iterable[TextPair]) -> Tokenizer:
+    """A vocabulary with a token for each character, so that each digit is one, whatever stands beside it."""
+    counts = Counter(character for pair in pairs for text in pair for character in text)
+    return Tokenizer(learn_merges(counts, 3 * len(counts)))     # of the bytes of a character, at most four
+
+
+def encoded(pairs: Iterable[TextPair], tokenizer: AnyTokenizer, n_ctx: int,
+            source_end: bool = False) -> tuple[list[Pair], int]:
+    """The ids of some pairs, none of more than n_ctx, with the target's end; and how many of the pairs were cut.
+
+    source_end   whether a source ends, too: see TransformerConfig
+    """
+    found, cut_short, end = [], 0, [end_of(tokenizer)] * source_end
     for pair in pairs:
         source, target = map(tokenizer.encode, pair)
-        found.append((source[:n_ctx], target[:n_ctx - 1]))
-        cut_short += len(source) > n_ctx or len(target) >= n_ctx
+        found.append((source[:n_ctx - len(end)] + end, target[:n_ctx - 1]))
+        cut_short += len(source) + len(end) > n_ctx or len(target) >= n_ctx
     return found, cut_short
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+import gpt2np
 from gpt2np.decoding import Beam, BeamRules, best_translations, generate_batch, translate
 from gpt2np.decoding.beams import log_coverage
 from gpt2np.decoding.loop import GREEDY, columns
-from gpt2np.decoding.translating import MORE, TOGETHER, looked_at
+from gpt2np.decoding.translating import MORE, TOGETHER, looked_at, source_of
 from gpt2np.layers.softmax import log_softmax_forward
 from gpt2np.models.config import NORMS, TransformerConfig
 from gpt2np.models.transformer import Transformer
@@ -135,6 +136,20 @@ def test_a_vocabulary_without_an_end():
 def test_of_a_long_text_the_beginning_is_read(model):
     n = model.config.n_ctx
     assert translate(model, TOKENIZER, ["y" * n + "abc"]) == translate(model, TOKENIZER, ["y" * n])
+
+
+def test_a_source_may_end(tmp_path):
+    """In the token that ends a text: it is read as if it stood there."""
+    config = TransformerConfig(257, 12, 12, 3, 2, 24, source_end=True)
+    model = Transformer(config, np.random.default_rng(3), dtype=np.float64)
+    assert source_of(model, TOKENIZER, "abc") == [*TOKENIZER.encode("abc"), END]
+    assert source_of(model, TOKENIZER, "z" * 20) == [*TOKENIZER.encode("z" * 11), END]
+    plain = Transformer(TransformerConfig(257, 12, 12, 3, 2, 24), np.random.default_rng(3), dtype=np.float64)
+    given = plain.given([[*TOKENIZER.encode("abc"), END]])
+    expected, = columns(generate_batch(given, [[END]], 12, Sampler(0, end_of_text=END)))
+    assert translate(model, TOKENIZER, ["abc"]) == [TOKENIZER.decode([i for i in expected if i != END])]
+    gpt2np.save(tmp_path / "m", model, TOKENIZER)
+    assert gpt2np.load(tmp_path / "m")[0].config == config
 
 
 def test_beams_of_unequal_room():

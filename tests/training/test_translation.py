@@ -37,6 +37,7 @@ from gpt2np.training.translation import (
     learn,
     loss_and_accuracy,
     new_task,
+    of_characters,
     split,
     tokenisation_of,
 )
@@ -70,6 +71,16 @@ def test_the_ids_of_pairs_and_what_is_cut():
     ids, cut = encoded([("abcd", "xyz"), ("abcde", "x"), ("a", "wxyz")], tokenizer, 4)
     assert [tuple(map(tokenizer.decode, pair)) for pair in ids] == [("abcd", "xyz"), ("abcd", "x"), ("a", "wxy")]
     assert cut == 2
+    ids, cut = encoded([("abc", "x"), ("abcd", "x")], tokenizer, 4, source_end=True)
+    assert [source for source, _ in ids] == [[*tokenizer.encode("abc"), 256]] * 2 and cut == 1
+
+
+def test_a_token_for_each_character():
+    pairs = number_pairs(300, 0)
+    tokenizer = of_characters(pairs)
+    characters = {c for pair in pairs for text in pair for c in text}
+    assert tokenizer.n_vocab <= 257 + 3 * len(characters)
+    assert all(len(tokenizer.encode(text)) == len(text) for pair in pairs for text in pair)
 
 
 def test_held_out_are_all_pairs_of_some_sources():
@@ -103,6 +114,8 @@ def test_generated_pairs_to_measure_by_are_not_learned_from(tmp_path, monkeypatc
     task = new_task(tmp_path, TranslationPlan(steps=1), [], config=config, fit=["n_vocab"])
     assert len(task.batches.pairs) == 50 and len(task.val) == 20 and all(map(is_held_out, task.val))
     assert task.model.config.scripts == ("CJK",) and task.model.config.n_ctx == 128
+    assert all(len(ids) == len(text) + task.model.config.source_end for (ids, _), (text, _) in zip(
+        task.batches.pairs, number_pairs(50, 0)))
     assert not any(map(is_held_out, number_pairs(50, 0))) and numbers.ONE_OF == 20
 
 
