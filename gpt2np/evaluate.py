@@ -1,8 +1,6 @@
 """Measure how well a model predicts a text, or translates:  python -m gpt2np.evaluate --model MODEL FILE
 
 A GPT-2 is measured on texts; a Transformer on pairs of texts, a source, a tab and its target in each line.
-
-Chapter: S000 3.4; S001 3.2.1; S004 5.2.
 """
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.evaluate")

@@ -1,6 +1,6 @@
-"""Translate texts:  python -m gpt2np.translate "我喜欢读书。"
+"""Translate texts:  python -m gpt2np.translate TEXT...
 
-Chapter: S000 3.4, 4.3; S003 6.1.
+Chapter: S000 3.4.
 """
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.translate")

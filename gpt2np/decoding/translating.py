@@ -5,7 +5,7 @@
 
 Texts are taken together where their lengths are alike, and each is as if it were alone.
 
-Chapter: S000 3.4, 4.3.
+Chapter: S000 3.4.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """The original Transformer: an encoder reads a sentence, a decoder writes another one, word by word.
 
-Chapter: S000 3.2, 3.4, 4.1, 4.3, 4.4; S001 3.4; S002 2.2.1.
+Chapter: S000 3.2, 4.1, 4.3, 4.4; S001 3.4; S002 2.2.1.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Translation, the task of the original Transformer: to predict each token of a text in another language.
 
-Chapter: S000 3.4, 4.3; S003 6.1.
+Chapter: S000 3.4.
 """
 
 import zlib
@@ -91,7 +91,7 @@ class Translation(Task):
 
     @classmethod
     def load(cls, folder: Path, out: Path, plan: TranslationPlan) -> "Translation":
-        model, tokenizer = load_to_train(folder, plan)
+        model, tokenizer = translator_to_train(folder, plan)
         return cls(model, tokenizer, list(read_pairs([out / TRAIN])), list(read_pairs([out / VAL])), plan)
 
     def save(self, folder: Path) -> None:
@@ -201,7 +201,7 @@ def new_task(out: str | Path, plan: TranslationPlan, files: Sequence[str], *, va
         train, held_out = number_pairs(NUMBERS, plan.seed), number_pairs(MOST_HELD_OUT, plan.seed, held_out=True)
     tokenizer: AnyTokenizer
     if config is None:
-        model, tokenizer = load_to_train(init_from or loading.TRANSLATION, plan)
+        model, tokenizer = translator_to_train(init_from or loading.TRANSLATION, plan)
         plan = replace(plan, context=min(plan.context, model.config.n_ctx)) if "context" in fit else plan
     else:
         tokenizer = vocabulary or (learn(train, config.n_vocab, "n_vocab" in fit) if files or "n_vocab" not in fit else
@@ -220,7 +220,7 @@ def new_task(out: str | Path, plan: TranslationPlan, files: Sequence[str], *, va
     return task
 
 
-def load_to_train(name_or_path: str | Path, plan: TranslationPlan) -> tuple[Transformer, AnyTokenizer]:
+def translator_to_train(name_or_path: str | Path, plan: TranslationPlan) -> tuple[Transformer, AnyTokenizer]:
     """A model and its tokenizer for training: with the plan's options, and in memory of its own: the files may go."""
     loaded, tokenizer = loading.load_with_tokenizer(name_or_path, kind=Transformer)
     model = Transformer(loaded.config, dropout=plan.dropout, recompute=plan.recompute,

@@ -164,7 +164,7 @@ for name, config in SIZES.items():
         "3.4", "算法应用领域", "applications",
         Entry(
             Both("机器翻译", "machine translation"),
-            where="Translation best_translations corpus_bleu",
+            where="Translation best_translations attention_table corpus_bleu",
             run="python -m gpt2np.train --task translation --out run",
             here=Both(
                 """几分钟之内，一个小的 [[Transformer]] 学会把汉字写的数和日期译成数字，也能译回去，然后告诉你没见过的有

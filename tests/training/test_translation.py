@@ -178,7 +178,7 @@ def test_more_than_the_machine_holds():
 # ---- the command
 
 
-def test_a_run_and_its_measure(pairs, tmp_path, capsys):
+def test_a_run_on_pairs_and_its_measure(pairs, tmp_path, capsys):
     out = tmp_path / "run"
     assert train.main(arguments(pairs, out, 3, "--schedule", "noam")) == 0
     printed = capsys.readouterr().out
@@ -207,7 +207,7 @@ def test_a_run_and_its_measure(pairs, tmp_path, capsys):
     assert f"likeliest {best['val_accuracy']:15.1%} of the tokens" in measured
 
 
-def test_a_run_that_was_stopped_is_resumed_bit_for_bit(pairs, tmp_path):
+def test_a_run_on_pairs_that_was_killed_is_resumed_bit_for_bit(pairs, tmp_path):
     """Killed at any moment, as a run on texts is: tests/training/test_commands.py."""
     whole, killed, steps, output = tmp_path / "whole", tmp_path / "killed", 4 * KILLS, tmp_path / "output"
     assert train.main(arguments(pairs, whole, steps, "--dropout", "0.2", "--accumulate", "2")) == 0
@@ -227,7 +227,7 @@ def test_a_run_that_was_stopped_is_resumed_bit_for_bit(pairs, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for another process")
-def test_an_interrupt_saves_and_says_how_to_go_on(pairs, tmp_path):
+def test_an_interrupted_run_on_pairs_says_how_to_go_on(pairs, tmp_path):
     out, output = tmp_path / "run", tmp_path / "output"
     process = start(output, *arguments(pairs, out, 100000))
     wait_for_lines(out / "log.jsonl", 3)
@@ -238,7 +238,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(pairs, tmp_path):
     assert state["step"] == records(out)[-1]["step"]
 
 
-def test_fine_tuning_begins_with_what_was_learned(pairs, tmp_path, capsys):
+def test_fine_tuning_a_translator_begins_with_what_it_has_learned(pairs, tmp_path, capsys):
     assert train.main(arguments(pairs, tmp_path / "first", 2)) == 0
     first = [r for r in records(tmp_path / "first") if "val_loss" in r]
     best = min(r["val_loss"] for r in first)
@@ -273,7 +273,7 @@ def test_norms_vocabulary_and_pairs_to_measure_by(pairs, tmp_path, capsys):
     assert "60 pairs to learn from, 2 to measure by" in capsys.readouterr().out
 
 
-def test_without_a_file_it_learns_numbers_and_says_how_many_it_knows(tmp_path, capsys, monkeypatch):
+def test_without_pairs_it_learns_numbers_and_says_how_many_it_knows(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(translation, "NUMBERS", 50)
     monkeypatch.setattr(translation, "MOST_HELD_OUT", 20)
     options = [option for option in TINY if option not in ("--n-vocab", "270")]
@@ -297,7 +297,7 @@ def test_a_sentence_that_is_too_long_is_cut_and_said(pairs, tmp_path, capsys):
     ("a\tb\n\tb\n", [], "line 2: expected a source, a tab and its target, got nothing on one side of the tab", 1),
     ("", [], "pairs: expected at least one, got none: give more lines", 1),
     ("a\tb\n", [], "pairs: expected at least one, got none: give more lines", 1),
-    ("abcdefgh\tb\nabcdefgi\tb\n", ["--batch-tokens", "5"], "batch_tokens: expected at least the 10 of the long", 1),
+    ("abcdefgh\tb\nabcdefgi\tb\n", ["--batch-tokens", "5"], "batch_tokens: expected at least the 11 of the long", 1),
     ("a\tb\n", ["--lr", "1", "--schedule", "noam"], "^error: --lr: expected none with --schedule noam, whose peak", 2),
     ("a\tb\n", ["--norms", "none"], "--norms: invalid choice: 'none'", 2),
     ("a\tb\n", ["--batch", "5"], "unrecognized arguments: --batch", 2),
