@@ -166,6 +166,14 @@ class Recording(Tap):
         self.dx[self._running.pop()] = dx
         return dx
 
+    def value(self, name: str) -> Any:
+        """What a Patch of this name would put in the place of: what a part gave, or with .in what it took."""
+        path = _inside(name)
+        found = self.x.get(path.removesuffix(".in")) if path.endswith(".in") else self.y.get(path)
+        if found is None:
+            raise unknown(path, list(self.y))
+        return found
+
 
 class Patch(Tap):
     """Puts values in the places of what parts of a model give, or take.
@@ -188,8 +196,7 @@ class Patch(Tap):
     def begin(self, paths: Sequence[str]) -> None:
         for name in self.values:
             if name.removesuffix(".in") not in paths:
-                raise InterpretError(f"expected the path of a part of the model, with .in behind it for what it takes, "
-                                     f"got {name}; there are {near(name.removesuffix('.in'), paths)}")
+                raise unknown(name, paths)
 
     def before(self, path: str, x: Any) -> Any:
         return self._put(f"{path}.in", x)
@@ -206,6 +213,12 @@ class Patch(Tap):
         array = array.copy()                            # what a part gave may be in its cache
         array[self.where] = value[self.where]
         return array
+
+
+def unknown(name: str, paths: Sequence[str]) -> InterpretError:
+    """What is said of a name that is no part's."""
+    return InterpretError("expected the path of a part of the model, with .in behind it for what it takes, got "
+                          f"{name}; there are {near(name.removesuffix('.in'), paths)}")
 
 
 # ---- names
@@ -236,9 +249,9 @@ def activations(model: Module, seen: Recording) -> dict[str, Array]:
     the heads, (B, H, T, S), attn.z what they give, side by side, mid the stream between attention and MLP, and NAME.in
     what a part takes that no other has given.  A gradient is that of the loss by the array, on all ways that lead from
     it; there is none by p, which exists a few queries at a time.
-    Where a part gives the very array that one below it gave (attn and attn.c_proj, without dropout), both names have it.
+    Where a part gives the very array that one below it gave (attn and attn.c_proj), both names have it.
     """
-    parts = dict(model.named_modules())
+    parts: dict[str, Any] = dict(model.named_modules())
     named: dict[str, Array] = {}
     known: set[int] = set()
     for name, side in seen.order:
