@@ -100,10 +100,12 @@ def test_gradient_times_input_is_the_slope_of_a_scale():
 
 
 def test_completeness_and_the_order_of_midpoints():
-    model, metric = gpt2(), log_probability(-1, 7)
-    parts, gap = lens.integrated_gradients(model, TOKENS, metric, 128)
+    """The norms have a pole at x^2 = -eps, which is far from the way from 0 to x where x is short."""
+    model, metric = model_of(), log_probability(-1, 7)
+    model.wte.value, model.wpe.value = model.wte.value * 0.01, model.wpe.value * 0.01
+    parts, gap = lens.integrated_gradients(model, TOKENS, metric, 48)
     assert parts.shape == (T,) and abs(gap) < 1e-12
-    errors = [abs(lens.integrated_gradients(model, TOKENS, metric, n, lens.midpoints)[1]) for n in (60, 120)]
+    errors = [abs(lens.integrated_gradients(model, TOKENS, metric, n, lens.midpoints)[1]) for n in (40, 80)]
     assert np.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.05)
 
 
