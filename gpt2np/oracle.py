@@ -1,7 +1,4 @@
-"""Every number of one step, in one file, for a port to compare with:  python -m gpt2np.oracle "text" --out FILE
-
-Chapter: S000 3.3, 8.3.
-"""
+"""Every number of one step, in one file, for a port to compare with:  python -m gpt2np.oracle "text" --out FILE"""
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.oracle")
 

@@ -3,6 +3,4 @@
     taps      what each part of a model takes and gives, forward and backward
     lens      what follows from that: attention, what each layer would say, what each part contributed
     oracle    all of it in one file, for whoever writes the same model in another language
-
-Chapter: S000 3.3, 8.3.
 """

@@ -15,7 +15,7 @@ Everything here is read off the model's own run, or is the model's own run with 
 
 There, a part of each LayerNorm is folded into the matrix behind it by default, so ln_1 and ln_2 differ from its hooks.
 
-Chapter: S000 3.3, 8.3; S001 4.1, 5.2.
+Chapter: S000 3.3.
 """
 
 from collections.abc import Callable, Sequence

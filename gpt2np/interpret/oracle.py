@@ -7,7 +7,7 @@ The file holds, by name and in the order of computation: the parameters, the tok
 then the gradients of the loss, from the last one backwards.  Beside it lie the same arrays as .npz, which NumPy reads
 alone, and an index as .json: name, shape, and the equation, written with the names of the other arrays.
 
-Chapter: S000 3.3, 8.3; S001 4.2, 5.2.
+Chapter: S000 8.3.
 """
 
 import json
