@@ -498,9 +498,10 @@ def options_of_all_commands():
     for path in sorted((ROOT / "gpt2np").rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         if "\nif __name__ ==" in path.read_text(encoding="utf-8"):
-            with pytest.MonkeyPatch.context() as patch:
-                text = in_process(module.removesuffix(".__main__"), ["--help"], patch)
-            found |= set(re.findall(r"--[\w-]+", text))
+            for task in [[], ["--task", "translation"]] if module == "gpt2np.train" else [[]]:
+                with pytest.MonkeyPatch.context() as patch:
+                    text = in_process(module.removesuffix(".__main__"), [*task, "--help"], patch)
+                found |= set(re.findall(r"--[\w-]+", text))
     return found
 
 

@@ -75,6 +75,7 @@ def test_more_lines_than_go_together(capsys, folder, monkeypatch):
     assert found == list(map(command.one_line, translate(model, tokenizer, lines)))
 
 
+@pytest.mark.slow
 def test_a_line_of_a_pipe_comes_back_at_once(folder):
     """Before the pipe is closed: another program may wait for it."""
     process = subprocess.Popen([sys.executable, "-m", "gpt2np.translate", "--model", folder, "--num-beams", "1"],

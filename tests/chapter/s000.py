@@ -174,12 +174,12 @@ for name, config in SIZES.items():
             here=Both(
                 """几分钟之内，一个小的 [[Transformer]] 学会把汉字写的数和日期译成数字，也能译回去，然后告诉你没见过的有
                 多少译得全对；有双语句对的文件时，把文件名写在 `--task translation` 之后。之后用
-                `python -m gpt2np.translate` 翻译，`--attention` 显示译文的每个词看了原文的哪些词，
-                `python -m gpt2np.evaluate` 给出 BLEU。""",
+                `python -m gpt2np.translate` 翻译，`--attention` 显示译文的每个词看了原文的哪些词；评测命令 evaluate 给
+                出 BLEU。""",
                 """In a few minutes a small [[Transformer]] learns to write numbers and dates that are in Chinese
                 characters in digits, and back, and says how many that it has not seen are right; with a file of pairs
                 behind `--task translation`, it learns those. Then `python -m gpt2np.translate` translates, its
-                `--attention` shows which word looked at which, and `python -m gpt2np.evaluate` gives BLEU."""),
+                `--attention` shows which word looked at which, and evaluate, the command, gives BLEU."""),
             shown="test_each_is_translated_as_if_it_were_alone test_what_was_looked_at",
             points=(11,)),
         Entry(

@@ -207,6 +207,7 @@ def test_a_run_on_pairs_and_its_measure(pairs, tmp_path, capsys):
     assert f"likeliest {best['val_accuracy']:15.1%} of the tokens" in measured
 
 
+@pytest.mark.slow
 def test_a_run_on_pairs_that_was_killed_is_resumed_bit_for_bit(pairs, tmp_path):
     """Killed at any moment, as a run on texts is: tests/training/test_commands.py."""
     whole, killed, steps, output = tmp_path / "whole", tmp_path / "killed", 4 * KILLS, tmp_path / "output"

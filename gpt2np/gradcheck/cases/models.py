@@ -63,12 +63,14 @@ OF_TRANSFORMER = (
     of_transformer.padding_of_the_source_does_not_matter, of_transformer.padding_of_the_target_does_not_matter,
     of_transformer.stepwise_is_teacher_forced, of_transformer.the_tables_gradient_is_a_sum,
     of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing,
-    of_transformer.sources_refused, laws.a_cache_serves_once, common.inference_is_forward)
+    of_transformer.sources_refused, of_transformer.what_was_looked_at, laws.a_cache_serves_once,
+    common.inference_is_forward)
 
 CASES.append(Case("Transformer", transformer, (*OF_TRANSFORMER, *common.OF_ANY_MODULE)))
 OF_EACH_FORM = (
     of_transformer.padding_of_the_source_does_not_matter, of_transformer.stepwise_is_teacher_forced,
-    of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing)
+    of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing,
+    of_transformer.what_was_looked_at)
 
 CASES.append(Case("Transformer, pre", partial(transformer, B=2, L=1, norms="pre", rate=0.3), OF_EACH_FORM))
 CASES.append(Case("Transformer, last", partial(transformer, B=2, L=1, norms="post, last"), OF_EACH_FORM))
