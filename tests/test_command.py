@@ -26,7 +26,7 @@ from gpt2np.text.vocabulary import TokenizerError
 COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": "gpt2np.evaluate",
             "convert": "gpt2np.convert", "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__",
-            "oracle": "gpt2np.oracle"}
+            "oracle": "gpt2np.oracle", "interpret": "gpt2np.interpret.__main__"}
 
 # Wrong input: the command line, the status, and how the sentence begins.  %d is a folder, %e an empty file, %b bytes
 # that are no text, %x what is not there.
@@ -94,6 +94,7 @@ WRONG = [
     ("text --vocab %d a", 1, "the vocabulary in %d cannot be used: encoder.json cannot be read: No such file"),
     ("text --vocab", 2, "--vocab: expected one argument"),
     ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),
+    ("interpret To --model %d", 1, "%d: "),
     ("oracle To --compare %x", 1, "%x: No such file or directory"),
     ("oracle To --out %x", 1, "%x: expected a name that ends in .safetensors"),
     ("gradcheck --seed 1.5", 2, "--seed: expected a whole number of 0 or more, got 1.5"),
@@ -138,7 +139,8 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
                  "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "gradcheck": ["--layer"], "oracle": ["--out"]}[name]
+                 "gradcheck": ["--layer"], "oracle": ["--out"],
+                 "interpret": ["--out"]}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err
