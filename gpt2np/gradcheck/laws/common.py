@@ -8,6 +8,7 @@ from ...layers.linear import Linear
 from ...layers.module import Constant, Module, Parameter
 from ...layers.tiles import TILE
 from ..checks import (
+    MANY,
     CheckFailed,
     ModuleSubject,
     Subject,
@@ -102,13 +103,14 @@ def gradients_add(subject: ModuleSubject, rng: Rng) -> None:
 def frozen_parameters_get_nothing(subject: ModuleSubject, rng: Rng) -> None:
     """What is frozen has no gradient, and for a matrix none is made; all others are what they were, to the bit.
 
-    One frozen parameter, all but one, and all.
+    One frozen parameter, all but one, or but one of a few where there are many, and all.
     """
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
     free = subject.backward(dy, cache)
-    trained = set(subject.gradients())
-    for frozen in [*({path} for path in trained), *(trained - {path} for path in trained), trained]:
+    paths = subject.trained()
+    trained, alone = set(paths), [paths[i] for i in rng.permutation(len(paths))[:MANY]]
+    for frozen in [*({path} for path in paths), *(trained - {path} for path in alone), trained]:
         with subject.frozen(frozen), calls_of(Parameter.accumulate) as offered:
             _, cache = subject.forward(subject.arguments)
             gradients = subject.backward(dy, cache)     # CheckFailed where a frozen one has a gradient
