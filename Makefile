@@ -36,6 +36,7 @@ mutants: $(VENV)/installed-test    ## plant mistakes in the layers, and see that
 
 mutants-large: $(VENV)/installed-test   ## plant mistakes that begin at a size: an hour
 	@$(RUN) -m tests.mutants --large
+	@$(RUN) -m tests.mutants --training
 
 bench: $(VENV)/installed-test      ## time every layer (beside PyTorch, where it is installed)
 	@$(RUN) benchmarks/layers.py

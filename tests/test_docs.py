@@ -88,7 +88,7 @@ def test_the_sections_are_those_of_the_texts(number):
 def test_limits():
     on_page = {name: float(value) for name, value in re.findall(r"`([A-Z_]+)` = ([\d.e-]*\d)", GRADCHECK)}
     in_code = {name: value for name, value in vars(checks).items() if name.startswith("LIMIT_")}
-    in_code |= {"EXACT": EXACT, **{name: getattr(checks, name) for name in ("STEP", "TINY", "DIRECTIONS")}}
+    in_code |= {"EXACT": EXACT, **{name: getattr(checks, name) for name in ("STEP", "TINY", "DIRECTIONS", "ELEMENTS")}}
     assert on_page == in_code
 
 

@@ -26,13 +26,17 @@ import numpy as np  # noqa: F401    in memory before the fork, so that no child 
 
 from . import mechanical
 from .equivalent import EQUIVALENT
-from .planted import PLANTED
+from .planted import PLANTED, PLANTED_LARGE
 
 ROOT = Path(__file__).resolve().parents[2] / "gpt2np"
 FOLDERS = ("layers", "blocks", "models", "adapt")       # those with mathematics, as far as they are there
 NO_MATHEMATICS = ("__init__.py", "config.py", "protocols.py", "positional.py")      # the last has no gradient
 FILES = sorted(p.relative_to(ROOT).as_posix() for folder in FOLDERS for p in (ROOT / folder).glob("*.py")
                if p.name not in NO_MATHEMATICS)
+# Where training has mathematics, and the tests that look for a mistake there: no gradient checks do.
+OPTIMIZERS = ("tests/training/test_by_formula.py", "tests/training/test_optimizers.py")
+TRAINING = {f"training/{name}.py": OPTIMIZERS for name in (
+    "adam", "adamw", "sgd", "clipping", "optimizer", "schedules")}
 KINDS = ("adjoint", "differences", "order", "linearity", "reference", "law", "contract")
 EXPLAINED = {(file, function, before, after) for _, file, function, before, *changes in EQUIVALENT for after in changes}
 # What a mutant may take before it counts as found, a loop without end or a huge array; at large sizes, the former.
@@ -134,6 +138,24 @@ def cases_by_function():
     return {"table": sorted(table), "failures": failures}
 
 
+class TrainingJob:
+    """A mutant of training: its tests fail, or it is not found."""
+
+    large = False
+
+    def __init__(self, title, file, make):
+        self.title, self.file, self.make = title, file, make
+
+    def __call__(self):
+        import pytest
+        sys.meta_path.insert(0, Planted(self.file, self.make()))
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        options = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "--assert=plain", "-W", "ignore")
+        return ["test"] if pytest.main([*options, "--rootdir", str(ROOT.parent), *(
+            str(ROOT.parent / test) for test in TRAINING[self.file])]) else []
+
+
 class LargeCase:
     """How long a case takes at large sizes, and what fails there: {name: (seconds, failures)}."""
 
@@ -185,9 +207,9 @@ def relevant(table, file, function):
     return names or [name for _, name, _ in table]
 
 
-def planted_jobs(table):
+def planted_jobs(table, large):
     """The classic mistakes, each a text of a file that is replaced.  SystemExit if a text is not there exactly once."""
-    for title, file, changes, cases in PLANTED:
+    for title, file, changes, cases in PLANTED_LARGE if large else PLANTED:
         source = (ROOT / file).read_text(encoding="utf-8")
         for old, new in changes:
             if source.count(old) != 1:
@@ -197,7 +219,7 @@ def planted_jobs(table):
         if unknown := set(cases) - {name for _, name, _ in table}:
             sys.exit(f"planted.py, {title!r}: expected names of cases, got {unknown}")
         rest = [name for name in relevant(table, file, "") if name not in cases]
-        yield Job(title, file, lambda source=source: source, [*cases, *rest], all_checks=True)
+        yield Job(title, file, lambda source=source: source, [*cases, *rest], all_checks=True, large=large)
 
 
 def mechanical_jobs(table, files, large):
@@ -209,18 +231,33 @@ def mechanical_jobs(table, files, large):
                 yield Job(title, file, make, relevant(table, file, function), large=large)
 
 
+def training_jobs(files):
+    """Every mechanical change of the optimizers and schedules."""
+    for file in files:
+        source = (ROOT / file).read_text(encoding="utf-8")
+        for function, before, after, make in mechanical.mutants(source, False):
+            yield TrainingJob((file, function, before, after), file, make)
+
+
 def main(argv=None):
     """Plant what argv asks for.  Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__.split("\n\n")[0])
     parser.add_argument("--planted", action="store_true", help="only the classic mistakes")
     parser.add_argument("--large", action="store_true",
-                        help="only the mechanical changes, each where something is large and nowhere else")
+                        help="mistakes that begin at a size: the mechanical changes where something is large, too")
+    parser.add_argument("--training", action="store_true", help="the optimizers and schedules, by their tests")
     parser.add_argument("--file", metavar="NAME", help="only the mechanical changes of one file, e.g. layers/linear.py")
     options = parser.parse_args(argv)
     if options.file and options.file not in FILES:
         parser.error(f"--file: expected one of {', '.join(FILES)}, got {options.file}")
     start = time.perf_counter()
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if options.training:
+        broken = [file for file in TRAINING if in_child(TrainingJob("", file, (ROOT / file).read_text))]
+        if broken:
+            print("The tests fail on the source as it is, those of", *broken)
+            return 1
+        return ended(report_mechanical(list(training_jobs(TRAINING)), workers, TRAINING), start, workers)
     baseline = in_child(cases_by_function)
     if baseline == ["error"]:
         print("The checks do not run on the source as it is, or take too long; run `make gradcheck`.")
@@ -229,7 +266,7 @@ def main(argv=None):
         print("The checks fail on the source as it is; run `make gradcheck`:", *baseline["failures"], sep="\n    ")
         return 1
     table, lost, failures = baseline["table"], 0, []
-    if options.large:
+    if options.large and not options.planted:
         for _, answer in spread([LargeCase(name) for _, name, _ in table], workers):
             (name, (seconds, failed)), = answer.items()
             failures += failed
@@ -239,11 +276,16 @@ def main(argv=None):
         print("The checks fail at large sizes on the source as it is; run `make gradcheck-large`:", *failures,
               sep="\n    ")
         return 1
-    if not (options.file or options.large):
-        lost += report_planted(list(planted_jobs(table)), workers)
+    if not options.file:
+        lost += report_planted(list(planted_jobs(table, options.large)), workers)
     if not options.planted:
         files = [options.file] if options.file else FILES
         lost += report_mechanical(list(mechanical_jobs(table, files, options.large)), workers, files)
+    return ended(lost, start, workers)
+
+
+def ended(lost, start, workers):
+    """Say how it ended.  Returns the exit code."""
     print(f"\n{time.perf_counter() - start:.0f} s on {workers} processes: "
           + (f"{lost} to look at" if lost else "every mistake was found"))
     return 1 if lost else 0
@@ -252,7 +294,8 @@ def main(argv=None):
 def report_planted(jobs, workers):
     """Print the catch table of the classic mistakes.  Returns how many were not found."""
     width = max(len(job.title) for job in jobs)
-    print(f"Classic mistakes, and which checks find them:\n\n{'':{width}}  " + " ".join(f"{k[:9]:>9s}" for k in KINDS))
+    what = "Mistakes that begin at a size" if jobs[0].large else "Classic mistakes"
+    print(f"{what}, and which checks find them:\n\n{'':{width}}  " + " ".join(f"{k[:9]:>9s}" for k in KINDS))
     results, counts, missed = dict(spread(jobs, workers)), Counter(), 0
     for i, job in enumerate(jobs):
         found = results[i]
@@ -274,7 +317,8 @@ def report_mechanical(jobs, workers, files):
             survivors.append(jobs[i].title)
         if sys.stderr.isatty():
             print(f"\r{done} of {len(jobs)}", end="\r", file=sys.stderr)
-    columns = ["adjoint", "contract", "linearity", "reference", "law", "error", "survived"]
+    columns = ["adjoint", "contract", "linearity", "reference", "law"] if files is not TRAINING else ["test"]
+    columns += ["error", "survived"]
     print(f"{'':22s} {'made':>5s} " + " ".join(f"{k[:8]:>8s}" for k in columns))
     for file, counts in by_file.items():
         print(f"{file:22s} {sum(counts.values()):5d} " + " ".join(f"{counts[k]:8d}" for k in columns))

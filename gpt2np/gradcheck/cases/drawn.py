@@ -14,8 +14,9 @@ def normal(rng: Rng, *shape: int) -> Array:
 
 
 def ids(rng: Rng, n: int, *shape: int) -> Array:
-    """Token ids of which some are the same: the gradients of a repeated token add."""
+    """Token ids, the last of the table among them, of which some are the same: gradients of a repeated token add."""
     drawn = rng.integers(0, n, shape)
+    drawn.flat[2:3] = n - 1
     if drawn.size > 1:
         drawn.flat[-1] = drawn.flat[0]
     return drawn

@@ -1,6 +1,7 @@
 """Sixty steps of each optimizer, each against what the formula gives for that step from all gradients so far.
 
-A mistake in what is remembered, or in the corrections by t, may begin at any step; ten steps see the early ones.
+A mistake in what is remembered, or in the corrections by t, may begin at any step; ten steps see the early ones.  And
+the schedules that end.
 """
 
 import math
@@ -11,6 +12,7 @@ import pytest
 from gpt2np.layers.linear import Linear
 from gpt2np.training.adam import Adam
 from gpt2np.training.adamw import AdamW
+from gpt2np.training.schedules import cosine, linear
 from gpt2np.training.sgd import SGD
 
 STEPS, LR, DECAY = 60, 0.05, 0.3
@@ -82,3 +84,15 @@ def test_momentum_of_a_constant_gradient_is_a_geometric_series():
         total += (1 - 0.9 ** step) / (1 - 0.9)
         np.testing.assert_allclose(layer.b.value, -0.1 * total * np.array([1.0, -3.0]), rtol=1e-12)
     assert math.isclose(total, 100 * 10 - 90 * (1 - 0.9 ** 100), rel_tol=1e-12)
+
+
+@pytest.mark.parametrize("warmup, steps", [(0, 7), (1, 2), (2, 3), (4, 9), (5, 100)])
+def test_linear_and_cosine_fall_from_the_peak_to_the_last_step(warmup, steps):
+    """Up in a straight line for `warmup` steps, then a line, or half a turn of a cosine, that ends with step steps - 1."""
+    first = max(0, warmup - 1)
+    for step in range(steps + 3):
+        up = (step + 1) / warmup if step < first else 1.0
+        p = 0.0 if step <= first else min(1.0, (step - first) / (steps - 1 - first))
+        assert linear(step, 0.7, warmup, steps, 0.1) == pytest.approx(up * (0.7 - 0.6 * p), rel=1e-14)
+        half_turn = 0.1 + 0.3 * (1 + math.cos(math.pi * p))
+        assert cosine(step, 0.7, warmup, steps, 0.1) == pytest.approx(up * half_turn, rel=1e-14)
