@@ -15,11 +15,11 @@ help:           ## print this list
 	@echo
 	@sed -n 's/^\([a-z-]*\): .*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r a b; do printf '%-18s %s\n' "$$a" "$$b"; done
 
-generate: $(VENV)/installed-run    ## let the demo model write a text
-	@$(RUN) -m gpt2np.generate --min-new-tokens 30
+generate: $(VENV)/installed-run    ## let the demo model write a text (ARGS='"To be" --seed 1': what and how)
+	@$(RUN) -m gpt2np.generate $(or $(ARGS),--min-new-tokens 30)
 
-gradcheck: $(VENV)/installed-run   ## check every gradient, and print the table
-	@$(RUN) -m gpt2np.gradcheck
+gradcheck: $(VENV)/installed-run   ## check every gradient, and print the table (LAYER=attention: one layer's)
+	@$(RUN) -m gpt2np.gradcheck $(if $(LAYER),--layer '$(LAYER)') $(ARGS)
 
 gradcheck-large: $(VENV)/installed-run   ## the same at large sizes, each of them alone: a minute
 	@$(RUN) -m gpt2np.gradcheck --large

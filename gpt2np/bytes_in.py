@@ -46,7 +46,8 @@ def parse_json(text: str) -> object:
     deep to be read.
     """
     try:
-        value = json.loads(text, object_pairs_hook=without_duplicates, parse_int=_whole, parse_constant=_refuse)
+        value = json.loads(text, object_pairs_hook=without_duplicates, parse_constant=_refuse,
+                           parse_int=_whole if "-0" in text else None)
         if SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError:

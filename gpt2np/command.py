@@ -6,11 +6,16 @@ Exit status 0; 2 for wrong usage; 1 for what else goes wrong, and where the read
 import argparse
 import io
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
-from .errors import foreseen, sentence
+from .errors import Gpt2npWarning, foreseen, sentence
+from .interrupts import raise_again
+from .nearest import did_you_mean
 
 MAX_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
 
@@ -23,13 +28,17 @@ def run_command(command: Callable[[Sequence[str] | None], int | None], arguments
 
     interrupted   what is said after Ctrl-C
 
-    Wrong usage ends in SystemExit with status 2: see Parser. What is not foreseen keeps its traceback.
+    Wrong usage ends in SystemExit with status 2: see Parser. What is not foreseen keeps its traceback. The package's
+    own warnings are a sentence, too.
     """
     prepare_streams()
     status = 1
     try:
+        raise_again()
         try:
-            return command(arguments) or 0
+            with warnings.catch_warnings():
+                warnings.showwarning = partial(show_warning, warnings.showwarning)
+                return command(arguments) or 0
         finally:
             sys.stdout.flush()                          # while an error is still caught
     except BrokenPipeError:
@@ -57,18 +66,48 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")       # an ASCII terminal shows \u4e16 instead of failing
 
 
+def show_warning(usual: Callable, message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """Print a warning of this package in a line, and any other as usual."""
+    if issubclass(category, Gpt2npWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        usual(message, category, *place, **more)
+
+
 # ---- options
 
 class Parser(argparse.ArgumentParser):
     """The options of python -m gpt2np.NAME.
 
     examples   lines that --help shows below the options
+    known_as   {name: ours}: what others call an option, which is taken for ours; or, where ours works otherwise, what
+               to do here: {"--batch-size": "--batch", "--epochs": "expected --steps, ..."}; "" stands for words where
+               none are expected
     options    ArgumentParser's own
+
+    An option is known by its whole name, with - or _ in it: the beginning of one could be that of another.
     """
 
-    def __init__(self, name: str, *, examples: Sequence[str], **options: Any):
-        super().__init__(prog=f"python -m gpt2np.{name}", **options)
-        self.examples = examples
+    def __init__(self, name: str, *, examples: Sequence[str], known_as: Mapping[str, str] | None = None,
+                 **options: Any):
+        super().__init__(prog=f"python -m gpt2np.{name}", allow_abbrev=False, **options)
+        self.examples, self.known_as = examples, known_as or {}
+        self.typed: list[str] = []                      # as far as options go
+
+    def parse_args(self, arguments: Sequence[str] | None = None,        # type: ignore[override]
+                   namespace: argparse.Namespace | None = None) -> argparse.Namespace:
+        """The options by their names."""
+        typed = list(sys.argv[1:] if arguments is None else arguments)
+        end = typed.index("--") if "--" in typed else len(typed)
+        self.typed = [*map(self._ours, typed[:end])]
+        return super().parse_args(self.typed + typed[end:], namespace)
+
+    def _ours(self, argument: str) -> str:
+        """What is typed, with the name of an option as it is known here."""
+        name, equals, value = argument.partition("=")
+        name = name.replace("_", "-") if name.startswith("--") else name
+        ours = self.known_as.get(name, "")
+        return (ours if name and ours.startswith("--") else name) + equals + value if name[:1] == "-" else argument
 
     def format_help(self) -> str:
         """What --help prints."""
@@ -76,7 +115,17 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with status 2, a sentence, and where the options are explained."""
-        self.exit(2, f"error: {message.removeprefix('argument ')}\nSee {self.prog} --help.\n")
+        self.exit(2, f"error: {message.removeprefix('argument ')}{self._hint(message)}\nSee {self.prog} --help.\n")
+
+    def _hint(self, message: str) -> str:
+        """What to do about the first name of an option that is none, or about words that nobody expects."""
+        if not message.startswith(("unrecognized arguments: ", "the following arguments are required: ")):
+            return ""
+        options = [name for action in self._actions for name in action.option_strings]
+        names = [argument.partition("=")[0] for argument in self.typed if re.match(r"--?[a-zA-Z]", argument)]
+        name = next((name for name in names if name not in options and " " not in name), "")
+        about = "" if name in message else f"{name}: "
+        return f"; {about}{self.known_as[name]}" if name in self.known_as else did_you_mean(name, options, about)
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -1,12 +1,20 @@
-"""Write a model in another layout:  python -m gpt2np.convert SOURCE DEST --to openai|safetensors"""
+"""Write a model in another layout:  python -m gpt2np.convert SOURCE DEST --to openai|safetensors
+
+Chapter: S001 9 Q3.
+"""
+
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.convert")
 
 import os
-import sys
 from collections.abc import Sequence
 
 from .checkpoints.errors import CheckpointError
-from .checkpoints.loading import LAYOUTS, NAMES, load, write_model
+from .checkpoints.loading import LAYOUTS, NAMES, write_model
 from .command import Parser, not_empty, run_command
+from .interrupts import leave
+from .model_names import load
+
+NAMELESS = "SOURCE and DEST stand for themselves, as in: convert demo hf --to safetensors"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +26,8 @@ def convert(arguments: Sequence[str] | None) -> None:
     """Write what the arguments ask for."""
     parser = Parser("convert", usage="%(prog)s SOURCE DEST --to LAYOUT [OPTIONS]",
                     description="Write a model in another layout. In brackets: what holds where nothing is said.",
+                    known_as={"--format": "--to", "--layout": "--to", "--model": NAMELESS, "-m": NAMELESS,
+                              "--out": NAMELESS, "--output": NAMELESS, "-o": NAMELESS},
                     examples=("python -m gpt2np.convert demo hf --to safetensors",
                               "python -m gpt2np.convert hf small --to openai --dtype float16"))
     parser.add_argument("source", type=not_empty, metavar="SOURCE",
@@ -38,4 +48,4 @@ def convert(arguments: Sequence[str] | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

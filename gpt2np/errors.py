@@ -9,6 +9,10 @@ class Gpt2npError(ValueError):
     """Something that cannot be used, or cannot be done; the message says what was expected, what came, what to do."""
 
 
+class Gpt2npWarning(UserWarning):
+    """Something that was passed over and makes no difference, so that nobody believes that it was taken."""
+
+
 def foreseen(error: BaseException) -> bool:
     """Whether an error is said in a sentence: this package's own, and what the system refuses."""
     return isinstance(error, (Gpt2npError, OSError, MemoryError))

@@ -1,25 +1,50 @@
-"""Let a model write:  python -m gpt2np.generate "Once upon a time" --model 124M"""
+"""Let a model write:  python -m gpt2np.generate "Once upon a time" --model 124M
+
+Chapter: S000 1.3.
+"""
+
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.generate")
 
 import argparse
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from .checkpoints.loading import NAMES, load
+from .checkpoints.loading import NAMES
 from .command import Parser, not_empty, option, real, run_command, whole
-from .decoding import NgramDraft, beam_search, columns, generate_batch, lay_out_for_decoding, speculate
+from .decoding import NgramDraft, beam_search, columns, generate, generate_batch, lay_out_for_decoding, speculate
+from .errors import Gpt2npError, sentence
 from .hints import Array
+from .interrupts import leave
 from .layers.softmax import softmax_forward
 from .memory import expect_room, keep_freed_memory
+from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
+from .models.protocols import LanguageModel
 from .sampling import LARGEST, GenerationError, Sampler
-from .terminal import printable, read_text, wants_colour, width, wrapped
-from .text.protocol import AnyTokenizer
+from .terminal import (
+    MARK,
+    columns_of,
+    fitting,
+    padded,
+    printable,
+    read_line,
+    read_text,
+    wants_colour,
+    width,
+    wrapped,
+    write_utf8,
+)
+from .text.protocol import AnyTokenizer, end_of
 from .text.streaming import StoppingDecoder, stops_at, text_before
 from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
@@ -36,6 +61,15 @@ EXCLUSIVE = (
     ("speculate", ("show_probabilities",), "one step then chooses several tokens"),
     ("trace", (*RULES, "num_beams", "num_return_sequences", "speculate", "stop"), "it chooses no token"),
 )
+LENGTH = "expected --max-new-tokens, which does not count the tokens of the prompt"
+# Names in the chapter, in Hugging Face's and in OpenAI's libraries, and slips of the hand.
+KNOWN_AS = {
+    "-m": "--model", "--model-name": "--model", "--model-name-or-path": "--model", "--max-tokens": "--max-new-tokens",
+    "--max-length": LENGTH, "--length": LENGTH, "--n": "--num-return-sequences",
+    "--do-sample": "tokens are drawn unless --temperature is 0", "--greedy": "expected --temperature 0",
+    "--bad-words": "--forbid", "--prompt": "the prompt stands for itself, as in: generate \"Once upon a time\"",
+    "": "words of a prompt stand together: put them in quotes",
+}
 # What holds where an option is not given.
 USUAL = argparse.Namespace(
     prompt=(), model="demo", max_new_tokens=100, num_return_sequences=1, stop=(),
@@ -53,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]:
     """The options by their names, and the sampler that they ask for, without what needs the tokenizer."""
     parser = Parser(
-        "generate", usage="%(prog)s [PROMPT] [OPTIONS]", argument_default=argparse.SUPPRESS,
+        "generate", usage="%(prog)s [PROMPT] [OPTIONS]", argument_default=argparse.SUPPRESS, known_as=KNOWN_AS,
         description="Continue a text with GPT-2. Without a prompt, on the command line or from a pipe, a new text is "
                     "begun, as after <|endoftext|>. In brackets: what holds where nothing is said.",
         epilog="A text may grow longer than the model can see: its window then slides on a quarter at a time. "
@@ -159,6 +193,9 @@ def check(parser: argparse.ArgumentParser, options: argparse.Namespace, given: s
                 parser.error(f"{option(one)} and {option(other)} exclude each other: {why}")
     if "length_penalty" in given and "num_beams" not in given:
         parser.error("--length-penalty: expected only with --num-beams of 2 or more")
+    if options.min_new_tokens > options.max_new_tokens:
+        parser.error(f"--min-new-tokens: expected at most the {options.max_new_tokens} of --max-new-tokens, got "
+                     f"{options.min_new_tokens}")
     if 1 < options.num_beams < options.num_return_sequences:
         parser.error(f"--num-return-sequences: expected at most the {options.num_beams} of --num-beams, "
                      f"got {options.num_return_sequences}")
@@ -182,26 +219,34 @@ class Task:
 def run(arguments: Sequence[str] | None) -> None:
     """Load the model, and write what the arguments ask for."""
     options, sampler = parse(arguments)
-    model, tokenizer = load(options.model)
+    model, tokenizer = load_with_tokenizer(options.model)
     lay_out_for_decoding(model)
     keep_freed_memory()
     if options.trace:
         show_trace(model, tokenizer, options)
         return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
-                      forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
+                      forbidden=[*(tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")),
+                                 *([i] for i in tokenizer.unused)])
     sampler.filter(np.zeros(model.n_vocab), [], [])     # what it cannot do is said before all else
     write = write_probabilities if options.show_probabilities else \
         write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
     seed = int(np.random.default_rng().integers(2**32)) if options.seed is None else options.seed
     rng, n, seconds = np.random.default_rng(seed), 0, 0.0
+    if options.json:
+        write_utf8()
     try:
         for prompt in prompts(options):
-            tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
+            tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
             expect_room_for_texts(model, len(tokens), options)
             start = time.perf_counter()
-            for written in write(Task(model, tokenizer, prompt, tokens, options, sampler, rng)):
-                n, seconds, start = n + written, seconds + time.perf_counter() - start, time.perf_counter()
+            try:
+                for written in write(Task(model, tokenizer, prompt, tokens, options, sampler, rng)):
+                    n, seconds, start = n + written, seconds + time.perf_counter() - start, time.perf_counter()
+            except Gpt2npError as error:
+                if not options.interactive:
+                    raise
+                print(f"error: {sentence(error)}", file=sys.stderr)     # of this line: the next one may do
     finally:
         drawn = f", seed {seed}" if options.num_beams == 1 and sampler.temperature > 0 else ""
         if n:
@@ -211,9 +256,11 @@ def run(arguments: Sequence[str] | None) -> None:
 def show_trace(model: GPT2, tokenizer: AnyTokenizer, options: argparse.Namespace) -> None:
     """Print every operation of the first step."""
     for prompt in prompts(options):
-        tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
-        for line in (HEADER, *map(str, trace(model, [tokens]))):
-            print(wrapped(line))
+        tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
+        for parts in (HEADER, *(step.parts() for step in trace(model, [tokens]))):
+            line = "  ".join(parts)
+            print(line if len(line) <= width() else "\n".join((wrapped(parts[0]), wrapped("    " + parts[1]))))
+    print(wrapped("Cost: multiplications and additions of products of matrices alone."), file=sys.stderr)
 
 
 def expect_room_for_texts(model: GPT2, n_prompt: int, options: argparse.Namespace) -> None:
@@ -244,23 +291,26 @@ def prompts(options: argparse.Namespace) -> Iterator[str]:
     if options.prompt:
         yield read_text(options.prompt, "prompt")
     if options.interactive:
-        while line := read_line():
+        if sys.stdin and sys.stdin.isatty():
+            end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+            print(f"Each line is a prompt; {end} ends.", file=sys.stderr)
+        while line := next_line():
             yield line
     elif not options.prompt:
         no_pipe = sys.stdin is None or sys.stdin.isatty()
         yield "" if no_pipe else read_text([], "").removesuffix("\n")       # what `echo` adds is no part of a prompt
 
 
-def read_line() -> str:
-    """A line that is typed, "" at the end; empty lines are asked for again."""
-    while True:
-        print("> ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.buffer.readline() if sys.stdin else b""
-        if not line:
-            print(file=sys.stderr)
-            return ""
-        if text := decode_utf8(line, "prompt").rstrip("\r\n"):
-            return text
+def next_line() -> str:
+    """A line that is typed, "" at the end; empty lines, and those that are no text, are asked for again."""
+    while line := read_line("> "):
+        try:
+            if text := decode_utf8(line, "prompt").removeprefix(MARK).rstrip("\r\n"):
+                return text
+        except TokenizerError as error:
+            print(f"error: {error}", file=sys.stderr)
+    print(file=sys.stderr)
+    return ""
 
 
 def steps(task: Task) -> Iterator[list[int | None]]:
@@ -307,7 +357,7 @@ def write_whole(task: Task) -> Iterator[int]:
         if options.json:
             ended_by = "end_of_text" if written[-1] == tokenizer.end_of_text else \
                 "stop" if stop(written) else "max_new_tokens"
-            print(json.dumps({"prompt": task.prompt, "text": text, "ended_by": ended_by}))
+            print(json.dumps({"prompt": task.prompt, "text": text, "ended_by": ended_by}, ensure_ascii=False))
         else:
             print((f"--- {i + 1} of {n} ---\n" if n > 1 else "") + task.prompt + text)
 
@@ -317,7 +367,7 @@ def write_probabilities(task: Task) -> Iterator[int]:
     def name(token: int) -> str:
         return printable(task.tokenizer.decode_bytes([token]))
 
-    colour, room, recording = wants_colour(), max(0, width() - 26), RecordingSampler(**vars(task.sampler))
+    colour, recording = wants_colour(), RecordingSampler(**vars(task.sampler))
     rows = steps(replace(task, sampler=recording))
     print(task.prompt)
     for token, in rows:
@@ -325,11 +375,12 @@ def write_probabilities(task: Task) -> Iterator[int]:
         yield 1
         p, = recording.recorded
         code = LIKELY if p[token] >= 0.5 else POSSIBLE if p[token] >= 0.1 else UNLIKELY
-        chosen = name(token).ljust(16)
+        chosen = padded(name(token), 16)
+        room = max(0, width() - 10 - columns_of(chosen))
         best = [i for i in np.argsort(-p, kind="stable")[:RUNNERS_UP + 1].tolist() if i != token][:RUNNERS_UP]
         others = "  ".join(f"{name(i)} {p[i]:.1%}" for i in best)
-        if len(others) > room:
-            others = others[:room].rpartition("  ")[0]
+        if columns_of(others) > room:
+            others = fitting(others, room).rpartition("  ")[0]
         print(f"{p[token]:6.1%}  " + (f"\x1b[{code}m{chosen}\x1b[0m" if colour else chosen) + f"  {others}", flush=True)
 
 
@@ -345,5 +396,37 @@ class RecordingSampler(Sampler):
         return super().sample(logits, tokens, written, rng)
 
 
+class CallableModule(ModuleType):
+    """This module, so that gpt2np.generate("Once") works, whoever has imported gpt2np.generate, and when."""
+
+    def __call__(self, prompt: str = "", model: str | Path | tuple[LanguageModel, AnyTokenizer] = USUAL.model,
+                 max_new_tokens: int = USUAL.max_new_tokens, seed: int | None = None, stop: str | Sequence[str] = (),
+                 **rules: Any) -> str:
+        """A text that begins with the prompt, as the command writes it.
+
+            print(gpt2np.generate("Once upon a time", temperature=0.8, seed=1))
+
+        prompt   "" for a text of the model's own
+        model    what gpt2np.load takes; or what it returns, to read the model once for many texts
+        seed     the same gives the same text; None: another one each time
+        stop     one text or several: it ends before one of these, or where the model ends it
+        rules    of Sampler (sampling.py); where nothing is said, the command's: temperature 0.8, top_p 0.95
+        """
+        if isinstance(model, tuple):
+            writer, tokenizer = model
+        else:
+            writer, tokenizer = loaded = load_with_tokenizer(model)
+            lay_out_for_decoding(loaded[0])
+        usual = {name: getattr(USUAL, name) for name in SAMPLER_OPTIONS}
+        forbidden = [*rules.pop("forbidden", ()), *([i] for i in tokenizer.unused)]
+        sampler = Sampler(**usual | {"end_of_text": tokenizer.end_of_text, "forbidden": forbidden} | rules)
+        tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
+        written = generate(writer, tokens, max_new_tokens, sampler, np.random.default_rng(seed),
+                           stops_at(tokenizer, stop, tokens))
+        return prompt + text_before(tokenizer, list(written), stop, tokens)
+
+
+sys.modules[__name__].__class__ = CallableModule
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

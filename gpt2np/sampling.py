@@ -9,6 +9,8 @@ generate():
 
 The order matters: top-p sees the probabilities after the temperature and after top-k. Then one token is drawn.
 Here `tokens` is all of the text so far, and `written` the part of it that the model wrote.
+
+Chapter: S000 3.4; S004 5.2.
 """
 
 import math

@@ -1,23 +1,56 @@
 """Text in and out of the commands: what is typed or piped, and what fits a terminal."""
 
+import contextlib
+import io
 import os
+import re
 import shutil
 import sys
-import textwrap
+import unicodedata
 from collections.abc import Sequence
+from itertools import accumulate
 
 from .text.utf8 import decode_utf8
+
+MARK = "\ufeff"                 # the byte order mark
 
 
 def read_text(words: Sequence[str], source: str) -> str:
     """The words as one text, or all of standard input if there are none; TokenizerError if it is not UTF-8.
 
     source   what the words are, for that message
+
+    A pipe on Windows begins with a byte order mark, and its lines end in a carriage return, too: they are no text.
     """
     # The bytes of the arguments, since Python decodes them by the locale, which need not be that of a text in UTF-8.
     if words:
         return decode_utf8(os.fsencode(" ".join(words)), source)
-    return decode_utf8(sys.stdin.buffer.read(), "standard input")
+    return decode_utf8(sys.stdin.buffer.read(), "standard input").removeprefix(MARK).replace("\r\n", "\n")
+
+
+def read_line(mark: str) -> bytes:
+    """The next line of standard input, b"" at the end of it.
+
+    mark   what asks for it
+
+    On a terminal it can be edited, and the lines before it come back with the arrow keys.
+    """
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        print(mark, end="", file=sys.stderr, flush=True)
+        return sys.stdin.buffer.readline() if sys.stdin else b""
+    with contextlib.suppress(ImportError):              # Windows has its own way
+        import readline  # noqa: F401                   input() takes it up by itself
+    sys.stdin.reconfigure(errors="surrogateescape")     # type: ignore[union-attr]
+    try:
+        return f"{input(mark)}\n".encode(sys.stdin.encoding, "surrogateescape")
+    except EOFError:
+        return b""
+
+
+def write_utf8() -> None:
+    """From here on standard output is in UTF-8, whatever the locale says: another program reads it."""
+    if isinstance(sys.stdout, io.TextIOWrapper):        # a notebook has another kind
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def wants_colour() -> bool:
@@ -30,9 +63,52 @@ def width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
 
 
+def columns_of(text: str) -> int:
+    """How many columns of a terminal a text takes: a Chinese character two, an accent on the letter before it none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def padded(text: str, n: int) -> str:
+    """The text with spaces behind it, n columns wide, or as wide as it is."""
+    return text + " " * (n - columns_of(text))
+
+
+def fitting(text: str, room: int) -> str:
+    """As much of the beginning of a text as fits so many columns."""
+    used = accumulate(map(columns_of, text))
+    return text[:next((i for i, n in enumerate(used) if n > room), len(text))]
+
+
 def wrapped(line: str, indent: str = "    ") -> str:
     """A line as several that fit the terminal, cut at spaces alone: what can be copied, as a path, stays whole."""
-    return textwrap.fill(line, width(), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    if (room := width()) == sys.maxsize:
+        return line
+    rows = [""]
+    for blank, word in re.findall(r"(\s*)(\S+)", line):
+        if rows[-1].strip() and columns_of(rows[-1] + blank + word) > room:
+            rows.append(indent + word)
+        else:
+            rows[-1] += blank + word
+    return "\n".join(rows)
+
+
+def folded(line: str, room: int, indent: str = "") -> str:
+    """A line of any text as several of at most so many columns, each behind an indent: cut at spaces, or, where none
+    comes in time, as in Chinese, anywhere.
+    """
+    rows, room = [indent], max(room, columns_of(indent) + 2)        # a wide character needs two
+    for blank, word in re.findall(r"(\s*)(\S+)", line):
+        if rows[-1].strip() and columns_of(rows[-1] + blank + word) > room and columns_of(indent + word) <= room:
+            rows.append(indent)
+        else:
+            rows[-1] += fitting(blank, room - columns_of(rows[-1]))
+        while word:
+            start = fitting(word, room - columns_of(rows[-1]))
+            rows[-1] += start
+            word = word[len(start):]
+            if word:
+                rows.append(indent)
+    return "\n".join(rows)
 
 
 def printable(token: bytes) -> str:

@@ -6,6 +6,8 @@
 It watches the real model run, through Python's own hook for profilers: nothing is computed a second time, and nothing
 is put in anything's place.  What it sees are the calls of the pairs, in any model that is made of them: the two
 residual sums of a block, x + h, are no pairs, and stand between the lines.
+
+Chapter: S000 3.3, 8.3.
 """
 
 import inspect
@@ -23,8 +25,8 @@ from .hints import Array
 from .layers import attention, embedding, linear, lm_head
 from .layers.module import Module
 
-HEADER = (f"{'name':<18} {'shape of y':<14} {'dtype':<7}  {'cost':>10} {'memory':>7}  {'min y':>9} {'mean y':>9} "
-          f"{'max y':>9}   equations")
+HEADER = (f"{'name':<18} {'shape of y':<14} {'dtype':<7}  {'cost':>10} {'memory':>7}",
+          f"{'min y':>9} {'mean y':>9} {'max y':>9}   equations")
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,14 @@ class Step:
     mean: float
     max: float
 
-    def __str__(self) -> str:
+    def parts(self) -> tuple[str, str]:
+        """What was done, and what came of it: the two halves of a line, below those of HEADER."""
         return (f"{self.name:<18} {'x'.join(map(str, self.shape)):<14} {self.dtype}  "
-                f"{short(self.flops):>6}FLOP {short(self.bytes):>6}B  "
+                f"{short(self.flops):>6}FLOP {short(self.bytes):>6}B",
                 f"{self.min:9.3f} {self.mean:9.3f} {self.max:9.3f}   {self.formula}")
+
+    def __str__(self) -> str:
+        return "  ".join(self.parts())
 
 
 def trace(model: Any, *inputs: Any, **options: Any) -> list[Step]:

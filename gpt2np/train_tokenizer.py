@@ -1,11 +1,13 @@
 """Learn a vocabulary from text files:  python -m gpt2np.train_tokenizer FILE... --n-vocab 4096 --out DIR"""
 
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.train_tokenizer")
+
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from .command import Parser, not_empty, run_command, whole
+from .interrupts import leave
 from .terminal import wrapped
 from .text.bpe_train import learn_vocabulary
 from .text.vocabulary import expect_no_vocabulary
@@ -32,6 +34,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "train_tokenizer", usage="%(prog)s FILE... --n-vocab N --out DIR",
         description="Learn a vocabulary from text files and write it as encoder.json and vocab.bpe, as OpenAI does.",
         epilog="<|endoftext|> in a file stands between two documents and is not learned as text.",
+        known_as={"--vocab-size": "--n-vocab", "--output": "--out", "-o": "--out"},
         examples=("python -m gpt2np.train_tokenizer plays.txt --n-vocab 4096 --out plays",
                   'python -m gpt2np.text --vocab plays "To be, or not to be"'))
     parser.add_argument("files", nargs="+", type=not_empty, metavar="FILE", help="text in UTF-8")
@@ -43,4 +46,4 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -5,16 +5,21 @@ import contextlib
 import errno
 import importlib
 import io
+import itertools
 import json
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gpt2np import command, terminal
 from gpt2np.device import NoDeviceError
+from gpt2np.errors import Gpt2npWarning
 from gpt2np.text.utf8 import decode_utf8
 from gpt2np.text.vocabulary import TokenizerError
 
@@ -26,6 +31,32 @@ COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": 
 # that are no text, %x what is not there.
 WRONG = [
     ("generate --bogus", 2, "unrecognized arguments: --bogus"),
+    ("generate --temp 1", 2, "unrecognized arguments: --temp; did you mean --temperature?"),
+    ("generate --top 3", 2, "unrecognized arguments: --top; did you mean --top-k or --top-p?"),
+    ("generate --Top_P=1", 2, "unrecognized arguments: --Top-P=1; did you mean --top-p?"),
+    ("generate --temprature 1", 2, "unrecognized arguments: --temprature; did you mean --temperature?"),
+    ("generate a --max-length 5", 2, "unrecognized arguments: --max-length 5; expected --max-new-tokens, which does "),
+    ("generate a --max_length=5", 2, "unrecognized arguments: --max-length=5; expected --max-new-tokens, which does "),
+    ("generate --prompt a", 2, "unrecognized arguments: --prompt; the prompt stands for itself, as in: generate"),
+    ("generate a b --seed 1 c", 2, "unrecognized arguments: c; words of a prompt stand together: put them in quotes"),
+    ("generate -x", 2, "unrecognized arguments: -x\n"),
+    ("generate --model 124m", 1, "'124m': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one; "
+                                 "did you mean 124M?"),
+    ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one"
+                                  "; did you mean gpt2"),
+    ("generate --model gpt2", 1, "124M: this model is in none of "),
+    ("evaluate demo %e", 2, "the following arguments are required: --model; the model goes behind --model\n"),
+    ("evaluate %x %e --model demo", 1, "%x: No such file or directory"),
+    ("convert demo --out %x --to openai", 2, "unrecognized arguments: --out; SOURCE and DEST stand for themselves"),
+    ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path "
+                                       "of one; did you mean demo?"),
+    ("download demo", 2, "MODEL: demo comes with gpt2np, and need not be fetched"),
+    ("download gpt3", 2, "MODEL: invalid choice: 'gpt3' (choose from "),
+    ("train_tokenizer %e --n-vocb 300 --out %d", 2, "the following arguments are required: --n-vocab; --n-vocb: did "
+                                                    "you mean --n-vocab?"),
+    ("text a --vocab gpt-2", 1, "'gpt-2': neither a vocabulary's name (gpt2, demo) nor the folder of one; did you "),
+    ("text --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: text"),
+    ("gradcheck layernorm", 2, "unrecognized arguments: layernorm; a layer goes behind --layer"),
     ("generate --num-beams 1e12", 2, "--num-beams: expected a whole number of 1 or more, got 1e12"),
     ("generate --num-beams 1000000000000", 1, "not enough memory (--num-beams 1,000,000,000,000 needs at least "),
     ("generate --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
@@ -36,7 +67,10 @@ WRONG = [
     ("train %e --out %x --dropout 1e12", 2, "--dropout: expected a number from 0 to less than 1, got 1000000000000.0"),
     ("train %e --out %x --n-head 0", 2, "--n-head: expected a whole number of 1 or more, got 0"),
     ("train %e --out %x --order sideways", 2, "--order: invalid choice: 'sideways' (choose from "),
-    ("train %e --out %x", 1, "text: expected at least 257 bytes, one or more for a token, got 0: give more text"),
+    ("train %e --out %x", 1, "text: expected at least 4 bytes, one or more for a token, got 0: give more text"),
+    ("train %e --out %x --context 256", 1, "text: expected at least 257 bytes, one or more for a token, got 0: give"),
+    ("train %b --out %x --epochs 0", 2, "--epochs: expected a number above 0, got 0.0"),
+    ("train %b --out %x --epochs 2 --steps 9", 2, "expected either --steps or --epochs, got both"),
     ("train %d --out %x", 1, "%d: Is a directory"),
     ("train %x --out %x", 1, "%x: No such file or directory"),
     ("train --out %x --n-layer 1000000000000", 1, "not enough memory (training 198,"),
@@ -183,9 +217,55 @@ def test_lines_are_wrapped_where_they_can_be_read(monkeypatch):
     assert terminal.wrapped(line) == ("1,024 tokens written to\n    runs/2026-11-22/vocab.bpe\n    and beside")
 
 
+TEXTS = st.text(st.sampled_from("ab 自注力，e\u0301 "), max_size=60)
+
+
+@given(TEXTS, st.integers(2, 30), st.integers(0, 4))
+def test_a_text_is_folded_by_columns(text, room, indent):
+    """Nothing is lost but spaces at the ends of rows; no row is too wide, and none could take what begins the next."""
+    rows = terminal.folded(text, room, " " * indent).split("\n")
+    assert all(terminal.columns_of(row) <= max(room, indent + 2) for row in rows)
+    assert "".join("".join(rows).split()) == "".join(text.split())
+    for row, after in itertools.pairwise(rows):
+        assert row.startswith(" " * indent) and after.strip()
+        word = after.split()[0]
+        assert terminal.columns_of(row + word[0]) > room or terminal.columns_of(" " * indent + word) <= room
+
+
+@given(TEXTS, st.integers(1, 30))
+def test_wrapped_by_columns(text, room):
+    text = " ".join(text.split())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(terminal, "width", lambda: room)
+        rows = terminal.wrapped(text, indent="").split("\n")
+    assert [word for row in rows for word in row.split()] == text.split()
+    for row, after in itertools.pairwise(rows):
+        assert terminal.columns_of(row) <= room or len(row.split()) == 1
+        assert terminal.columns_of(f"{row} {after.split()[0]}") > room
+
+
+def test_columns():
+    for text, n in (("", 0), ("abc", 3), ("自a注", 5), ("，", 2), ("e\u0301", 1), ("ｱ", 1), ("한", 2), ("😀", 2)):
+        assert terminal.columns_of(text) == n == terminal.columns_of(terminal.padded(text, 0))
+        assert terminal.columns_of(terminal.padded(text, 7)) == 7
+    assert [terminal.fitting("a自b", n) for n in range(5)] == ["", "a", "a", "a自", "a自b"]
+
+
 def test_streams_that_are_not_files():
     """Those of a notebook or of redirect_stdout: a command can be called from there."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert main("text")(["he"]) == 0
     assert out.getvalue().endswith("1 token\n258\n")
+
+
+def test_the_package_s_own_warnings_are_a_line_and_others_as_usual(capsys):
+    def warns(arguments):
+        warnings.warn("something was passed over", Gpt2npWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as usual:
+        warnings.simplefilter("always")
+        assert command.run_command(warns, []) == 0
+    assert capsys.readouterr().err == "warning: something was passed over\n"
+    assert [str(one.message) for one in usual] == ["something else"]

@@ -1,8 +1,10 @@
 """The command python -m gpt2np.generate, with a tiny model in a temporary folder: as functions, and as a process."""
 
 import io
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +97,13 @@ def test_json(capsys, folder):
     assert written(capsys, folder, "the", "--seed", "1").out == "the" + one["text"] + "\n"
 
 
+def test_json_is_utf8_whatever_the_locale(folder):
+    done = process(folder, "世😀", "--json", stdin=subprocess.DEVNULL, env={"LC_ALL": "C", "PYTHONUTF8": "0",
+                                                                           "PYTHONCOERCECLOCALE": "0"})
+    assert done.returncode == 0 and done.stdout.startswith('{"prompt": "世😀", "text": "'.encode())
+    assert json.loads(done.stdout)["prompt"] == "世😀"
+
+
 def test_it_ends_before_a_stop_string(capsys, folder):
     whole = written(capsys, folder, "the", "--seed", "4", "--temperature", "2").out.removeprefix("the")
     start = next(i for i in range(20, len(whole)) if "\ufffd" not in whole[i:i + 3])
@@ -150,10 +159,24 @@ def test_show_probabilities(capsys, folder):
     assert all(line.count("%") == 5 for line in lines[1:-1])
 
 
+def test_columns_of_probabilities_stand_below_each_other(capsys, monkeypatch):
+    """A Chinese character takes two columns of a terminal, and is one of a text."""
+    names = ["自", "注意", "a", "x" * 20]
+    monkeypatch.setattr(command, "printable", lambda data: names[data[0] % 4])
+    monkeypatch.setattr(command, "width", lambda: 60)
+    model = GPT2(GPT2Config(257, 8, 4, 2, 1), np.random.default_rng(0))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, Tokenizer([])))
+    lines = written(capsys, "tiny", "the", "--show-probabilities", "--seed", "1").out.split("\n")
+    assert len(lines) > 30
+    for line in lines[1:-1]:
+        chosen, others = re.fullmatch(r" *[\d.]+%  (\S+ *)  (\S+ [\d.]+%.*)", line).groups()
+        assert terminal.columns_of(chosen) == (20 if "x" in chosen else 16) and terminal.columns_of(line) <= 60
+
+
 def test_colours_say_how_likely_a_token_was(capsys, folder, monkeypatch):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.g.value *= 4                             # a model that is sure of more
-    monkeypatch.setattr(command, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
     monkeypatch.setattr(command, "wants_colour", lambda: True)
     lines = written(capsys, folder, "the", "--show-probabilities", "--seed", "3", "--temperature", "2").out.split("\n")
     colours = []
@@ -171,6 +194,21 @@ def test_lines_fit_the_terminal(capsys, folder, monkeypatch):
     assert all(len(line) <= 40 and line.count("%") in (1, 2, 3) for line in lines[1:-1])
     lines = written(capsys, folder, "the cat", "--trace").out.splitlines()
     assert all(len(line) <= 40 for line in lines) and any(line.startswith("h.0.ln_1 ") for line in lines)
+
+
+def test_trace_stands_below_its_heading_in_any_terminal(capsys, folder, monkeypatch):
+    """What does not fit goes on in a line of its own; the columns of both stay where they are."""
+    for module in (command, terminal):
+        monkeypatch.setattr(module, "width", lambda: 80)
+    out, err = written(capsys, folder, "the cat", "--trace")
+    lines = out.splitlines()
+    assert all(len(line) <= 80 for line in lines) and err.startswith("Cost: ")
+    ends = [lines[0].index("cost") + 4, len(lines[0])]
+    for line, values in itertools.pairwise(lines):
+        if re.match(r"\S+ +\d", line):
+            assert [line[end - 3:end].strip()[-1] for end in ends] == ["P" if "FLOP" in line else "p", "B"]
+            assert [len(part) for part in re.findall(r" +-?\d+\.\d{3}", values)[:3]] == [13, 10, 10]
+    assert lines[1].split() == ["min", "y", "mean", "y", "max", "y", "equations"]
 
 
 def test_trace(capsys, folder):
@@ -202,6 +240,8 @@ def test_a_prompt_from_a_pipe(folder):
     given = process(folder, "the 世", "--seed", "1", stdin=subprocess.DEVNULL)
     assert piped.returncode == given.returncode == 0
     assert piped.stdout == given.stdout and piped.stdout.startswith("the 世".encode())
+    for data in ("the 世\r\n", "\ufeffthe 世\n", "\ufeffthe 世\r\n"):     # of Windows
+        assert process(folder, "--seed", "1", input=data.encode()).stdout == given.stdout
     broken = process(folder, input=b"the \xff")
     assert broken.returncode == 1 and broken.stdout == b""
     assert broken.stderr == (b"error: standard input: expected text in UTF-8, got the byte 0xff at byte 4: "
@@ -232,15 +272,21 @@ def test_ctrl_c_ends_cleanly(folder):
     assert err.endswith(b"interrupted\n") and b" tokens/s" in err and b"Traceback" not in err
 
 
-def test_interactive_on_a_terminal(folder):
-    """A pseudo-terminal: every line is answered as it comes, and Ctrl-D ends."""
+@pytest.mark.parametrize("typed", [(b"the cat\n", b"\n", b"a\n", b"\x04"),
+                                   (b"the bt\x7f\x7fcat\n", b"\xff\n", b"\x1b[A\x1b[A\n", b"x" * 99 + b"\n", b"\x04")],
+                         ids=["lines", "editing and history"])
+def test_interactive_on_a_terminal(folder, typed):
+    """A pseudo-terminal: every line is answered as it comes, and Ctrl-D ends; it can be edited, and comes back with the
+    arrow keys; what is no prompt gets a sentence, and ends nothing.
+    """
     pty = pytest.importorskip("pty")
+    pytest.importorskip("readline")
     master, slave = pty.openpty()
     run = subprocess.Popen([sys.executable, "-m", "gpt2np.generate", "--model", folder, "--max-new-tokens", "3",
                             "--interactive", "--temperature", "0"], stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     seen = b""
-    for line in (b"the cat\n", b"\n", b"a\n", b"\x04"):
+    for line in typed:
         while not seen.endswith(b"> "):
             seen += os.read(master, 1000)
         os.write(master, line)
@@ -253,7 +299,24 @@ def test_interactive_on_a_terminal(folder):
             break
     os.close(master)
     assert run.wait(60) == 0
-    assert seen.count(b"the cat") == 2 and b"6 tokens in" in seen and b"Traceback" not in seen
+    assert seen.startswith(b"Each line is a prompt; Ctrl-D ends.") and b"6 tokens in" in seen
+    assert b"Traceback" not in seen
+    if len(typed) == 4:
+        assert seen.count(b"the cat") == 2 and b"error" not in seen
+    else:                                               # typed, answered, again from the history, and answered
+        answers = re.findall(rb"\r\n(the cat[^\r\n]*)\r\n", seen)
+        assert len(answers) == 2 and answers[0] == answers[1]
+        assert seen.count(b"error: ") == 2 and b"got the byte 0xff" in seen and b"expected at most the 32" in seen
+
+
+def test_a_bad_line_does_not_end_a_session(folder):
+    """As from a pipe of Windows: with a mark in front, and CR at the ends."""
+    done = process(folder, "--interactive", "--seed", "1", input=("\ufeffthe\r\n" + "x" * 99 + "\r\nthe\n").encode())
+    assert done.returncode == 0
+    lines = done.stdout.decode().splitlines()
+    assert [line[:3] for line in (lines[0], lines[-1])] == ["the", "the"] and "\ufeff" not in done.stdout.decode()
+    assert done.stderr.decode().startswith("> > error: prompt: expected at most the 32 tokens that the model can see")
+    assert "10 tokens in " in done.stderr.decode()
 
 
 # ---- bad input
@@ -275,6 +338,8 @@ def test_interactive_on_a_terminal(folder):
     (["--length-penalty", "2"], "--length-penalty: expected only with --num-beams of 2 or more"),
     (["--num-beams", "2", "--num-return-sequences", "3"],
      "--num-return-sequences: expected at most the 2 of --num-beams, got 3"),
+    (["--min-new-tokens", "101"], "--min-new-tokens: expected at most the 100 of --max-new-tokens, got 101"),
+    (["--min-new-tokens", "9", "--max-new-tokens", "8"], "--min-new-tokens: expected at most the 8 of --max-new-token"),
     (["--num-return-sequences", "2", "--temperature", "0"], "--num-return-sequences: expected 1 at --temperature 0"),
     (["--num-beams", "2", "--speculate"], "--num-beams and --speculate exclude each other: which beam wins"),
     (["--num-beams", "2", "--interactive"], "--num-beams and --interactive exclude each other"),
@@ -332,12 +397,12 @@ def test_what_the_model_cannot_do_is_one_line_and_status_1(capsys, folder, argum
     assert err.startswith(message) and err.count("\n") == 1 and not out
 
 
-@pytest.mark.parametrize("typed, status, message", [
-    (b"the\xff\n", 1, "> error: prompt: expected text in UTF-8, got the byte 0xff at byte 3: convert it to UTF-8\n"),
-    (b"\n", 0, "> > \n")])
-def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, status, message):
+@pytest.mark.parametrize("typed, message", [
+    (b"the\xff\n", "> error: prompt: expected text in UTF-8, got the byte 0xff at byte 3: convert it to UTF-8\n> \n"),
+    (b"\n\r\n", "> > > \n")])
+def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, message):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
-    assert command.main(["--interactive", "--model", folder]) == status
+    assert command.main(["--interactive", "--model", folder]) == 0
     assert capsys.readouterr() == ("", message)
 
 
@@ -345,7 +410,7 @@ def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, status, m
 def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, arguments):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.b.value = np.full(12, np.nan, np.float32)
-    monkeypatch.setattr(command, "load", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
     assert command.main(["the", *arguments]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: logits: expected finite numbers, got NaN or infinity") and err.count("\n") == 1

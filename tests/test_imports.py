@@ -13,11 +13,13 @@ ROOT = Path(gpt2np.__file__).parent
 # The commands, each __main__.py among them, may import anything, and nothing imports them.
 ALLOWED = {
     "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "tracing"},
-    "command": set(), "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal"},
+    "interrupts": set(), "command": {"interrupts", "nearest"}, "nearest": set(), "starting": {"interrupts", "nearest"},
+    "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "gradcheck": {"layers", "blocks", "models"}, "text": set(), "device": set(),
     "checkpoints": {"layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
     "sampling": {"layers"}, "tracing": {"layers"}, "memory": set(),
+    "model_names": {"checkpoints", "models", "text", "nearest"},
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},
 }
 EVERYWHERE = {"hints", "errors", "bytes_in"}    # names of types, for signatures; the base of all errors; small files

@@ -64,6 +64,16 @@ def test_everything_is_installed_once(folder):
 
 
 @needs_make
+@pytest.mark.parametrize("arguments, asked", [
+    (["generate", 'ARGS="To be" --seed 1'], "-m gpt2np.generate To be --seed 1"),
+    (["gradcheck", "LAYER=attention, causal"], "-m gpt2np.gradcheck --layer attention, causal"),
+    (["gradcheck", "LAYER=gelu", "ARGS=--seed 1"], "-m gpt2np.gradcheck --layer gelu --seed 1"),
+    (["gradcheck"], "-m gpt2np.gradcheck")])
+def test_what_stands_behind_a_target_is_passed_on(folder, arguments, asked):
+    assert make(folder, *arguments)[2][2:] == [asked]
+
+
+@needs_make
 def test_two_targets_do_not_install_at_once(folder):
     assert make(folder, "-j4", "generate", "test")[2] == [CREATE, INSTALL, GENERATE, INSTALL + "[test]", TEST]
 

@@ -3,9 +3,12 @@
 What is taken for a command: in a sentence, `code` that begins with one of PROGRAMS and says more than its name; and all
 of a block of code that names no language, or a shell. Blanks that are two or more begin an explanation. A block right
 after a command that begins with no program is what the command prints. ```python is run, block after block in one
-namespace; ```text and the other languages are left alone. `--option` alone must be an option of some command.
+namespace; one that begins with an import needs nothing of those before it, and begins a new one. A block of ```text
+right behind it is what it prints, to the letter. Other ```text and the other languages are left alone. `--option` alone
+must be an option of some command.
 
-A command that no rule here covers fails, and the message says where to add one. Nothing reaches the network.
+A command that no rule here covers fails, and the message says where to add one. Nothing reaches the network. The pages
+in Chinese have the commands and examples of their English twins: tests/test_twins.py.
 """
 
 import contextlib
@@ -33,19 +36,23 @@ import pytest
 import gpt2np
 from gpt2np.checkpoints import download, loading
 from gpt2np.gradcheck.cases import CASES
+from gpt2np.gradcheck.checks import Case
 from gpt2np.layers.layernorm import layernorm_backward, layernorm_forward
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.text.bpe import Tokenizer
 from tests.checkpoints.fuzz import Fuzz
 from tests.checkpoints.test_download import Server
+from tests.checkpoints.tiny import MERGES
 from tests.test_new_layer import STEP, copy  # noqa: F401    a fixture, for the page whose code goes into a copy
 from tests.training.conftest import TEXT
 from tests.training.test_mpi import mpiexec, needs_mpi
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")),
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
+         *(page for page in sorted((ROOT / "docs").glob("*.md")) if not page.name.endswith(".zh.md")),
          ROOT / "weights" / "README.md", ROOT / "weights" / "demo" / "README.md"]
+RELEASED = dict(SIZES)
 TINY = GPT2Config(n_embd=8, n_head=2, n_layer=1)        # goes by the names of OpenAI's models, with their vocabulary
 
 # ---- the tables: what the rules below do not know by themselves
@@ -54,13 +61,14 @@ PROGRAMS = ("make", "python", "python3", ".venv/bin/python", "pip", "mpiexec", "
 
 # What a page leaves to the reader, and what stands for it. FILE and DIR are names like others here.
 PLACEHOLDERS = {r"(\w+)\.\.\.(?= |$)": r"\1 \1",        # FILE..., several of them
-                r"\bstep-\d{8}\b": "step-00000002"}     # a checkpoint of a run of 2 steps, where there were thousands
+                r"\bstep-\d{8}\b": "step-00000002",     # a checkpoint of a run of 2 steps, where there were thousands
+                "--init-from demo": "--init-from tiny"}
 FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
 
 # Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
 # is on the page runs as it is.
 CUT = {
-    "gpt2np.generate": {"--max-new-tokens": "3"},
+    "gpt2np.generate": {"--max-new-tokens": "30"},     # as many as make generate asks for at least
     "gpt2np.train_tokenizer": {"--n-vocab": "260"},
     "gpt2np.train": {"--steps": "2", "--n-vocab": "260", "--context": "8", "--n-layer": "1", "--n-head": "2",
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
@@ -68,7 +76,8 @@ CUT = {
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
 }
 # Where a value of the page rules others out.
-NOT_BESIDE = {"--resume": CUT["gpt2np.train"], "--init-from": ("--n-vocab", "--n-layer", "--n-head", "--n-embd")}
+NOT_BESIDE = {"--vocab": ("--n-vocab",), "--resume": CUT["gpt2np.train"],
+              "--init-from": ("--n-vocab", "--n-layer", "--n-head", "--n-embd")}
 
 class FewMutations(Fuzz):
     """Ends as if somebody had pressed Ctrl-C."""
@@ -79,11 +88,12 @@ class FewMutations(Fuzz):
         super().step(seed)
 
 
-# Names of a module that stand for other things while it runs, for the same reason.
+# Names of a module that stand for other things while it runs, for the same reason: the row of a module checks a pair.
 PATCHES = {
-    "gpt2np.gradcheck": {"CASES": [case for case in CASES if case.name.islower()]},    # pairs, not modules
+    "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES]},
     "benchmarks.train": {"CASES": {"tiny": (TINY, 2, 8)}, "peak_memory": lambda case, side: 0},     # of whole processes
     "tests.checkpoints.fuzz": {"Fuzz": FewMutations},
+    "tests.chapter": {"write": lambda path, text: None},
     "benchmarks.generate": {"CONTEXTS": (16,), "STEPS": 2, "MATRIX": 64, "SQUARE": 64},
 }
 # tests.mutants forks before it imports anything, so its cut is in a process of its own: one mistake, three changes.
@@ -141,6 +151,7 @@ class Example(NamedTuple):
     line: int
     text: str
     is_step: bool                               # goes into a file, as the sentence before it says
+    output: list[str] | None = None             # what the page shows of what it prints
 
 
 class Options(NamedTuple):
@@ -158,7 +169,7 @@ SHELLS = ("", "sh", "bash", "shell", "console")
 
 def on_page(text):
     """The commands, examples and options of a page, in their order."""
-    found, lines, start = [], text.splitlines(), 0
+    found, lines, start, behind = [], text.splitlines(), 0, -1
     while start < len(lines):
         end = start + 1
         if fence := re.match(r"```(\w*)", lines[start]):
@@ -169,6 +180,9 @@ def on_page(text):
             elif fence[1] == "python":
                 before = "\n".join(lines[max(0, start - 2):end + 1]) + "\n"
                 found.append(Example(start + 2, "\n".join(lines[start + 1:end]), bool(STEP.match(before))))
+                behind = end + 2                        # where a block of what it prints would begin
+            elif fence[1] == "text" and start == behind and not lines[start - 1]:
+                found[-1] = found[-1]._replace(output=lines[start + 1:end])
             end += 1
         elif lines[start].startswith("    ") and not "".join(lines[max(0, start - 1):start]).strip():
             while end < len(lines) and (lines[end].startswith("    ") or not lines[end]):
@@ -219,6 +233,7 @@ class Reader:
 
     def __init__(self, root, folder, monkeypatch):
         self.root, self.folder, self.monkeypatch, self.names = root, folder, monkeypatch, {"__name__": "__main__"}
+        self.seen = set()                               # commands that were run; the same once more would do the same
 
     def read(self, name, text):
         """All that a page says."""
@@ -234,6 +249,9 @@ class Reader:
 
     def command(self, shown):
         words = self.words(shown.text)
+        if shown.output is None and shown.text in self.seen:
+            return
+        self.seen.add(shown.text)
         printed = self.run(words, whole=shown.output is not None)
         if shown.output is not None:
             compare(words, shown.output, printed)
@@ -258,6 +276,8 @@ class Reader:
                 return self.make(words)
             if program == "pip":
                 return self.pip(words)
+            if program == "source":
+                return self.source(words)
             if program == "mpiexec":
                 return self.run(words[2:])              # under mpiexec itself: test_commands_under_mpiexec
             if program == "sed":
@@ -273,8 +293,9 @@ class Reader:
         if not shutil.which("make"):
             pytest.skip("make is not installed")
         printed = []
-        for target in words:
-            recipe = self.process("make", "-n", f"VENV={self.installed()}", target, cwd=ROOT)
+        passed_on = [word for word in words if "=" in word]
+        for target in (word for word in words if word not in passed_on):
+            recipe = self.process("make", "-n", f"VENV={self.installed()}", target, *passed_on, cwd=ROOT)
             venv = re.escape(str(self.installed()))         # what installs, -m pip and -c, is test_install.py's
             commands = re.findall(rf"^((?:\w+=\S+ )*){venv}/bin/(python (?!-m pip|-c).*)", recipe, re.M)
             if not commands or not (target in ci_targets() or target in NOT_IN_CI):
@@ -283,7 +304,7 @@ class Reader:
             at_first = self.process("make", "-n", f"VENV={self.folder}/new", target, cwd=ROOT)
             printed += re.findall(r'echo "(.*)"', at_first.replace(f"{self.folder}/new", ".venv"))
             for environment, command in commands:
-                if target in NOT_IN_CI or target == "generate":
+                if target in NOT_IN_CI or target == "generate" or passed_on:
                     printed += self.run(shlex.split(environment + command)).splitlines()
                 else:
                     exists(command.split()[2])
@@ -314,10 +335,16 @@ class Reader:
                 raise PageError(f"setup.cfg does not name {package}")
         return ""
 
+    def source(self, words):
+        """What a page enters is the environment that make makes; here it is this one."""
+        if words != [".venv/bin/activate"]:
+            raise PageError("expected source .venv/bin/activate, the environment that make makes")
+        return ""
+
     def python(self, module, arguments, whole, patch):
         """python -m module arguments, in this process where it can be."""
         if module == "pytest":                          # this run of the tests runs what it would
-            return self.process(sys.executable, "-m", module, "--collect-only", "-q", *arguments, cwd=self.root)
+            return expect_tests(arguments)
         if module == "threadpoolctl":
             return self.process(sys.executable, "-m", module, *arguments)
         exists(module)
@@ -354,14 +381,20 @@ class Reader:
         if shown.is_step:                               # tests/test_new_layer.py follows it
             return
         sketch = SKETCHES.get(shown.text.splitlines()[0])
+        if re.match(r"(import|from) ", shown.text):
+            self.names = {"__name__": "__main__"}
         names = self.names if sketch is None else dict(sketch)
         pairs = re.findall(r"^def (\w+)_forward\(", shown.text, re.M) if sketch else []
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
+            with contextlib.redirect_stdout(io.StringIO()) as out, self.monkeypatch.context() as patch:
+                for name in RELEASED if shown.output else ():       # what is shown is of the real sizes
+                    patch.setitem(SIZES, name, RELEASED[name])
                 exec(compile("\n" * (shown.line - 1) + shown.text, "page", "exec"), names)
         except Exception as error:
             raise PageError(f"{type(error).__name__}: {error}; names that it leaves open, add to SKETCHES in "
                             "tests/test_pages.py") from error
+        if shown.output is not None and out.getvalue().splitlines() != shown.output:
+            raise PageError(f"expected what the block of text behind it shows, it prints\n{out.getvalue()}")
         for name in pairs:
             subject, = (case.make(np.random.default_rng(0)) for case in CASES if case.name == name)
             mine, theirs = ((names[f"{name}_forward"], names[f"{name}_backward"]),
@@ -376,6 +409,20 @@ class Reader:
         for option in re.findall(r"(?<!\S)--[\w-]+", shown.text):
             if option not in options_of_all_commands():
                 raise PageError(f"no command of the package has {option}")
+
+
+def expect_tests(arguments):
+    """PageError unless python -m pytest with these arguments finds a test: of -q, -k NAME and paths it is told here."""
+    names = [name for option, name in pairwise(arguments) if option == "-k"]
+    paths = [word for word in arguments if not word.startswith("-") and word not in names]
+    if not paths or set(arguments) - {*paths, *names, "-q", "-k"}:
+        raise PageError(f"expected paths, -q and -k NAME, got {' '.join(arguments)}")
+    for path in map(ROOT.joinpath, paths):
+        files = sorted(path.rglob("test_*.py")) if path.is_dir() else [path] * path.exists()
+        tests = [test for file in files for test in re.findall(r"^ *def (test_\w+)", file.read_text("utf-8"), re.M)]
+        if not any(all(name in test for name in names) for test in tests):
+            raise PageError(f"there is no test {' '.join(names)} in {path.relative_to(ROOT)}")
+    return ""
 
 
 def with_gradients(forward, backward, arguments):
@@ -519,12 +566,18 @@ def release(tmp_path_factory):
 
 @pytest.fixture
 def reader(release, tmp_path, monkeypatch):
-    """A reader in an empty folder but for FILES; OpenAI's models are small, and come from this machine's loopback."""
+    """A reader in a folder with FILES, docs/ and tiny, a model, and nothing else.
+
+    OpenAI's models are small, and come from this machine's loopback.
+    """
     work, weights = tmp_path / "work", tmp_path / "weights"
     work.mkdir()
     weights.mkdir()
     for name in FILES:
         (work / name).write_text(TEXT, encoding="utf-8")
+    (work / "docs").symlink_to(ROOT / "docs")
+    vocabulary = Tokenizer(MERGES)
+    gpt2np.save(work / "tiny", GPT2(GPT2Config(vocabulary.n_vocab, 8, 8, 2, 1), np.random.default_rng(0)), vocabulary)
     files = {path.name: path.read_bytes() for path in release.iterdir()}
     known = {name: download.Release(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
     (weights / "demo").symlink_to(ROOT / "weights" / "demo")
@@ -577,19 +630,25 @@ def test_commands_under_mpiexec(reader):
     ("    make clean", r"nothing runs make clean: add it to \.ci/run, or to NOT_IN_CI"),
     ("    make test        all tests\n    git clone x", "2: `git clone x`: no rule says how git is run: add one to "),
     ("Then `export A=b`.", "no rule says how export is run"),
+    ("Then `source venv/activate`.", r"expected source \.venv/bin/activate"),
+    ("    make gradcheck LAYER=nosuch", "expected part of a layer's name, got nosuch"),
+    ("    make generate ARGS='--bogus'", "unrecognized arguments: --bogus"),
     ("```sh\nfrobnicate x\n```", "expected a command that begins with one of make, .*```text"),
     ("    make gradcheck\n\n    python -m gpt2np.text Hi\n    frobnicate", "it does not print what the page shows"),
     ('    python -m gpt2np.text "a  b" c      what follows is no part of it', None),
     ("    python -m gpt2np.text Hi what follows is not told from it by two blanks\n    2 tokens", "it does not print"),
-    ("    python -m gpt2np.text \\\n        --vocabulary x Hi", "1: `python .*text --vocabulary x Hi`: it ends with 2"),
+    ("    python -m gpt2np.text \\\n        --vocabulry x Hi", "1: `python .*text --vocabulry x Hi`: it ends with 2"),
     ("    $ python -m gpt2np.text Hi\n    ...\n    2 characters, 2 bytes, 1 piece, 1 token\n    17250", None),
     ("    $ python -m gpt2np.text Hi\n    ...\n    2 characters, 2 bytes, 1 piece, 1 token\n    17251", "not print"),
     ("    python -m gpt2np.no_such x", "there is no command gpt2np.no_such"),
     ("    python -m gpt2np.sampling", "there is no command gpt2np.sampling"),
     ("    python benchmarks/no_such.py", "there is no benchmarks/no_such.py"),
+    ("    python -m pytest -q tests/models -k no_such", "there is no test no_such in tests/models"),
+    ("    python -m pytest tests/no_such.py", "there is no test  in tests/no_such.py"),
+    ("    python -m pytest --no-such-option tests", "expected paths, -q and -k NAME, got --no-such-option tests"),
     ("    python -m gpt2np.train FILE... --out DIR --stpes 4", "unrecognized arguments: --stpes 4"),
     ("    python -m gpt2np.convert demo ../x --to openai", "expected a command that writes below the folder"),
-    ("    python -m gpt2np.evaluate --model DIR/best FILE loss per token", "unrecognized arguments: loss per token"),
+    ("    python -m gpt2np.evaluate --model DIR/best FILE loss per token", "loss: No such file or directory"),
     ("`NO_SUCH_NAME=1 make test`", "nothing in the repository knows NO_SUCH_NAME"),
     ("It takes `pip install '.[no]'`.", "setup.cfg has no extra no"),
     ("It takes `pip\ninstall numpi`.", "setup.cfg does not name numpi"),
@@ -597,6 +656,9 @@ def test_commands_under_mpiexec(reader):
     ("`--model`, `--resume DIR --steps N`, `make`, `python -m`, `x`, `-log x`", None),
     ("\n```python\nx = 1\n```\n```python\nassert x == 1\n```\n```python\ny = np.ones(3)\n```",
      "9: `y = .*NameError: name 'np'"),
+    ("```python\nimport math\nx = 1\n```\n```python\nimport math\nprint(x)\n```", "6: `import math`: NameError"),
+    ("```python\nprint(1.25)\n```\n\n```text\n1.25\n```\n\n```text\nnothing\n```", None),
+    ("```python\nprint(1.25)\n```\n\n```text\n1.26\n```", r"2: `print\(1.25\)`: .* it prints\n1.25"),
 ], ids=count())
 def test_what_does_not_work_is_found(reader, page, message):
     if message is None:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 import gpt2np
-from gpt2np.layers import linear
+from gpt2np.layers import activations, attention, cross_entropy, embedding, layernorm, linear, lm_head
 from gpt2np.layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
 
-PAGE = (Path(__file__).parents[1] / "docs" / "shapes.md").read_text(encoding="utf-8")
+PAGE_FOLDER = Path(__file__).parents[1] / "docs"
+PAGE = (PAGE_FOLDER / "shapes.md").read_text(encoding="utf-8")
 SMALL = {"B": 2, "T": 3, "V": 11, "n_ctx": 5, "C": 12, "H": 4, "D": 3, "F": 48, "L": 1}
 LARGE = {"B": 1, "T": 1024, "V": 50257, "n_ctx": 1024, "C": 768, "H": 12, "D": 64, "F": 3072, "L": 12}
 HELPERS = ("split_heads", "merge_heads", "add_rows")     # what the page shows beside the pairs
@@ -22,7 +23,7 @@ HELPERS = ("split_heads", "merge_heads", "add_rows")     # what the page shows b
 
 def table(heading):
     """The cells of the table below a heading, row by row, without its own head."""
-    lines = re.search(rf"^## {heading}\n[^|]*((?:\|.*\n)+)", PAGE, re.M)[1].splitlines()[2:]
+    lines = re.search(rf"^##+ {heading}\n[^|]*((?:\|.*\n)+)", PAGE, re.M)[1].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
@@ -33,9 +34,18 @@ def shapes(cell, sizes=SMALL):
 
 
 class Call:
-    """What a module called: its name on the page, the shapes of the first argument, of the weights, of what came."""
+    """What a module called: its name on the page, the shapes of the first argument, of the weights, of what came.
+
+    function   what was called;  methods   in which methods that happened, as GPT2.hidden, from the innermost out
+    """
 
     def __init__(self, caller, code, values, result, paths):
+        self.function, self.methods = code.co_name, []
+        frame = caller
+        while frame is not None:
+            if "self" in frame.f_locals:
+                self.methods.append(f"{type(frame.f_locals['self']).__name__}.{frame.f_code.co_name}")
+            frame = frame.f_back
         arguments = code.co_varnames[:code.co_argcount]
         pair = re.sub("_(forward|backward)$", "", code.co_name)
         path = paths.get(id(caller.f_locals["self"]), "")
@@ -137,6 +147,102 @@ def test_the_letters():
         assert LARGE[letter] == int(number), letter
     assert [d["F"] for d in (SMALL, LARGE)] == [4 * d["C"] for d in (SMALL, LARGE)]
     assert [d["D"] for d in (SMALL, LARGE)] == [d["C"] // d["H"] for d in (SMALL, LARGE)]
+
+
+# ---- one step with a finger
+
+STACK = {"wte": "wte", "wpe": "wpe", "g_f": "ln_f.g", "b_f": "ln_f.b"}
+BLOCK = {"g_1": "ln_1.g", "b_1": "ln_1.b", "w_attn": "attn.c_attn.w", "b_attn": "attn.c_attn.b",
+         "w_proj": "attn.c_proj.w", "b_proj": "attn.c_proj.b", "g_2": "ln_2.g", "b_2": "ln_2.b", "w_fc": "mlp.c_fc.w",
+         "b_fc": "mlp.c_fc.b", "w_out": "mlp.c_proj.w", "b_out": "mlp.c_proj.b"}
+PAIRS = {name: f for module in (embedding, layernorm, linear, attention, activations, lm_head, cross_entropy)
+         for name, f in vars(module).items() if name.endswith(("_forward", "_backward")) or name in HELPERS}
+
+
+def lines(heading):
+    """The rows of a table of lines: (number, code, the pair that it calls, the method that it is in, what it gives).
+
+    The code leads to the file of its pair; a sum calls none, and leads nowhere.
+    """
+    for number, code, method, gives in table(heading):
+        text, target = re.fullmatch(r"\[?`(.*)`(?:\]\((.*)\))?", code).groups()
+        called = [name for name in PAIRS if re.search(rf"\b{name}\(", text)]
+        assert len(called) == bool(target), f"{text} leads to {target}"
+        for name in called:
+            assert (PAGE_FOLDER / target).resolve() == Path(PAIRS[name].__code__.co_filename), text
+        yield int(number), text, "".join(called), re.sub(r"\[`(.*)`\].*", r"\1", method), gives
+
+
+def run_line(code, gives, names):
+    """Run one line of the page, and see that what it makes has the shapes that the page gives."""
+    exec(code, names)
+    made = [names[name] for name in re.split(", ", code.split(" = ")[0]) if not name.startswith("c_")]
+    each = 3 if re.match(r"q, k, v|dq, dk, dv", code) else 1
+    assert [a.shape for a in made] == each * shapes(gives), code
+
+
+def test_one_step_with_a_finger():
+    """The lines on the page, run from top to bottom, are the model: its loss, its gradients, its shapes."""
+    L, sizes = 2, (SMALL[n] for n in ("V", "n_ctx", "C", "H"))
+    model = GPT2(GPT2Config(*sizes, L), np.random.default_rng(0), dtype=np.float64)
+    for _, parameter in model.named_parameters():
+        parameter.value += np.random.default_rng(1).normal(0, 0.3, parameter.value.shape)
+    tokens, targets = np.array([[1, 5, 1], [2, 3, 1]]), np.array([[5, 1, 4], [3, 1, 0]])
+    value = {path: parameter.value for path, parameter in model.named_parameters()}
+    names = PAIRS | {"np": np, "H": SMALL["H"], "tokens": tokens, "targets": targets, "positions": np.arange(3)}
+    names |= {name: value[path] for name, path in STACK.items()}
+    forward, backward = list(lines("Forward, line by line")), list(lines("Backward, line by line"))
+    blocks = [{name: value[f"h.{i}.{path}"] for name, path in BLOCK.items()} for i in range(L)]
+    found = {}
+
+    def run(rows, where):
+        for number, code, _, _, gives in rows:
+            if where(number):
+                run_line(code, gives, names)
+
+    run(forward, lambda line: line < 4)
+    for block in blocks:
+        names |= block
+        run(forward, lambda line: 4 <= line <= 15)
+        block.update({name: names[name] for name in names if name.startswith("c_") and name not in (
+            "c_word", "c_place")})
+    run(forward, lambda line: line > 15)
+    run(backward, lambda line: line > 15)
+    for i, block in reversed(list(enumerate(blocks))):
+        names |= block
+        run(backward, lambda line: 4 <= line <= 15)
+        found |= {f"h.{i}.{path}": names[f"d{name}"] for name, path in BLOCK.items()}
+    run(backward, lambda line: line < 4)
+    found |= {path: names[f"d{name}"] for name, path in STACK.items()}
+
+    assert names["loss"] == pytest.approx(float(model.loss_and_gradients(tokens, targets)), rel=1e-13)
+    assert found.keys() == value.keys()
+    for path, parameter in model.named_parameters():
+        np.testing.assert_allclose(found[path], parameter.grad, rtol=0, atol=1e-13 * np.abs(parameter.grad).max())
+
+
+def test_every_line_is_where_the_page_says(step):
+    """The pairs come in the order in which the model calls them, each in the method that the page names."""
+    forward, loss, dlogits, backward = step
+    for heading, calls in (("Forward, line by line", forward), ("Backward, line by line", backward)):
+        rows = [row for row in lines(heading) if row[2] and "cross_entropy" not in row[2]]
+        merged = [call for call in calls if call.function != "add_rows"]
+        expected = [row[2] for row in rows if not (row[0] == 1 and "Backward" in heading)]      # add_rows, in place
+        assert [call.function for call in merged] == expected, heading
+        for (_, code, pair, method, _), call in zip(rows, merged):
+            assert pair in code and method in call.methods, f"{code}: {call.methods}"
+
+
+def test_every_line_takes_another_back():
+    """Each line of forward is taken back by one; only the sums of the embeddings, line 3, need none."""
+    forward, backward = list(lines("Forward, line by line")), list(lines("Backward, line by line"))
+    assert [number for number, *_ in forward] == list(range(1, 19))
+    assert sorted(number for number, *_ in backward) == [n for n in range(1, 19) if n != 3]
+    pairs_of = {number: pair.removesuffix("_forward") for number, _, pair, _, _ in forward}
+    opposite = {"split_heads": "merge_heads", "merge_heads": "split_heads"}
+    for number, code, pair, _, _ in backward:
+        there = pairs_of[number]
+        assert pair.removesuffix("_backward") == opposite.get(there, there), code
 
 
 def test_how_much_work(model):

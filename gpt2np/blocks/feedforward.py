@@ -1,4 +1,7 @@
-"""The feed-forward network of a block: each position on its own, wider by a factor of four and back."""
+"""The feed-forward network of a block: each position on its own, wider by a factor of four and back.
+
+Chapter: S000 4.2; S001 4.2; S003 4.2.
+"""
 
 import numpy as np
 from numpy.typing import DTypeLike

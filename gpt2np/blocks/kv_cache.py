@@ -1,4 +1,7 @@
-"""The keys and values of the tokens so far: each is computed once, and every later token looks at it again."""
+"""The keys and values of the tokens so far: each is computed once, and every later token looks at it again.
+
+Chapter: S000 8.3; S001 3.3; S004 1.2.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol

@@ -1,4 +1,7 @@
-"""Multi-head attention: H attentions side by side, each on its own slice of the width."""
+"""Multi-head attention: H attentions side by side, each on its own slice of the width.
+
+Chapter: S000 2.1, 3.2, 4.1, 4.2, 4.3, 4.4; S001 3.4, 4.2, 5.2; S002 4.1, 4.2.
+"""
 
 import math
 

@@ -12,6 +12,8 @@ the default of the model that the class is named for:
     dropout      rate at the end of each sub-layer, and of the attention weights,
     attention_dropout    which may have one of their own
     std          of the initial weights: see Linear
+
+Chapter: S000 3.2, 4.2, 4.3, 4.4, 5.3; S001 4.2; S002 2.1, 2.2.1, 4.3; S003 2.1, 2.2.
 """
 
 import numpy as np

@@ -22,6 +22,7 @@ from numpy.typing import DTypeLike
 from ..hints import Array
 from ..models.config import GPT2Config
 from ..models.gpt2 import GPT2
+from ..text.huggingface import PAIR
 from ..text.protocol import AnyTokenizer
 from . import safetensors
 from .errors import CheckpointError, shortened, some
@@ -29,7 +30,7 @@ from .files import write_text
 from .gpt2_config import config_of
 from .layout import Source
 from .parameters import as_parameter, check_tensors, shapes_of, values_of
-from .vocabularies import HUGGING_FACE_FILES, read_tokenizer, write_tokenizer
+from .vocabularies import read_tokenizer, write_tokenizer
 
 MODEL_FILE, CONFIG_FILE, GENERATION_FILE = "model.safetensors", "config.json", "generation_config.json"
 SHARDS_FILE = "model.safetensors.index.json"
@@ -59,11 +60,11 @@ def is_mine(source: Source) -> bool:
     return any(os.path.exists(source.folder / name) for name in (MODEL_FILE, SHARDS_FILE))
 
 
-def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
+def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer | None]:
     """The model in a folder or a .safetensors file, with config.json beside it, and its tokenizer: see Layout."""
     config = read_config(source)
-    tokenizer = read_tokenizer(source.folder, config.n_vocab, read_end_of_text(source, config))
-    return read_weights(source, config, dtype), tokenizer
+    model = read_weights(source, config, dtype)         # first, since they justify the number of tokens
+    return model, read_tokenizer(source.folder, config.n_vocab, read_end_of_text(source, config))
 
 
 def read_config(source: Source) -> GPT2Config:
@@ -140,7 +141,7 @@ def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTyp
     """
     config, end_of_text = model.config, None if tokenizer is None else tokenizer.end_of_text
     values = values_of(model, GPT2(config), folder, dtype)
-    write_tokenizer(folder, tokenizer, config.n_vocab, HUGGING_FACE_FILES)
+    write_tokenizer(folder, tokenizer, config.n_vocab, PAIR)
     tensors = {tensor_name(path): value for path, value in values.items()}
     safetensors.write(folder / MODEL_FILE, tensors, {"format": "pt"})          # transformers refuses a file without it
     fields = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",

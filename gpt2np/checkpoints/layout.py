@@ -57,8 +57,8 @@ class Layout(Protocol):
     def is_mine(self, source: Source) -> bool:
         """Whether the source is in this layout; raises nothing."""
 
-    def read(self, source: Source, dtype: DTypeLike) -> tuple[Any, AnyTokenizer]:
-        """The model, with parameters of this dtype, mapped from the file where that can be, and its tokenizer.
+    def read(self, source: Source, dtype: DTypeLike) -> tuple[Any, AnyTokenizer | None]:
+        """The model, with parameters of this dtype, mapped from the file where that can be, and its tokenizer, if any.
 
         Raises CheckpointError, and nothing else, for whatever is wrong with the files.
         """

@@ -3,6 +3,8 @@
 A name is one of demo, 124M, 355M, 774M, 1558M, and stands for the folder of that name in the first of these places that
 has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository; gpt2np/ in the user's cache folder;
 the package itself, into which an installation puts the demo model.
+
+Chapter: S003 5.2.
 """
 
 import os
@@ -25,6 +27,16 @@ from .vocabularies import VOCABULARY_FILES
 
 NAMES = ("demo", *SIZES)
 
+# What other programs leave in a folder, and what is said of it where nothing else is there.
+PICKLE = "a pickle, which can run any code: ask for model.safetensors"
+OTHERS = {"pytorch_model*.bin": PICKLE, "*.pt": PICKLE, "*.pth": PICKLE, "*.ckpt": PICKLE,
+          "model-*-of-*.safetensors": f"a part of a model: {huggingface_gpt2.SHARDS_FILE} says where the others are",
+          "adapter_config.json": "an adapter's (peft), which is nothing without its model: merge them, and save that",
+          "tf_model.h5": "Keras's, which is not read: ask for model.safetensors",
+          "flax_model.msgpack": "Flax's, which is not read: ask for model.safetensors",
+          "*.gguf": "llama.cpp's, which is not read: ask for model.safetensors",
+          "*.onnx": "ONNX's, which is not read: ask for model.safetensors"}
+
 # A source is read by the first one whose own it is, and a model is saved by the first one that writes its class.
 LAYOUTS: Mapping[str, Layout] = {
     "openai": openai_gpt2,
@@ -32,13 +44,14 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
-    """A model and its tokenizer.
+def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer | None]:
+    """A model and its tokenizer, which is None where no vocabulary lies beside the weights.
 
         model, tokenizer = gpt2np.load("124M")
 
-    name_or_path   demo, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's layout, or of a
-                   .safetensors file with config.json beside it (a folder here that is called 124M: ./124M)
+    name_or_path   demo, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's layout, of a
+                   .safetensors file with config.json beside it, or of one of several checkpoints of TensorFlow's, as
+                   run/model-1000 (a folder here that is called 124M: ./124M)
     dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
                    use; training changes only this process's copy), or float64
 
@@ -53,7 +66,16 @@ def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2,
     raise _not_a_model(source.path)
 
 
-def save(folder: str | Path, model: Module, tokenizer: AnyTokenizer) -> None:
+def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
+    """The same for whoever needs text; CheckpointError where there is no tokenizer."""
+    model, tokenizer = load(name_or_path, dtype)
+    if tokenizer is None:
+        raise CheckpointError(find(name_or_path), "it lacks its vocabulary, so it can neither read nor write text: "
+                              "expected tokenizer.json, vocab.json and merges.txt, or encoder.json and vocab.bpe there")
+    return model, tokenizer
+
+
+def save(folder: str | Path, model: Module, tokenizer: AnyTokenizer | None) -> None:
     """Save a model and its tokenizer, as float32: a GPT-2 in OpenAI's layout, for `load` and for TensorFlow to read.
 
     folder      is made; a model that is there already is replaced, and stays whole until the new one is
@@ -72,7 +94,7 @@ def layout_of(model: Module) -> str:
     raise ValueError(f"model: expected one that has a layout of files, got a {type(model).__name__}")
 
 
-def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTokenizer,
+def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTokenizer | None,
                 dtype: DTypeLike = np.float32) -> None:
     """Write a model into a folder, whole or not at all.
 
@@ -101,7 +123,7 @@ def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTo
         raise
 
 
-def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenizer,
+def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenizer | None,
                 dtype: DTypeLike = np.float32) -> None:
     """Write a model's files into an empty folder, and have them there for good: write_model's inner half."""
     if not isinstance(model, LAYOUTS[layout].MODEL):
@@ -145,8 +167,8 @@ def _not_a_model(path: Path) -> CheckpointError:
     """The error for a path at which something lies, but no model that can be read."""
     if os.path.isfile(path):
         return CheckpointError(path, "not a .safetensors file" + what_it_looks_like(map_file(path)[:200].tobytes()))
-    pickles = [name for name in ("pytorch_model.bin", "model.pt", "model.pth") if os.path.exists(path / name)]
-    hint = f"; {pickles[0]} is a pickle, which can run any code: ask for model.safetensors" if pickles else ""
+    found = [(name, what) for pattern, what in OTHERS.items() for name in sorted(p.name for p in path.glob(pattern))]
+    hint = f"; {found[0][0]} is {found[0][1]}" if found else ""
     return CheckpointError(path, f"it holds neither {openai_gpt2.INDEX_FILE} nor {huggingface_gpt2.MODEL_FILE}{hint}")
 
 

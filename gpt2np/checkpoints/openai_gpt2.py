@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..errors import Gpt2npWarning
 from ..models.config import GPT2Config
 from ..models.gpt2 import GPT2
 from ..text.protocol import AnyTokenizer
@@ -71,11 +72,11 @@ def bundles(source: Source) -> list[Path]:
     return [path.with_suffix("") for path in there]
 
 
-def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
+def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer | None]:
     """The model in a folder, and its tokenizer: see Layout."""
     config = read_config(source)
-    tokenizer = read_tokenizer(source.folder, config.n_vocab)
-    return read_weights(source, config, dtype), tokenizer
+    model = read_weights(source, config, dtype)         # first, since they justify the number of tokens
+    return model, read_tokenizer(source.folder, config.n_vocab)
 
 
 def read_config(source: Source) -> GPT2Config:
@@ -102,7 +103,7 @@ def read_weights(source: Source, config: GPT2Config, dtype: DTypeLike = np.float
     check_tensors(tf_bundle.index_path(bundle), tensors, shapes)
     if others := [name for name in index.entries if name not in tensors]:
         warnings.warn(f"{bundle}: {len(others)} variables of training, which are no weights, were passed over "
-                      f"({some(others)})", stacklevel=2)
+                      f"({some(others)})", Gpt2npWarning, stacklevel=2)
     for path, parameter in model.named_parameters():
         name = tensor_name(path)
         data = tf_bundle.data_path(bundle, index.entries[name].shard, index.n_shards)

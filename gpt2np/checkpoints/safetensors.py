@@ -9,6 +9,8 @@ header's end; under "__metadata__" it may map strings to strings. It holds no co
 and pickles are not.
 
 huggingface/safetensors, README.md and safetensors/src/tensor.rs.
+
+Chapter: S001 9 Q3.
 """
 
 import json

@@ -303,7 +303,8 @@ def _signed(number: int) -> int:
 def _encode_entry(entry: Entry) -> bytes:
     dims = b"".join(_message(2, _number(1, dim)) for dim in entry.shape)
     crc = b"\x35" + struct.pack("<I", entry.crc) if entry.crc else b""                # field 6, fixed32
-    return _number(1, entry.dtype) + _message(2, dims) + _number(4, entry.offset) + _number(5, entry.size) + crc
+    return (_number(1, entry.dtype) + _message(2, dims) + _number(3, entry.shard) + _number(4, entry.offset)
+            + _number(5, entry.size) + crc)
 
 
 def _number(field: int, value: int) -> bytes:

@@ -3,42 +3,31 @@
 import os
 from pathlib import Path
 
-from ..models.config import SIZES
-from ..text.bpe import Tokenizer
+from ..text import huggingface, vocab_txt
 from ..text.protocol import AnyTokenizer
+from ..text.tokenizer_json import CONFIG_FILE, FILE
 from ..text.vocabulary import FILES, TokenizerError
 from .errors import CheckpointError
 
-# The two files of a BPE go by other names in Hugging Face's layout, and have the same content.
-HUGGING_FACE_FILES = ("vocab.json", "merges.txt")
-VOCABULARY_FILES = frozenset((*FILES, *HUGGING_FACE_FILES))
+VOCABULARY_FILES = frozenset((*FILES, *huggingface.PAIR, FILE, CONFIG_FILE, vocab_txt.FILE))
 
 
-def read_tokenizer(folder: Path, n_vocab: int, end_of_text: int | None = None) -> AnyTokenizer:
-    """The tokenizer whose files lie in a folder, under OpenAI's or Hugging Face's names.
+def read_tokenizer(folder: Path, n_vocab: int, end_of_text: int | None = None) -> AnyTokenizer | None:
+    """The tokenizer whose files lie in a folder, under OpenAI's or Hugging Face's names: see text/huggingface.py.
 
-    n_vocab   how many tokens the model knows
+    n_vocab       how many tokens the model has rows for
+    end_of_text   the id that ends a text for the model, where its files say one
 
-    Where there are no such files at all, a model with 50,257 tokens has GPT-2's own vocabulary, which comes with this
-    package. Raises CheckpointError for anything else that is missing, for damaged files, and for another number of
-    tokens.
+    None where there are no such files at all. Raises CheckpointError for damaged files, for rules that are not
+    supported, and for a vocabulary with more tokens than the model has rows.
     """
     try:
-        if any(os.path.exists(folder / name) for name in FILES):
-            tokenizer = Tokenizer.load(folder)
-        elif any(os.path.exists(folder / name) for name in HUGGING_FACE_FILES):
-            tokenizer = Tokenizer.load(folder, HUGGING_FACE_FILES)
-        elif n_vocab == SIZES["124M"].n_vocab and not os.path.exists(folder / "tokenizer.json"):
-            tokenizer = Tokenizer.gpt2()
-        else:
-            raise CheckpointError(folder,
-                                  "it lacks its vocabulary: encoder.json and vocab.bpe, or vocab.json and merges.txt")
+        return huggingface.read_tokenizer(folder, n_vocab, end_of_text)
+    except huggingface.WrongSize as error:
+        raise CheckpointError(folder, "its vocabulary is not the model's", expected=f"{n_vocab:,} tokens",
+                              found=f"{error.n:,}") from None
     except (TokenizerError, OSError) as error:
         raise CheckpointError(folder, f"its vocabulary cannot be read: {error}") from None
-    if tokenizer.n_vocab != n_vocab:
-        raise CheckpointError(folder, "its vocabulary is not the model's", expected=f"{n_vocab:,} tokens",
-                              found=f"{tokenizer.n_vocab:,}")
-    return tokenizer
 
 
 def write_tokenizer(folder: Path, tokenizer: AnyTokenizer | None, n_vocab: int,

@@ -1,4 +1,7 @@
-"""The loop over tokens, for one text, or for several of different lengths at once: each is as if it were alone."""
+"""The loop over tokens, for one text, or for several of different lengths at once: each is as if it were alone.
+
+Chapter: S000 2.1; S004 1.1, 1.2.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 

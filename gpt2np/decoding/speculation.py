@@ -1,4 +1,7 @@
-"""Speculation: several tokens for one run of the model, which checks what a draft has guessed."""
+"""Speculation: several tokens for one run of the model, which checks what a draft has guessed.
+
+Chapter: S003 9 Q4.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol

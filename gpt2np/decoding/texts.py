@@ -3,6 +3,8 @@
 A model sees n_ctx tokens at most. A text that grows longer is seen through a window that slides on a quarter at a time:
 when it is full, the oldest quarter leaves it, and the rest, whose positions are new ones now, is run again as one.
 What is written then depends on the tokens in the window, no longer on those before it.
+
+Chapter: S003 3.3.
 """
 
 from collections.abc import Sequence

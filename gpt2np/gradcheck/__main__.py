@@ -1,13 +1,15 @@
 """python -m gpt2np.gradcheck: check every gradient, and print the table, a line at a time."""
 
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.gradcheck")
+
 import argparse
-import sys
 import time
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from ..command import Parser, not_empty, run_command, whole
+from ..interrupts import leave
 from . import checks
 from .cases import CASES
 from .checks import ALL_PARAMETERS, MANY, Case, Outcome
@@ -40,6 +42,7 @@ def check(arguments: Sequence[str] | None) -> int:
         "gradcheck", usage="%(prog)s [--layer NAME] [--large] [--seed N]",
         description="Check every gradient against the forward pass it belongs to.", epilog=WHAT_THE_COLUMNS_SAY,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        known_as={"--layers": "--layer", "-l": "--layer", "": "a layer goes behind --layer"},
         examples=("python -m gpt2np.gradcheck", "python -m gpt2np.gradcheck --layer attention"))
     parser.add_argument("--layer", type=not_empty, metavar="NAME", action="append",
                         help="only layers whose name has NAME in it, with a line for every parameter; several times")
@@ -151,4 +154,4 @@ def print_row(layer: str, argument: str, differences: str, adjoint: str, order: 
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

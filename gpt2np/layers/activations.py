@@ -1,6 +1,8 @@
 """The non-linearity between the two linear layers of the MLP: element by element.
 
 GPT-2 uses GELU in its tanh form, BERT in its exact form (erf), the original Transformer ReLU; BERT's pooler uses tanh.
+
+Chapter: S000 4.2; S001 4.2; S002 4.3; S003 4.2.
 """
 
 import math

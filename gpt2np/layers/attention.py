@@ -3,6 +3,8 @@
 One function serves all uses.  Self-attention gives it q, k and v made of the same x; cross-attention takes k and v from
 another sequence; decoding with a cache gives it T new queries and all S >= T keys so far.  With causal=True the last
 query sees all keys, the one before it all but the last, and so on: aligned at the lower right corner of (T, S).
+
+Chapter: S000 1.1, 1.2, 4.2, 4.4; S001 1.1, 4.1, 4.2; S002 1.2, 2.2.3, 4.2; S003 1.1, 4.2, 9 Q2.
 """
 
 import math

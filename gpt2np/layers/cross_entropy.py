@@ -1,4 +1,7 @@
-"""Cross-entropy: how many nats the model is surprised by the right answer, on average."""
+"""Cross-entropy: how many nats the model is surprised by the right answer, on average.
+
+Chapter: S001 5.2; S002 5.2; S004 4.2.
+"""
 
 import numpy as np
 

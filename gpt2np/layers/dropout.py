@@ -1,4 +1,7 @@
-"""Dropout: training with a random part of the activations set to 0, so that no unit relies on a single other one."""
+"""Dropout: training with a random part of the activations set to 0, so that no unit relies on a single other one.
+
+Chapter: S000 5.3; S001 9 Q2.
+"""
 
 import numpy as np
 

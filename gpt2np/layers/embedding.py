@@ -1,4 +1,7 @@
-"""The embedding: a row of a table for every token id."""
+"""The embedding: a row of a table for every token id.
+
+Chapter: S000 4.2; S003 4.1.
+"""
 
 import numpy as np
 from numpy.typing import DTypeLike

@@ -1,4 +1,7 @@
-"""Layer normalisation: every row to mean 0 and variance 1, then a learned gain and bias."""
+"""Layer normalisation: every row to mean 0 and variance 1, then a learned gain and bias.
+
+Chapter: S000 5.3; S003 2.1, 4.2.
+"""
 
 import numpy as np
 from numpy.typing import DTypeLike

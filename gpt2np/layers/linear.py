@@ -1,4 +1,7 @@
-"""The linear layer: y = x w + b."""
+"""The linear layer: y = x w + b.
+
+Chapter: S000 4.2.
+"""
 
 import math
 

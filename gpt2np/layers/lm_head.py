@@ -2,6 +2,8 @@
 
 The logits are by far the largest array of the model: V = 50257 numbers for each position.  As two layers, the head and
 the cross-entropy keep three arrays of that size: logits, probabilities, and their gradient.  As one pair, one.
+
+Chapter: S000 4.2; S004 3.2, 4.2.
 """
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""What all classes share: a Parameter is learned, and has a gradient; a Constant is not; a Module is a tree of them."""
+"""What all classes share: a Parameter is learned, and has a gradient; a Constant is not; a Module is a tree of them.
+
+Chapter: S000 8.2.
+"""
 
 import copy
 from collections.abc import Iterator

@@ -5,6 +5,8 @@ A pattern goes component by component, `*` stands for any one component, and wha
     ln_f                  ln_f.g, ln_f.b
     h.11                  all of the last of twelve blocks, and not h.1
     h.*.attn.c_attn       a matrix and a bias in each block
+
+Chapter: S000 8.2; S002 2.3, 3.2; S004 3.2, 3.3.
 """
 
 import difflib

@@ -2,6 +2,8 @@
 
 GPT-2 learns a vector for each of n_ctx positions: an Embedding looked up at 0, 1, 2, ...  The original Transformer
 has a fixed table instead, which needs no gradient.
+
+Chapter: S000 3.2; S003 2.1, 3.3.
 """
 
 import math

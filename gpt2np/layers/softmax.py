@@ -1,4 +1,7 @@
-"""Softmax: a row of any numbers to a row of probabilities; and its logarithm."""
+"""Softmax: a row of any numbers to a row of probabilities; and its logarithm.
+
+Chapter: S000 5.2; S003 5.4.
+"""
 
 import numpy as np
 

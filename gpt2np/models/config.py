@@ -1,4 +1,7 @@
-"""The sizes of the models: for a GPT-2, what hparams.json beside OpenAI's checkpoints says."""
+"""The sizes of the models: for a GPT-2, what hparams.json beside OpenAI's checkpoints says.
+
+Chapter: S000 3.3.
+"""
 
 from dataclasses import dataclass, fields
 from typing import Any

@@ -1,4 +1,7 @@
-"""GPT-2: tokens to the logits of the next token, at every position; and the gradients of all parameters."""
+"""GPT-2: tokens to the logits of the next token, at every position; and the gradients of all parameters.
+
+Chapter: S000 2.1, 3.1, 4.1, 4.2, 4.4, 5.2; S001 5.2, 5.3, 7.3; S002 2.2.2; S003 2.1, 3.2, 4.1, 4.3; S004 2.1, 4.1.
+"""
 
 from collections.abc import Sequence
 
@@ -49,6 +52,9 @@ class GPT2(Module):
                         for _ in range(config.n_layer)), recompute)
         self.ln_f = LayerNorm(config.n_embd, dtype=dtype)
         self.lm_head = LMHead(self.wte)
+
+    def __repr__(self) -> str:
+        return f"GPT2 of {self.config.n_parameters:,} parameters, {self.wte.value.dtype}: {self.config}"
 
     @property
     def n_vocab(self) -> int:

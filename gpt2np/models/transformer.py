@@ -1,4 +1,7 @@
-"""The original Transformer: an encoder reads a sentence, a decoder writes another one, word by word."""
+"""The original Transformer: an encoder reads a sentence, a decoder writes another one, word by word.
+
+Chapter: S000 3.2, 3.4, 4.1, 4.3, 4.4; S001 3.4; S002 2.2.1.
+"""
 
 import math
 from collections.abc import Sequence
@@ -163,9 +166,10 @@ class Transformer(Module):
         x, c_dropout = dropout_forward(word + self.positions.value[positions], self.dropout, rng)
         return x, (c_wte, c_dropout)
 
-    def _embed_backward(self, dx: Array | None, cache: Cache) -> None:
+    def _embed_backward(self, dx: Any, cache: Cache) -> None:
+        """dx (B, T, C) -> the table's gradient; None where the table, and what is above it, is frozen"""
         c_wte, c_dropout = cache
-        if dx is not None and self.wte.trainable:
+        if self.wte.trainable:
             self.wte.backward(dropout_backward(dx, c_dropout), c_wte)
 
     def _encoder_trains(self) -> bool:

@@ -1,14 +1,18 @@
 """Show how a text becomes tokens:  python -m gpt2np.text "Hello, 世界". bpe.py and wordpiece.py say what it shows."""
 
+if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.text")
+
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import cycle
 
+from .. import model_names
 from ..command import Parser, not_empty, run_command
-from ..terminal import printable, read_text, wants_colour, wrapped
+from ..interrupts import leave
+from ..terminal import columns_of, padded, printable, read_text, wants_colour, width, wrapped
 from .bpe import Piece, Tokenizer
-from .vocab_txt import SPECIAL, UNK, is_vocab_txt
+from .vocab_txt import SPECIAL, UNK
 from .vocabulary import END_OF_TEXT
 from .wordpiece import MAX_LETTERS, Passage, Word, WordPiece
 
@@ -26,10 +30,11 @@ def show(arguments: Sequence[str] | None) -> None:
     """Print what the arguments ask for."""
     options = parse(arguments)
     text = read_text(options.text, "text")
-    if options.vocab and is_vocab_txt(options.vocab):
-        show_wordpiece(text, WordPiece.load(options.vocab), options.special)
+    tokenizer = model_names.vocabulary(options.vocab)
+    if isinstance(tokenizer, WordPiece):
+        show_wordpiece(text, tokenizer, options.special)
     else:
-        show_bpe(text, Tokenizer.load(options.vocab) if options.vocab else Tokenizer.gpt2(), options.special)
+        show_bpe(text, tokenizer, options.special)
 
 
 def show_bpe(text: str, tokenizer: Tokenizer, special: bool) -> None:
@@ -66,10 +71,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog="␣ is a space; <e4> is a byte, in hexadecimal, that is no character by itself. Merges are numbered in "
                "the order in which they were learned, and the lowest number is always applied first. With a vocab.txt, "
                "each word is cut into the longest pieces that there are, from the left; ## goes on with a word.",
+        known_as={"--vocabulary": "--vocab", "--tokenizer": "--vocab", "--model": "--vocab", "-m": "--vocab",
+                  "--text": "the text stands for itself, as in: text \"Hello, world\"",
+                  "": "words of a text stand together: put them in quotes"},
         examples=('python -m gpt2np.text "Attention is all you need"', 'echo "Hello, world" | python -m gpt2np.text'))
     parser.add_argument("text", nargs="*", metavar="TEXT", help="the text; without it, standard input is read")
-    parser.add_argument("--vocab", type=not_empty, metavar="DIR",
-                        help="a folder with encoder.json and vocab.bpe (GPT-2's) or with vocab.txt (BERT's)")
+    parser.add_argument("--vocab", type=not_empty, default="gpt2", metavar="NAME",
+                        help="gpt2, demo, or a folder with encoder.json and vocab.bpe, or with vocab.txt, BERT's "
+                             "(%(default)s)")
     parser.add_argument("--special", action="store_true",
                         help=f"take {END_OF_TEXT} as the token that ends a document; with a vocab.txt, "
                              f"{', '.join(SPECIAL)} as special pieces")
@@ -81,7 +90,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def explanation(piece: Piece, tokenizer: Tokenizer, colour: bool) -> Iterator[str]:
     """The lines that explain a piece: its bytes; the symbols after each merge; the tokens with their ids."""
-    yield paint(printable(piece.data), BOLD, colour) + "   " + piece.data.hex(" ")
+    yield from over_bytes(piece, colour)
     symbols = [bytes([byte]) for byte in piece.data]
     if len(piece.merges) > MAX_MERGES:
         yield f"    ... {len(piece.merges)} merges ..."
@@ -94,6 +103,24 @@ def explanation(piece: Piece, tokenizer: Tokenizer, colour: bool) -> Iterator[st
             shown[at] = paint(shown[at], BOLD_GREEN, colour)
             yield "    " + " ".join(shown) + f"   (merge {rank}: {printable(left)} + {printable(right)})"
     yield found([printable(tokenizer.decode_bytes([i])) for i in piece.ids], piece.ids, colour)
+
+
+def over_bytes(piece: Piece, colour: bool) -> Iterator[str]:
+    """The lines that show the bytes of a piece, each character of several over its own."""
+    if piece.data.isascii():
+        yield paint(printable(piece.data), BOLD, colour) + "   " + piece.data.hex(" ")
+        return
+    above, below = "", ""
+    for character in piece.data.decode():
+        shown, data = visible(character), character.encode().hex(" ")
+        n = max(columns_of(shown), len(data))
+        if below and len(below) + n > width():
+            yield paint(above.rstrip(), BOLD, colour)
+            yield below.rstrip()
+            above, below = "", ""
+        above, below = above + padded(shown, n + 1), below + data.ljust(n + 1)
+    yield paint(above.rstrip(), BOLD, colour)
+    yield below.rstrip()
 
 
 def explanation_of_words(passage: Passage, tokenizer: WordPiece, colour: bool) -> Iterator[str]:
@@ -138,4 +165,4 @@ def count(number: int, noun: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

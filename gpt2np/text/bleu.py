@@ -28,6 +28,8 @@ If nothing matches at all, BLEU is 0, smoothed or not; and so it is where no hyp
 
 Papineni et al. 2002, BLEU, sections 2.1 to 2.3; smoothing: Chen, Cherry 2014, W14-3346, section 3, methods 1 to 3;
 tokens: NIST's mteval-v13a.pl; why a number needs a signature: Post 2018, arXiv:1804.08771.
+
+Chapter: S000 3.4.
 """
 
 import math

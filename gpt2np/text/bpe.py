@@ -13,6 +13,8 @@ This file does not read vocabulary files (vocabulary.py), learn merges (bpe_trai
 
 Sennrich, Haddow, Birch 2016, arXiv:1508.07909, section 3.2 (BPE of words);
 Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", section 2.2 (of bytes).
+
+Chapter: S001 2.1.
 """
 
 import hashlib
@@ -26,6 +28,8 @@ from typing import NamedTuple
 
 import regex
 
+from .protocol import end_of
+from .utf8 import expect_text, lone_surrogate
 from .vocabulary import (
     END_OF_TEXT,
     FILES,
@@ -56,6 +60,7 @@ LONG = 32               # bytes; from here on merge_long is the faster one
 
 NO_MERGE = 2**62        # the rank of a pair that is no merge: above every true rank
 GONE = -1               # stands where a symbol has become part of the one before it
+NO_TOKEN = -2           # stands for a byte that has no token; such vocabularies are in ruled.py
 
 
 # ---- cutting
@@ -73,6 +78,22 @@ def cut(text: str) -> Iterator[list[str]]:
         window = text[start:end]
         yield ASCII_PIECE.findall(window) if window.isascii() else PIECE.findall(window)
         start = end
+
+
+def at_breaks(parts: Iterable[str]) -> Iterator[str]:
+    """The same text in parts that end where a piece begins: so never inside a piece, nor inside `<|endoftext|>`.
+
+    The ids of such parts, one after another, are those of the text.  A part is as long as those that came in, or as the
+    longest run without white space.
+    """
+    text = ""
+    for part in parts:
+        known = len(text)               # searched already, and without a place to cut
+        text += part
+        if found := LAST_BREAK.search(text, known):
+            yield text[:found.start()]
+            text = text[found.start():]
+    yield text
 
 
 # ---- merging
@@ -153,22 +174,38 @@ class Tokenizer:
 
     merges  (left, right) in the order of learning, as bytes; each part is a byte or what an earlier merge makes
     ids     the id of every token, from 0 without a gap; by default in OpenAI's order: bytes, merges, `<|endoftext|>`
-    names   of the files that ids and merges are from, for messages
+    names   of the files that ids and merges are from, for messages; and the line of the first merge
 
     TokenizerError where these contradict each other. `Tokenizer.gpt2()` has GPT-2's own vocabulary.
-    Attributes to read: n_vocab, how many tokens there are; end_of_text, the id of `<|endoftext|>`; merges.
+    Attributes to read: n_vocab, how many tokens there are; end_of_text, the id of `<|endoftext|>`; merges; unused, the
+    ids that no token has: none here (see ruled.py).
     """
 
-    def __init__(self, merges: Merges, ids: Mapping[bytes, int] | None = None, names: tuple[str, str] = FILES):
-        check_merges(merges, names)
+    unused: Sequence[int] = ()
+    cuts = True                     # at white space: see protocol.py
+
+    def __init__(self, merges: Merges, ids: Mapping[bytes, int] | None = None, names: tuple[str, str] = FILES,
+                 first: int = 2):
+        check_merges(merges, names[1], first)
         if ids is None:
             ids = openai_ids(merges)
         check_ids(ids, merges, names)
+        self._prepare(merges, ids, ids[END_OF_TEXT.encode()])
+
+    @classmethod
+    def checked(cls, merges: Merges, ids: Mapping[bytes, int]) -> "Tokenizer":
+        """One of merges and ids that have been seen to be as they must."""
+        tokenizer = cls.__new__(cls)
+        tokenizer._prepare(merges, ids, ids[END_OF_TEXT.encode()])
+        return tokenizer
+
+    def _prepare(self, merges: Merges, ids: Mapping[bytes, int], end_of_text: int | None) -> None:
+        """Have at hand what encoding and decoding ask for."""
+        self.end_of_text = end_of_text
         self.merges = list(merges)
         self.n_vocab = len(ids)
-        self.end_of_text = ids[END_OF_TEXT.encode()]
         self._token_of_id = {i: token for token, i in ids.items()}
-        self._id_of_byte = [ids[bytes([byte])] for byte in range(256)]
+        self._id_of_byte = [ids.get(bytes([byte]), NO_TOKEN) for byte in range(256)]
         self._rank_of = {(ids[left], ids[right]): rank for rank, (left, right) in enumerate(merges)}
         self._made = [ids[left + right] for left, right in merges]
         self._ids_of_piece = _RememberedPieces(self)
@@ -185,7 +222,8 @@ class Tokenizer:
         TokenizerError says which file and line is missing, damaged or in contradiction with the other.
         """
         try:
-            return cls(*read_vocabulary(folder, names), names)
+            merges, ids, first = read_vocabulary(folder, names)
+            return cls(merges, ids, names, first)
         except TokenizerError as error:
             raise TokenizerError(f"the vocabulary in {folder} cannot be used: {error}") from None
 
@@ -215,12 +253,14 @@ class Tokenizer:
         ids: list[int] = []
         ids_of = self._ids_of_piece.__getitem__
         try:
-            for i, part in enumerate(self._parts(text, allowed_special)):
-                if i > 0: ids.append(self.end_of_text)
-                for pieces in cut(part):
-                    ids.extend(chain.from_iterable(map(ids_of, pieces)))
+            for part in self._parts(text, allowed_special):
+                if isinstance(part, int):
+                    ids.append(part)
+                else:
+                    for pieces in cut(part):
+                        ids.extend(chain.from_iterable(map(ids_of, pieces)))
         except UnicodeEncodeError:
-            raise _lone_surrogate(text) from None
+            raise lone_surrogate(text) from None
         return ids
 
     def encode_batch(self, texts: Iterable[str], allowed_special: Iterable[str] = ()) -> list[list[int]]:
@@ -234,14 +274,16 @@ class Tokenizer:
         """How encode comes to its ids: the pieces of the text, the bytes of each, and the merges applied, in order."""
         explained = []
         try:
-            for i, part in enumerate(self._parts(text, allowed_special)):
-                if i > 0: explained.append(Piece(END_OF_TEXT, END_OF_TEXT.encode(), [], [self.end_of_text]))
+            for part in self._parts(text, allowed_special):
+                if isinstance(part, int):
+                    explained.append(Piece(self.decode([part]), self.decode_bytes([part]), [], [part]))
+                    continue
                 for piece in chain.from_iterable(cut(part)):
                     ids, applied = self._merge(piece)
                     merges = [Merge(rank, *self.merges[rank]) for rank in applied]
                     explained.append(Piece(piece, piece.encode(), merges, ids))
         except UnicodeEncodeError:
-            raise _lone_surrogate(text) from None
+            raise lone_surrogate(text) from None
         return explained
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -258,15 +300,15 @@ class Tokenizer:
         except TypeError as error:
             raise TokenizerError(f"decode: expected a flat sequence of ids: {error}") from None
 
-    def _parts(self, text: str, allowed_special: Iterable[str]) -> list[str]:
-        """The text between the tokens `<|endoftext|>`: one part, the whole text, unless that token is allowed."""
-        if not isinstance(text, str):
-            hint = "; decode it first, as in data.decode('utf-8')" if isinstance(text, (bytes, bytearray)) else ""
-            raise TokenizerError(f"expected text, a str, got {type(text).__name__}{hint}")
+    def _parts(self, text: str, allowed_special: Iterable[str]) -> list[str | int]:
+        """The text between the tokens `<|endoftext|>`, and their id: the whole text, unless that token is allowed."""
+        expect_text(text)
         allowed = {allowed_special} if isinstance(allowed_special, str) else set(allowed_special)
         if unknown := allowed - {END_OF_TEXT}:
             raise TokenizerError(f"allowed_special: the one special token is {END_OF_TEXT!r}, got {sorted(unknown)}")
-        return text.split(END_OF_TEXT) if allowed else [text]
+        end = end_of(self)
+        first, *others = text.split(END_OF_TEXT) if allowed else [text]
+        return [first, *(part for other in others for part in (end, other))]
 
     def _merge(self, piece: str) -> tuple[list[int], list[int]]:
         """The ids of one piece, and the ranks of the merges that made them."""
@@ -287,10 +329,3 @@ class _RememberedPieces(dict):
             if len(self) >= MAX_WORDS: self.clear()
             self[piece] = ids
         return ids
-
-
-def _lone_surrogate(text: str) -> TokenizerError:
-    """The error for a text that UTF-8 cannot hold."""
-    at = next(i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff")
-    return TokenizerError(f"the text holds a lone surrogate, U+{ord(text[at]):04X} at character {at}, which UTF-8 "
-                          f"cannot hold; text.encode('utf-8', 'replace').decode() puts '?' in its place")

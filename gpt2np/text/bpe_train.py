@@ -12,14 +12,14 @@ Sennrich, Haddow, Birch 2016, arXiv:1508.07909, algorithm 1 (which counts all pa
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 
 from tqdm import tqdm
 
-from .bpe import LAST_BREAK, Tokenizer, cut
+from .bpe import Tokenizer, at_breaks, cut
 from .utf8 import read_utf8
 from .vocabulary import BYTE_TOKENS, END_OF_TEXT, Merges, TokenizerError
 
@@ -41,7 +41,7 @@ def learn_vocabulary(paths: Iterable[str | Path], n_vocab: int, progress: bool =
     merges = learn_merges(count_pieces(paths, progress), n_merges, progress)
     if len(merges) < n_merges:
         raise TokenizerError(f"the text has too few pairs that occur twice for {n_vocab} tokens: it suffices for "
-                             f"{257 + len(merges)}; ask for fewer tokens, or give more text")
+                             f"{257 + len(merges)}; ask for fewer tokens by --n-vocab, or give more text")
     return Tokenizer(merges)
 
 
@@ -54,24 +54,12 @@ def count_pieces(paths: Iterable[str | Path], progress: bool = False) -> Counter
     size = sum(os.path.getsize(path) for path in paths)
     with tqdm(total=size, desc="reading", unit="B", unit_scale=True, disable=None if progress else True) as bar:
         for path in paths:
-            for text in _at_breaks(read_utf8(path)):
+            for text in at_breaks(read_utf8(path)):
                 for document in text.split(END_OF_TEXT):
                     for pieces in cut(document):
                         counts.update(pieces)
                 bar.update(len(text.encode()))
     return counts
-
-
-def _at_breaks(parts: Iterable[str]) -> Iterator[str]:
-    """The same text in parts that end where a piece begins: so never inside a piece, nor inside `<|endoftext|>`."""
-    text = ""
-    for part in parts:
-        known = len(text)               # searched already, and without a place to cut
-        text += part
-        if found := LAST_BREAK.search(text, known):
-            yield text[: found.start()]
-            text = text[found.start() :]
-    yield text
 
 
 # ---- learning merges

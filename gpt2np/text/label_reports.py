@@ -14,6 +14,8 @@ instead, nearly all labels are O, and who always says O is mostly right: token_r
 without it, side by side. All numbers are those of seqeval, for names, and of scikit-learn, for labels.
 
 Tjong Kim Sang, De Meulder 2003, the shared task of CoNLL-2003, cs/0306050, section 2.
+
+Chapter: S000 6.2; S002 5.4; S004 5.4.
 """
 
 import unicodedata

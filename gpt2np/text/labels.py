@@ -13,6 +13,8 @@ rule of conlleval, the program of CoNLL's shared tasks. What is read can be writ
 come out different in their own were broken. How many names were found, label_reports.py counts.
 
 Tjong Kim Sang, Veenstra 1999, Representing Text Chunks, cs/9907006, section 2.1 (IOB1, IOB2).
+
+Chapter: S002 3.4.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,22 +1,33 @@
 """What the rest of the package asks of a tokenizer, whatever the tokens are made of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
+
+from .vocabulary import TokenizerError
 
 
 class AnyTokenizer(Protocol):
     """Text to ids and back: bpe.Tokenizer is one, and so is whatever has these.
 
-    n_vocab       how many ids there are, from 0 on
-    end_of_text   the id that ends a text, and that stands between two
+    n_vocab       how many ids there are, from 0 on: as many as the model has rows for
+    unused        those of them that no token has, since a model's table may be larger than its vocabulary: not to be
+                  written
+    end_of_text   the id that ends a text, and that stands between two; None where the vocabulary has none
+    cuts          whether a long text may be cut before white space: its ids are then those of its parts
     """
 
     @property
     def n_vocab(self) -> int: ...
 
     @property
-    def end_of_text(self) -> int: ...
+    def unused(self) -> Sequence[int]: ...
+
+    @property
+    def end_of_text(self) -> int | None: ...
+
+    @property
+    def cuts(self) -> bool: ...
 
     def encode(self, text: str, allowed_special: Iterable[str] = ()) -> list[int]:
         """The ids of a text, in which the names of special tokens are text, but for the allowed ones."""
@@ -32,3 +43,12 @@ class AnyTokenizer(Protocol):
 
     def fingerprint(self) -> bytes:
         """32 bytes that differ where a text could have other ids: token files name the tokenizer by them."""
+
+
+def end_of(tokenizer: AnyTokenizer) -> int:
+    """The token that ends a text, and that one without a prompt is begun with; TokenizerError where there is none."""
+    if tokenizer.end_of_text is None:
+        raise TokenizerError("the vocabulary has no token that ends a text, so none can be begun without a prompt, and "
+                             "texts cannot follow one another: give a prompt, or one text; or have config.json name "
+                             "the token, as eos_token_id")
+    return tokenizer.end_of_text

@@ -12,8 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .. import bytes_in
-from .vocabulary import FILES, TokenizerError, _decode, _read
+from .vocabulary import FILES, TokenizerError, read_object, read_text
 
 FILE, CONFIG = "vocab.txt", "tokenizer_config.json"
 
@@ -61,7 +60,7 @@ def check_pieces(pieces: Sequence[str], name: str = FILE) -> None:
 def read_pieces(path: str | Path) -> list[str]:
     """The pieces in a vocab.txt, in their order. TokenizerError says which line is not sound in itself."""
     path = Path(path)
-    text = _decode(_read(path), path.name).removeprefix("\ufeff").replace("\r\n", "\n")      # as Windows writes them
+    text = read_text(path).removeprefix("\ufeff").replace("\r\n", "\n")      # as Windows writes them
     return text.removesuffix("\n").split("\n") if text else []          # splitlines would cut at U+2028 too
 
 
@@ -70,16 +69,7 @@ def read_options(folder: str | Path) -> dict[str, bool | None]:
     path = Path(folder, CONFIG)
     if not path.exists():
         return dict(DEFAULTS)
-    text = _decode(_read(path), CONFIG)
-    try:
-        config = bytes_in.parse_json(text)
-    except json.JSONDecodeError as error:
-        raise TokenizerError(f"{CONFIG} line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): "
-                             f"the file is damaged or cut short") from None
-    except ValueError as error:                         # nested a thousand deep, or a key that comes twice
-        raise TokenizerError(f"{CONFIG}: expected an object of options ({error})") from None
-    if not isinstance(config, dict):
-        raise TokenizerError(f"{CONFIG}: expected an object of options, got a {type(config).__name__}")
+    config = read_object(path, "an object of options")
     name = config.get("tokenizer_class") or CLASSES[0]
     if not isinstance(name, str) or name.removesuffix("Fast") not in CLASSES:
         raise TokenizerError(f"{CONFIG}: tokenizer_class: expected {CLASSES[0]} or one that does the same, got "

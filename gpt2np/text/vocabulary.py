@@ -10,7 +10,7 @@ not encode (see bpe.py). The layout is that of openai/gpt-2, src/encoder.py and 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +22,7 @@ Merges = Sequence[tuple[bytes, bytes]]
 END_OF_TEXT = "<|endoftext|>"
 VERSION_LINE = "#version: 0.2"
 FILES = ("encoder.json", "vocab.bpe")       # the ids, the merges
+TOKENS_AND_IDS = "an object of tokens and ids"
 MAX_FILE_BYTES = 2**24      # 16 MB: GPT-2's encoder.json has 1 MB
 
 
@@ -69,25 +70,30 @@ def openai_ids(merges: Merges) -> dict[bytes, int]:
     return {token: i for i, token in enumerate(tokens)}
 
 
-def check_merges(merges: Merges, names: tuple[str, str] = FILES) -> None:
+def check_merges(merges: Merges, file: str = FILES[1], first: int = 2, unit: str = "line",
+                 alphabet: Iterable[bytes] = BYTE_TOKENS) -> None:
     """TokenizerError unless each part is a byte or made by an earlier merge, and no token is made twice.
 
-    Encoding rests on both: see the note on merging in bpe.py. Lines are counted as in vocab.bpe: merge 0 is line 2.
+    file       where they are from, for the message
+    first      the line of merge 0: 2 where the first line is the version; or another unit than lines
+    alphabet   the bytes that there are: not all of them in vocabularies of some
+
+    Encoding rests on both: see the note on merging in bpe.py.
     """
-    line_of = dict.fromkeys(BYTE_TOKENS, 0)
-    for line, (left, right) in enumerate(merges, 2):
+    line_of = dict.fromkeys(alphabet, 0)
+    for line, (left, right) in enumerate(merges, first):
         made = left + right
         if left not in line_of or right not in line_of:
             unknown = right if left in line_of else left
-            fault = f"merges '{spell(unknown)}', which no earlier line makes"
+            fault = f"merges '{spell(unknown)}', which no earlier {unit} makes"
         elif made in line_of:
-            fault = f"is a duplicate: line {line_of[made]} makes '{spell(made)}' already"
+            fault = f"is a duplicate: {unit} {line_of[made]} makes '{spell(made)}' already"
         elif made == END_OF_TEXT.encode():
             fault = f"makes '{spell(made)}', which is reserved for the end of a document"
         else:
             line_of[made] = line
             continue
-        raise TokenizerError(f"{names[1]} line {line}: '{spell(left)} {spell(right)}' {fault}")
+        raise TokenizerError(f"{file} {unit} {line}: '{spell(left)} {spell(right)}' {fault}")
 
 
 def check_ids(ids: Mapping[bytes, int], merges: Merges, names: tuple[str, str] = FILES) -> None:
@@ -96,12 +102,10 @@ def check_ids(ids: Mapping[bytes, int], merges: Merges, names: tuple[str, str] =
     expected = openai_ids(merges)
     for token in expected:
         if token not in ids:
-            raise TokenizerError(f"{ids_file} has no id for '{spell(token)}', which {merges_file} needs: "
-                                 f"one file is damaged, or the two do not belong together")
+            raise no_id(token, ids_file, merges_file)
     for token in ids:
         if token not in expected:
-            raise TokenizerError(f"{ids_file} has '{spell(token)}', which no line of {merges_file} makes: "
-                                 f"{merges_file} is cut short, or the two files do not belong together")
+            raise not_made(spell(token), ids_file, merges_file)
     token_of: dict[int, bytes] = {}
     for token, i in ids.items():
         if not 0 <= i < len(ids):
@@ -111,20 +115,38 @@ def check_ids(ids: Mapping[bytes, int], merges: Merges, names: tuple[str, str] =
         token_of[i] = token
 
 
+def no_id(token: bytes, ids_file: str, merges_file: str) -> TokenizerError:
+    """The error for a token that has to be there."""
+    return TokenizerError(f"{ids_file} has no id for '{spell(token)}', which {merges_file} needs: one file is damaged, "
+                          "or the two do not belong together")
+
+
+def not_made(symbol: str, ids_file: str, merges_file: str, unit: str = "line") -> TokenizerError:
+    """The error for a token that cannot come to be."""
+    return TokenizerError(f"{ids_file} has '{symbol}', which no {unit} of {merges_file} makes: {merges_file} is cut "
+                          "short, or the two files do not belong together")
+
+
 # ---- the files
 
-def read_vocabulary(folder: str | Path, names: tuple[str, str] = FILES) -> tuple[Merges, dict[bytes, int]]:
-    """The merges and ids in the two files of a folder. TokenizerError says where a file is not sound in itself."""
+def read_vocabulary(folder: str | Path, names: tuple[str, str] = FILES) -> tuple[Merges, dict[bytes, int], int]:
+    """The merges and ids in the two files of a folder, and the line of merge 0.
+
+    TokenizerError says where a file is not sound in itself.
+    """
     ids_file, merges_file = names
-    ids = _parse_ids(_decode(_read(Path(folder, ids_file)), ids_file), ids_file)
-    merges = _parse_merges(_decode(_read(Path(folder, merges_file)), merges_file), merges_file)
-    return merges, ids
+    ids = spelled_ids(read_object(Path(folder, ids_file), TOKENS_AND_IDS), ids_file)
+    merges, first = read_merges(Path(folder, merges_file))
+    try:
+        return merges, {unspell(symbol): i for symbol, i in ids.items()}, first
+    except TokenizerError as error:
+        raise TokenizerError(f"{ids_file}: {error}") from None
 
 
 def read_gpt2_merges() -> Merges:
     """The merges of GPT-2, from the vocab.bpe that comes with this package."""
     data = files(__package__).joinpath("gpt2", FILES[1]).read_bytes()
-    return _parse_merges(_decode(data, FILES[1]), FILES[1])
+    return parse_merges(_decode(data, FILES[1]), FILES[1])[0]
 
 
 def write_vocabulary(folder: str | Path, merges: Merges, ids: Mapping[bytes, int]) -> None:
@@ -142,49 +164,65 @@ def write_vocabulary(folder: str | Path, merges: Merges, ids: Mapping[bytes, int
 
 
 def expect_no_vocabulary(folder: str | Path) -> None:
-    """TokenizerError for a folder that has one of the two files: stopped between them, writing would leave one old and
-    one new, which contradict each other.
+    """TokenizerError for a folder that has a vocabulary, or half of one: stopped in between, writing would leave one
+    file old and one new, which contradict each other.
     """
-    for name in FILES:
+    for name in (*FILES, "tokenizer.json"):
         if Path(folder, name).exists():
             raise TokenizerError(f"{Path(folder, name)} exists, and a model may need it: name another folder, or "
                                  f"remove it")
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of a vocabulary file."""
+def read_merges(path: Path) -> tuple[Merges, int]:
+    """The merges in a file, and the line of the first. TokenizerError says in which line there is none."""
+    return parse_merges(read_text(path), path.name)
+
+
+def read_object(path: Path, what: str = "a JSON object") -> dict:
+    """The JSON object in a file. TokenizerError says where it is none; `what` is what was expected, for that."""
+    name = path.name
     try:
-        return bytes_in.read_small(path, MAX_FILE_BYTES)
-    except OSError as error:
-        raise TokenizerError(f"{path.name} cannot be read: {error.strerror or error}") from None
-    except bytes_in.TooLarge as error:
-        raise TokenizerError(f"{path.name}: {error}; this is no vocabulary") from None
+        value = bytes_in.parse_json(read_text(path))
+    except json.JSONDecodeError as error:
+        raise TokenizerError(f"{name} line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): "
+                             f"the file is damaged or cut short") from None
+    except bytes_in.KeyTwice as error:
+        first, second = error.values
+        raise TokenizerError(f"{name}: {error}, with {first!r:.40} and {second!r:.40}") from None
+    except TokenizerError:
+        raise
+    except ValueError as error:                         # nested a thousand deep, or a number of 5,000 digits
+        raise TokenizerError(f"{name}: expected {what} ({error})") from None
+    if not isinstance(value, dict):
+        raise TokenizerError(f"{name}: expected {what}, got a {type(value).__name__}")
+    return value
 
 
-def _decode(data: bytes, name: str) -> str:
-    """The text of a vocabulary file, with its line ends as they are."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = data[error.start]
-        raise TokenizerError(f"{name} line {line}: the byte 0x{byte:02x} is not valid UTF-8 here") from None
+def spelled_ids(value: object, name: str) -> dict[str, int]:
+    """The object, once it is seen that it maps tokens, as they are spelled, to whole numbers."""
+    if not isinstance(value, dict):
+        raise TokenizerError(f"{name}: expected {TOKENS_AND_IDS}, got a {type(value).__name__}")
+    for symbol, i in value.items():
+        if type(i) is not int:              # isinstance would let true and false through
+            raise TokenizerError(f"{name}: expected a whole number as the id of {symbol!r}, got {i!r:.40}")
+    return value
 
 
-def _parse_merges(text: str, name: str) -> Merges:
-    """The merges of vocab.bpe: a version line, then one merge a line, its two parts with one space between them."""
-    if "\r" in text:
-        number = text.count("\n", 0, text.index("\r")) + 1
-        raise TokenizerError(f"{name} line {number}: a carriage return: a copy with the line ends of Windows "
-                             f"(CRLF); get the file anew, as binary")
-    version, *lines = text.split("\n")
-    if not version.startswith("#version"):
-        raise TokenizerError(f"{name} line 1: expected '{VERSION_LINE}', got {version[:40]!r}")
-    if not lines or lines.pop() != "":
-        raise TokenizerError(f"{name} line {text.count(chr(10)) + 1}: no newline at the end: the file is cut short")
+def parse_merges(text: str, name: str) -> tuple[Merges, int]:
+    """The merges of vocab.bpe: a version line, then one merge a line, its two parts with one space between them.
+
+    Returns them, and the line of the first.
+
+    The version line, the last newline, and newlines without a carriage return before them, are usual and need not be:
+    what a file has lost, the ids tell, since each merge makes a token that has one.
+    """
+    lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
+    first = 2 if text.startswith("#version") else 1
     merges = []
-    for number, line in enumerate(lines, 2):
+    for number, line in enumerate(lines[first - 1:], first):
         parts = line.split(" ")
+        if number == 1 and [len(part) for part in parts] != [1, 1]:             # the first merge is of two bytes
+            raise TokenizerError(f"{name} line 1: expected '{VERSION_LINE}', got {line[:40]!r}")
         if len(parts) != 2 or not all(parts):
             raise TokenizerError(f"{name} line {number}: expected two symbols with one space between them, "
                                  f"got {line[:40]!r}")
@@ -192,27 +230,24 @@ def _parse_merges(text: str, name: str) -> Merges:
             merges.append((unspell(parts[0]), unspell(parts[1])))
         except TokenizerError as error:
             raise TokenizerError(f"{name} line {number}: {error}") from None
-    return merges
+    return merges, first
 
 
-def _parse_ids(text: str, name: str) -> dict[bytes, int]:
-    """The ids of encoder.json: one JSON object, from the spelling of each token to its id."""
+def read_text(path: Path) -> str:
+    """The text of a vocabulary file, with its line ends as they are."""
     try:
-        ids = bytes_in.parse_json(text)
-    except json.JSONDecodeError as error:
-        raise TokenizerError(f"{name} line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}): "
-                             f"the file is damaged or cut short") from None
-    except bytes_in.KeyTwice as error:
-        first, second = error.values
-        raise TokenizerError(f"{name}: {error}, with {first!r:.40} and {second!r:.40}") from None
-    except ValueError as error:                         # nested a thousand deep, or a number of 5,000 digits
-        raise TokenizerError(f"{name}: expected one object of tokens and ids ({error})") from None
-    if not isinstance(ids, dict):
-        raise TokenizerError(f"{name}: expected an object of tokens and ids, got a {type(ids).__name__}")
-    for symbol, i in ids.items():
-        if type(i) is not int:              # isinstance would let true and false through
-            raise TokenizerError(f"{name}: expected a whole number as the id of {symbol!r}, got {i!r:.40}")
+        return _decode(bytes_in.read_small(path, MAX_FILE_BYTES), path.name)
+    except OSError as error:
+        raise TokenizerError(f"{path.name} cannot be read: {error.strerror or error}") from None
+    except bytes_in.TooLarge as error:
+        raise TokenizerError(f"{path.name}: {error}; this is no vocabulary") from None
+
+
+def _decode(data: bytes, name: str) -> str:
+    """The text that its bytes are; TokenizerError, with the line, where they are not UTF-8."""
     try:
-        return {unspell(symbol): i for symbol, i in ids.items()}
-    except TokenizerError as error:
-        raise TokenizerError(f"{name}: {error}") from None
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = data[error.start]
+        raise TokenizerError(f"{name} line {line}: the byte 0x{byte:02x} is not valid UTF-8 here") from None

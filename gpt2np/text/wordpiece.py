@@ -25,6 +25,8 @@ tests/text/test_wordpiece.py compares all code points, and lists those few.
 
 Devlin, Chang, Lee, Toutanova 2019, arXiv:1810.04805, section 3 (the input of BERT);
 Wu et al. 2016, arXiv:1609.08144, section 4.1 (pieces of words); google-research/bert, tokenization.py.
+
+Chapter: S002 5.2.
 """
 
 import hashlib
@@ -54,7 +56,7 @@ from .vocab_txt import (
     read_pieces,
     write_vocab_txt,
 )
-from .vocabulary import TokenizerError
+from .vocabulary import END_OF_TEXT, TokenizerError
 
 GOES_ON = "##"                  # before a piece that goes on with a word
 MAX_LETTERS = 100               # a longer word is [UNK]
@@ -130,6 +132,7 @@ class WordPiece:
     """
 
     unused: Sequence[int] = ()
+    cuts = True                     # at white space: see protocol.py
 
     def __init__(self, pieces: Sequence[str], do_lower_case: bool = True, strip_accents: bool | None = None,
                  tokenize_chinese_chars: bool = True, name: str = FILE):
@@ -185,6 +188,7 @@ class WordPiece:
         text             any str; TokenizerError for bytes and for lone surrogates, which are no text
         allowed_special  `("[MASK]",)` makes that string in the text the special piece; by default it is text like any
                          other, so that nobody can end a text by writing it. The tokenizers library allows them all.
+                         `<|endoftext|>` is the piece that ends a text, as it is to every tokenizer here
         returns          a list of ids
         """
         ids: list[int] = []
@@ -228,7 +232,7 @@ class WordPiece:
         try:
             for i, part in enumerate(_parts(text, allowed_special)):
                 for passage in [part] if i % 2 else AS_WRITTEN.findall(part):
-                    words = [part] if i % 2 else self._words(passage)
+                    words = [self._special(part)] if i % 2 else self._words(passage)
                     explained.append(Passage(passage, [self._explained(word) for word in words]))
         except UnicodeEncodeError:
             raise lone_surrogate(text) from None
@@ -274,11 +278,15 @@ class WordPiece:
         try:
             for i, part in enumerate(_parts(text, allowed_special)):
                 if i % 2:
-                    yield [part]
+                    yield [self._special(part)]
                 else:
                     yield from map(self._words, self._windows(part))
         except UnicodeEncodeError:
             raise lone_surrogate(text) from None
+
+    def _special(self, name: str) -> str:
+        """The special piece of that name; what ends a text has the name <|endoftext|> too, in every vocabulary."""
+        return self.pieces[self.end_of_text] if name == END_OF_TEXT else name
 
     def _words(self, text: str) -> list[str]:
         """The words of a text without special pieces, step 1. UnicodeEncodeError for a lone surrogate."""
@@ -476,6 +484,6 @@ def _parts(text: str, allowed_special: Iterable[str]) -> list[str]:
 def _names(allowed_special: Iterable[str]) -> list[str]:
     """The special pieces that are allowed; TokenizerError where there is none of that name."""
     allowed = {allowed_special} if isinstance(allowed_special, str) else set(allowed_special)
-    if unknown := allowed - set(SPECIAL):
+    if unknown := allowed - {*SPECIAL, END_OF_TEXT}:
         raise TokenizerError(f"allowed_special: expected some of {' '.join(SPECIAL)}, got {sorted(unknown)}")
     return sorted(allowed)

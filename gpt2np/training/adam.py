@@ -1,4 +1,7 @@
-"""Adam: every number gets a step of its own length, by the mean and the spread of its gradients."""
+"""Adam: every number gets a step of its own length, by the mean and the spread of its gradients.
+
+Chapter: S002 3.2.
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""AdamW: Adam with weight decay of its own, beside the gradients instead of among them."""
+"""AdamW: Adam with weight decay of its own, beside the gradients instead of among them.
+
+Chapter: S001 3.1.1, 3.1.2, 9 Q2.
+"""
 
 from ..hints import Array
 from ..layers.module import Module

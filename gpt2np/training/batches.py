@@ -7,18 +7,24 @@ A token file is a header of 64 bytes and then the ids, little-endian, 2 bytes ea
      4 bytes  how many tokens the vocabulary has
      8 bytes  how many ids there are
     32 bytes  which vocabulary it is: its fingerprint
+
+Chapter: S000 3.3; S001 3.2.1, 4.3; S004 5.2.
 """
 
 import functools
+import os
+import shlex
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from ..checkpoints.files import sync
 from ..hints import Array
-from ..text.protocol import AnyTokenizer
+from ..text.bpe import at_breaks
+from ..text.protocol import AnyTokenizer, end_of
 from ..text.utf8 import read_utf8
 from ..text.vocabulary import END_OF_TEXT
 from .errors import TrainingError
@@ -27,13 +33,16 @@ from .plan import FOR_EPOCHS, FOR_WINDOWS
 MAGIC = b"gpt2np tokens 1\n"
 HEADER = struct.Struct("<16sIIQ32s")
 WINDOWS, EPOCHS = ORDERS = ("windows", "epochs")
+PART = 2**17            # characters that are encoded at a time: it is lists of their tokens that need memory
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: AnyTokenizer) -> None:
+def write_tokens(path: str | Path, texts: Iterable[Iterable[str]], tokenizer: AnyTokenizer) -> None:
     """Encode texts into a new token file, <|endoftext|> between two of them.
+
+    texts   each in parts, as read_texts has them, of which a few are in memory at a time
 
     <|endoftext|> within a text ends a document, too.
     """
@@ -41,9 +50,11 @@ def write_tokens(path: str | Path, texts: Iterable[str], tokenizer: AnyTokenizer
     with open(path, "xb") as file:
         file.write(bytes(HEADER.size))                  # all 0, which no reader takes, until the rest is there
         for i, text in enumerate(texts):
-            ids = tokenizer.encode(text, allowed_special=(END_OF_TEXT,))
-            np.array([tokenizer.end_of_text] * (i > 0) + ids, dtype).tofile(file)
-            count += len(ids) + (i > 0)
+            between = [end_of(tokenizer)] if i > 0 else []
+            for part in at_breaks(text) if tokenizer.cuts else ["".join(text)]:
+                ids = np.array(between + tokenizer.encode(part, allowed_special=(END_OF_TEXT,)), dtype)
+                ids.tofile(file)
+                count, between = count + len(ids), []
         sync(file)
         file.seek(0)
         file.write(HEADER.pack(MAGIC, dtype.itemsize, tokenizer.n_vocab, count, tokenizer.fingerprint()))
@@ -71,10 +82,35 @@ def map_tokens(path: str | Path, tokenizer: AnyTokenizer) -> Array:
     return np.memmap(path, f"<u{width}", "r", HEADER.size, (count,))
 
 
-def read_texts(paths: Iterable[str | Path]) -> Iterator[str]:
-    """The text of each file; TokenizerError, with the place, where one is not UTF-8."""
-    for path in paths:
-        yield "".join(read_utf8(path))
+def read_texts(paths: Iterable[str | Path], warn: Callable[[str], None] | None = None,
+               progress: bool = False) -> Iterator[Iterator[str]]:
+    """The text of each file, in parts, to be read one after the other.
+
+    warn       is told of a text with the line ends of Windows
+    progress   show how far it is on the terminal, if there is one
+    raises     TokenizerError, with the place, where a text is not UTF-8
+    """
+    paths = list(paths)
+    size = sum(map(os.path.getsize, paths)) if all(map(os.path.isfile, paths)) else None
+    with tqdm(total=size, desc="encoding", unit="B", unit_scale=True, delay=1, leave=False,
+              disable=None if progress else True) as bar:
+        for path in paths:
+            yield _parts(path, warn, bar)
+
+
+def _parts(path: str | Path, warn: Callable[[str], None] | None, bar: tqdm) -> Iterator[str]:
+    """What read_utf8 has of a file, in smaller parts, and watched."""
+    end, told = "", False
+    for block in read_utf8(path):
+        if warn and not told and "\r\n" in end + block:
+            warn(f"{path}: its lines end in a carriage return and a new line, as on Windows; both are kept, and are "
+                 "strange to a model that has learned new lines alone; without the first one: "
+                 f"sed -i 's/\\r$//' {shlex.quote(str(path))}")
+            told = True
+        end = block[-1:]
+        for first in range(0, len(block), PART):
+            yield block[first:first + PART]
+            bar.update(len(block[first:first + PART].encode()))
 
 
 # ---- batches ---------------------------------------------------------------------------------------------------------
@@ -95,7 +131,7 @@ class Batches:
     def __init__(self, tokens: Array, B: int, T: int, seed: int, order: str = WINDOWS):
         if len(tokens) < T + 1:
             raise TrainingError(f"text: expected at least {T + 1:,} tokens, one more than the context, got "
-                                f"{len(tokens):,}: give more text, or train with a shorter context")
+                                f"{len(tokens):,}: give more text, or train with a shorter --context")
         if B < 1 or T < 1:
             raise TrainingError(f"batch: expected at least one window of at least one token, got {B} of {T}")
         if order not in ORDERS:
@@ -120,10 +156,15 @@ class Batches:
         another epoch.  A text with room for one window alone is shifted as far as there is room.
         """
         last = len(self.tokens) - 1                     # only a target
-        n = max(1, (last - self.T + 1) // self.T)
+        n = windows_in(len(self.tokens), self.T)
         epoch, place = divmod(i, n)
         order, shift = shuffled(self.seed, epoch, n, min(self.T - 1, last - n * self.T))
         return shift + self.T * order[place]
+
+
+def windows_in(n: int, T: int) -> int:
+    """How many windows of T tokens an epoch of n tokens has."""
+    return max(1, (n - T) // T)
 
 
 @functools.lru_cache(maxsize=2)                         # a batch may reach from one epoch into the next

@@ -1,4 +1,7 @@
-"""The curves of a run as one HTML file with the pictures in it: any browser opens it, and nothing is fetched."""
+"""The curves of a run as one HTML file with the pictures in it: any browser opens it, and nothing is fetched.
+
+Chapter: S000 7.2.
+"""
 
 import html
 import math

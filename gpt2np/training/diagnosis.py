@@ -13,15 +13,20 @@ from ..tracing import trace
 MAX_ABOVE = 1.0                 # nats; OpenAI's initial weights give 0.0 to 0.4, the more the wider the model
 
 
-def initial_loss_warning(loss: float, n_vocab: int) -> str | None:
-    """A sentence where an untrained model does better or worse than guessing, which is log(V); otherwise None.
+def initial_loss_warning(loss: float, n_vocab: int, new: bool = True) -> str | None:
+    """A sentence where a model before training does not do as it should by guessing, which is log(V); otherwise None.
 
-    Better means that it sees what it should predict; much worse, that its first weights are too large.
+    new   whether its weights are random: then better means that it sees what it should predict, and much worse that its
+          first weights are too large.  A model that has learned does better, if it is its kind of text
     """
     guessing = math.log(n_vocab)
-    if guessing - 0.1 <= loss <= guessing + MAX_ABOVE:
-        return None
-    return f"an untrained model should have a loss near log({n_vocab}) = {guessing:.3f}, but this one has {loss:.3f}"
+    if new and not guessing - 0.1 <= loss <= guessing + MAX_ABOVE:
+        return (f"an untrained model should have a loss near log({n_vocab}) = {guessing:.3f}, but this one has "
+                f"{loss:.3f}")
+    if not new and loss > guessing:
+        return (f"before it learns anything here, the model has a loss of {loss:.3f}, worse than that of guessing, "
+                f"log({n_vocab}) = {guessing:.3f}: such texts are foreign to it, and to its vocabulary")
+    return None
 
 
 def first_not_finite(model: Any, inputs: Sequence[Array]) -> str:

@@ -1,7 +1,11 @@
-"""How well a model predicts a text: the mean loss of a token, each scored once, whatever the text's length."""
+"""How well a model predicts a text: the mean loss of a token, each scored once, whatever the text's length.
+
+Chapter: S001 3.2.1, 3.2.2; S004 5.2.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -34,11 +38,13 @@ def evaluate(parallel: Parallel, tokens: Array, window: int, stride: int, progre
         raise TrainingError(f"stride: expected a number from 1 to the window, {window}, got {stride}")
     most = min(MAX_WINDOWS, MAX_LOGITS // (parallel.replicas[0].config.n_vocab * window))
     batch = parallel.workers * max(1, most // parallel.workers)
-    total, places = 0.0, list(windows(len(tokens), window, stride))
-    for first in range(0, len(places), batch):
-        x, y = scored_windows(tokens, places[first:first + batch])
+    total, done, places = 0.0, 0, windows(len(tokens), window, stride)
+    n = 1 + max(0, math.ceil((len(tokens) - 1 - window) / stride))
+    while some := list(islice(places, batch)):
+        x, y = scored_windows(tokens, some)
         total += parallel.loss((x, y)) * np.count_nonzero(y != IGNORED)
-        progress(min(first + batch, len(places)), len(places))
+        done += len(some)
+        progress(done, n)
     return float(total / (len(tokens) - 1))
 
 

@@ -1,8 +1,11 @@
-"""Language modelling, the task of GPT-2: to predict each token of a text from those before it."""
+"""Language modelling, the task of GPT-2: to predict each token of a text from those before it.
+
+Chapter: S001 3.1.2; S002 2.3, 3.2.
+"""
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -11,15 +14,16 @@ import numpy as np
 
 from ..checkpoints import loading
 from ..decoding import generate
+from ..errors import Gpt2npError
 from ..hints import Array
 from ..memory import expect_room
 from ..models.config import GPT2Config
 from ..models.gpt2 import GPT2
-from ..sampling import GenerationError, Sampler
+from ..sampling import Sampler
 from ..text.bpe import Tokenizer
-from ..text.bpe_train import learn_vocabulary
-from ..text.protocol import AnyTokenizer
-from .batches import ORDERS, Batches, map_tokens, read_texts, write_tokens
+from ..text.bpe_train import count_pieces, learn_merges, learn_vocabulary
+from ..text.protocol import AnyTokenizer, end_of
+from .batches import ORDERS, Batches, map_tokens, read_texts, windows_in, write_tokens
 from .errors import TrainingError
 from .evaluation import evaluate
 from .mpi import Parallel
@@ -65,7 +69,7 @@ class LanguageModelling(Task):
             raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
                                 f"{plan.context}")
         if len(val) < 2:
-            raise TrainingError(f"validation text: expected at least 2 tokens, got {len(val)}: give more text")
+            raise TrainingError(f"validation text: expected at least 2 tokens, got {len(val)}: give more text (--val)")
         self.batches = Batches(train, plan.batch, plan.context, plan.seed, plan.order)
         self.model, self.tokenizer, self.val, self.plan = model, tokenizer, val, plan
 
@@ -97,17 +101,17 @@ class LanguageModelling(Task):
         """A text that the model writes."""
         if self.plan.sample == 0:
             return None
-        end = self.tokenizer.end_of_text
         try:
+            end = end_of(self.tokenizer)
             tokens = list(generate(self.model, [end], self.plan.sample, Sampler(TEMPERATURE, end_of_text=end), rng))
-        except GenerationError as error:                # numbers that are finite on the validation text, but not here
+        except Gpt2npError as error:                    # numbers that are finite on the validation text, but not here
             return f"({error})"
         return self.tokenizer.decode([token for token in tokens if token != end])
 
 
 def load_to_train(name_or_path: str | Path, plan: LanguagePlan) -> tuple[GPT2, AnyTokenizer]:
-    """loading.load for training: with the plan's options, and in memory of its own, so that the files may go."""
-    loaded, tokenizer = loading.load(name_or_path)
+    """A model and its tokenizer for training: with the plan's options, and in memory of its own: the files may go."""
+    loaded, tokenizer = loading.load_with_tokenizer(name_or_path)
     model = GPT2(loaded.config, dropout=plan.dropout, recompute=plan.recompute)
     for (_, p), (_, stored) in zip(model.named_parameters(), loaded.named_parameters()):
         p.value = np.array(stored.value, order="C")
@@ -119,7 +123,7 @@ def tokens_of(out: str | Path, tokenizer: AnyTokenizer) -> tuple[Array, Array]:
     train = map_tokens(Path(out, TRAIN), tokenizer)
     if Path(out, VAL).exists():
         return train, map_tokens(Path(out, VAL), tokenizer)
-    held_out = math.ceil(HELD_OUT * len(train))
+    held_out = max(2, math.ceil(HELD_OUT * len(train)))
     return train[:len(train) - held_out], train[len(train) - held_out:]
 
 
@@ -127,46 +131,70 @@ def tokens_of(out: str | Path, tokenizer: AnyTokenizer) -> tuple[Array, Array]:
 
 
 def new_task(out: str | Path, plan: LanguagePlan, files: Sequence[str], *, val: str | None = None,
-             init_from: str = "demo", config: GPT2Config | None = None,
-             vocabulary: str | None = None) -> LanguageModelling:
-    """The task of a new run, with its texts as tokens in the run's folder `out`.
+             init_from: str | Path = "demo", config: GPT2Config | None = None,
+             vocabulary: AnyTokenizer | None = None,
+             fit: Collection[str] = (), epochs: float | None = None,
+             warn: Callable[[str], None] | None = None) -> LanguageModelling:
+    """The task of a new run, with its texts as tokens in the run's folder `out`, and its plan settled.
 
     files        to learn from; and val, to measure by: None for the end of those
     init_from    the model to go on from, a name or a path
     config       GPT2Config of a new model, which begins with random weights instead
-    vocabulary   the new model's: gpt2, or a model's name or path; None to learn config.n_vocab tokens from the texts
+    vocabulary   the new model's; None to learn config.n_vocab tokens from the texts
+    fit          which of n_vocab, context and warmup may become less, where texts, model or steps are small
+    epochs       how often the text is gone through; None for the plan's number of steps
+    warn         is told what is to be said of the texts
     """
+    tokenizer: AnyTokenizer
     if config is None:
         model, tokenizer = load_to_train(init_from, plan)
         expect_room_to_train(model.config, plan)
     else:
-        tokenizer = find_vocabulary(vocabulary) if vocabulary else learn_vocabulary(files, config.n_vocab, True)
-        config = replace(config, n_vocab=tokenizer.n_vocab)
-        model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
-    write_tokens(Path(out, TRAIN), read_texts(files), tokenizer)
+        tokenizer = vocabulary or learn(files, config.n_vocab, "n_vocab" in fit)
+    write_tokens(Path(out, TRAIN), read_texts(files, warn, progress=True), tokenizer)
     if val is not None:
-        write_tokens(Path(out, VAL), read_texts([val]), tokenizer)
-    return LanguageModelling(model, tokenizer, *tokens_of(out, tokenizer), plan)
+        write_tokens(Path(out, VAL), read_texts([val], warn, progress=True), tokenizer)
+    tokens = tokens_of(out, tokenizer)
+    plan = fitted(plan, fit, len(tokens[0]), plan.context if config else model.config.n_ctx, epochs)
+    if config is not None:
+        config = replace(config, n_vocab=tokenizer.n_vocab, n_ctx=plan.context)
+        model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
+    return LanguageModelling(model, tokenizer, *tokens, plan)
 
 
-def find_vocabulary(name: str) -> Tokenizer:
-    """GPT-2's vocabulary for "gpt2", or that of a model, by its name or path."""
-    return Tokenizer.gpt2() if name == "gpt2" else Tokenizer.load(loading.find(name))
+def fitted(plan: LanguagePlan, fit: Collection[str], n: int, n_ctx: int, epochs: float | None) -> LanguagePlan:
+    """The plan for n tokens to learn from and a model that sees n_ctx: see new_task."""
+    if "context" in fit:
+        plan = replace(plan, context=max(1, min(plan.context, n_ctx, n - 1)))
+    if epochs is not None:
+        plan = replace(plan, steps=max(1, math.ceil(epochs * windows_in(n, plan.context) / plan.batch)))
+    if "warmup" in fit:
+        plan = replace(plan, warmup=min(plan.warmup, plan.steps // 2))
+    return plan
 
 
-def expect_texts(files: Sequence[str], val: str | None, plan: LanguagePlan, learn: bool) -> None:
+def learn(files: Sequence[str], n_vocab: int, at_most: bool) -> Tokenizer:
+    """A vocabulary of so many tokens, or, if that is allowed, of as many as the texts suffice for."""
+    if at_most:
+        return Tokenizer(learn_merges(count_pieces(files, progress=True), n_vocab - 257, progress=True))
+    return learn_vocabulary(files, n_vocab, progress=True)
+
+
+def expect_texts(files: Sequence[str], val: str | None, context: int | None, learn: bool) -> None:
     """TrainingError or OSError for texts of which it can be seen before they are read that they do not do.
 
-    learn   whether a vocabulary is to be learned from them
+    context  what the texts have to suffice for; None where it follows from them
+    learn    whether a vocabulary is to be learned from them
     """
-    for name, paths, least in (("text", files, plan.context + 1), ("validation text", [val] if val else [], 2)):
+    some = (2 if val else 4, "") if context is None else (context + 1, ", or train with a shorter --context")
+    for name, paths, least, other in ("text", files, *some), ("validation text", [val] if val else [], 2, " (--val)"):
         if (size := size_of(paths)) is not None and size < least:
             raise TrainingError(f"{name}: expected at least {least:,} bytes, one or more for a token, got {size:,}: "
-                                "give more text" + ", or train with a shorter context" * (name == "text"))
+                                f"give more text{other}")
     for path in files if learn else []:
         if not os.path.isfile(path):
             raise TrainingError(f"{path}: expected a file, for the text is read twice, to learn a vocabulary and to "
-                                "encode it; got a pipe: save it to a file, or name a --vocabulary")
+                                "encode it; got a pipe: save it to a file, or name a --vocab")
 
 
 def size_of(paths: Iterable[str]) -> int | None:

@@ -1,4 +1,7 @@
-"""The training loop: batch, gradients, update; and now and then an evaluation and a checkpoint."""
+"""The training loop: batch, gradients, update; and now and then an evaluation and a checkpoint.
+
+Chapter: S001 3.1.1, 5.2; S004 3.1.
+"""
 
 import math
 import time
@@ -19,6 +22,12 @@ from .optimizers import make_optimizer
 from .plan import FOR_DROPOUT, FOR_SAMPLES, Plan
 from .tasks import Progress, Task, unseen
 
+GRADIENTS, EVALUATION, CHANGE = "gradients", "evaluation", "change"
+
+# A checkpoint is written after so many seconds at the latest, the first one and the others, whatever the plan says: a
+# run that ends without a word has then lost no more.  That it is there changes nothing of the run.
+FIRST_SAVE, LATER_SAVES = 60.0, 600.0
+
 
 class Trainer:
     """A run: a task, a plan, and the folder that everything goes to; for use in a with statement.
@@ -29,10 +38,13 @@ class Trainer:
     world   World: the processes that share the run; each has a Trainer, and the first one writes
 
     for record in trainer.run(): ... trains, and may be left at any record; save() then keeps what has been done.
+
+    doing   GRADIENTS or EVALUATION: may be left at any moment, by an exception that a signal raises, say, for nothing
+            is kept of it; CHANGE: weights, state and files become those of another step, and it must not be left
     """
 
     def __init__(self, task: Task, plan: Plan, out: str | Path, world: World | None = None):
-        self.task, self.plan, self.out = task, plan, out
+        self.task, self.plan, self.out, self.doing = task, plan, out, ""
         if plan.train_only:
             try:
                 freeze_all_but(task.model, plan.train_only)
@@ -79,21 +91,28 @@ class Trainer:
         """
         if not run_folder.checkpoints(self.out):
             self.save()                                 # from here on there is something to resume
+        saved, patience = time.monotonic(), FIRST_SAVE
         while not self.finished:
             if self._is_to_evaluate():
                 record = self._evaluation(progress)
+                if self.state["step"] == 0:
+                    saved = time.monotonic()            # the first steps begin here
             else:
                 record = self._step()
-            step = self.state["step"]
-            if not self._is_to_evaluate() and (step % (self.plan.save_every or self.plan.eval_every) == 0
-                                               or self.finished):
+            due = self.state["step"] % (self.plan.save_every or self.plan.eval_every) == 0
+            late = time.monotonic() - saved >= patience
+            if self.finished or (not self._is_to_evaluate() and (due or late)):
                 self.save()
+                saved = time.monotonic()
+                patience = LATER_SAVES if self.state["step"] else FIRST_SAVE
             yield record
 
     def save(self) -> None:
         """Write a checkpoint of the last step that has been done."""
+        self.doing = CHANGE
         if self.world.rank == 0:
             run_folder.save(self.out, self.task, self.optimizer, self.state)
+        self.doing = ""
 
     def _is_to_evaluate(self) -> bool:
         """Whether the last step is one that an evaluation follows, and it has not been made."""
@@ -103,6 +122,7 @@ class Trainer:
     def _step(self) -> dict:
         """One update.  Weights, moments and state stay as they were where the loss or the gradient is not finite."""
         plan, step, task, began = self.plan, self.state["step"], self.task, time.perf_counter()
+        self.doing = GRADIENTS
         task.before_step(step)
         batch = task.batch(step)
         loss, norm = self.parallel.loss_and_gradients(batch, plan.accumulate, [plan.seed, FOR_DROPOUT, step])
@@ -114,7 +134,7 @@ class Trainer:
             raise TrainingError(f"step {step + 1}: expected a finite loss and gradient, got loss {loss} and norm "
                                 f"{norm}; what is not finite appeared first {where}: try a lower learning rate or a "
                                 f"longer warm-up")
-        lr = plan.lr_of(step)
+        self.doing, lr = CHANGE, plan.lr_of(step)
         self.optimizer.step(lr, clip_scale(norm, plan.clip), self.parallel.run)
         task.after_update(step)
         self.state["step"] = step + 1
@@ -125,6 +145,7 @@ class Trainer:
     def _evaluation(self, progress: Progress) -> dict:
         """Measure, keep the model if it is the best one so far, and let it show what it can do."""
         state, task = self.state, self.task
+        self.doing = EVALUATION
         figures = task.evaluate(self.parallel, progress)
         for name in ("val_loss", task.best_by):
             if not math.isfinite(figures[name]):
@@ -132,6 +153,8 @@ class Trainer:
                 raise TrainingError(f"after step {state['step']}: expected a finite {in_words(name)}, got "
                                     f"{figures[name]}; what is not finite appeared first {where}: try a lower learning "
                                     f"rate")
+        sample = self._sample() if self.world.rank == 0 else None
+        self.doing = CHANGE
         new, old = figures[task.best_by], state["best"]
         if best := old is None or (new > old if task.larger_is_better else new < old):
             if self.world.rank == 0:
@@ -140,7 +163,6 @@ class Trainer:
         else:
             state["evaluations_since_best"] += 1
         state["evaluated"] = state["step"]
-        sample = self._sample() if self.world.rank == 0 else None
         return self._log({"step": state["step"]} | figures | {"best": best}
                          | ({} if sample is None else {"sample": sample}))
 
@@ -153,6 +175,7 @@ class Trainer:
     def _log(self, record: dict) -> dict:
         if self.world.rank == 0:
             run_folder.append_log(self.out, record)
+        self.doing = ""
         return record
 
 

@@ -4,6 +4,8 @@ Each process, a rank, runs the same loop on a model of its own, with its share o
 gradients are summed over the ranks, so that all take the same step, and their models stay the same bit for bit.  Rank 0
 alone writes; the others read its checkpoints, so DIR must be a folder that all of them see.  Whatever happens to one of
 them, the last checkpoint is whole; who says it, and how all end, is in ranks.py.
+
+Chapter: S001 9 Q4.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""The optimizers by their names, with what each takes of a plan."""
+"""The optimizers by their names, with what each takes of a plan.
+
+Chapter: S001 9 Q2.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -3,11 +3,13 @@
 NumPy releases Python's lock while it computes, so threads use all cores in every operation, where BLAS alone would use
 them in the matrix products only.  While the threads run, BLAS has one thread each: two kinds of threads are in each
 other's way.  A batch of one row cannot be shared: then one worker has all of BLAS's threads.
+
+Chapter: S001 3.3, 9 Q4.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -21,6 +23,8 @@ from ..layers.tiles import tiles
 from ..models.protocols import Trainable
 from .clipping import gradient_norm, square_sum
 from .errors import TrainingError
+
+NOTICED = 0.1       # seconds after which a signal is seen at the latest; Python handles it in the main thread alone
 
 Batch = tuple[Array, ...]           # what a model's loss takes, with one first axis, the rows; tokens come first
 
@@ -52,8 +56,8 @@ class DataParallel:
     def __enter__(self) -> "DataParallel":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.pool.shutdown()
+    def __exit__(self, kind: object, *exception: object) -> None:
+        self.pool.shutdown(wait=kind is None, cancel_futures=True)      # on an error, nobody wants what is left
 
     def loss_and_gradients(self, batch: Batch, pieces: int = 1, seed: Sequence[int] | None = None,
                            counted: Any = None) -> tuple[float, float]:
@@ -104,10 +108,13 @@ class DataParallel:
         The threads are handed a list each, once: one by one, small items would wait for each other.
         """
         items = list(items)
-        hands = [items[i::self.threads] for i in range(self.threads)]
+        hands = [self.pool.submit(lambda hand: [function(item) for item in hand], items[i::self.threads])
+                 for i in range(self.threads)]
+        while wait(hands, NOTICED).not_done:            # Ctrl-C may come to a thread that waits for none of it
+            pass
         results = [None] * len(items)
-        for i, done in enumerate(self.pool.map(lambda hand: [function(item) for item in hand], hands)):
-            results[i::self.threads] = done
+        for i, hand in enumerate(hands):
+            results[i::self.threads] = hand.result()
         return results
 
     def blas_threads(self, workers: int) -> AbstractContextManager:

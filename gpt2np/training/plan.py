@@ -1,4 +1,7 @@
-"""What a run does: each field says what it may be and what it means, and from that follow the checks and --help."""
+"""What a run does: each field says what it may be and what it means, and from that follow the checks and --help.
+
+Chapter: S001 9 Q2; S002 3.2.
+"""
 
 import math
 from collections.abc import Callable, Iterable

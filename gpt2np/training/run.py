@@ -19,7 +19,8 @@ def begin(make: Callable[[], Task], kind: type[Task], plan: Plan, out: str | Pat
           held: ExitStack) -> Trainer:
     """A new run, at its first checkpoint, the one before the first step.
 
-    make    a task of that kind, at its beginning; puts its data into `out`, which is there.  Rank 0 alone calls it
+    make    a task of that kind, at its beginning; puts its data into `out`, which is there, and may settle in its plan
+            what follows from them.  Rank 0 alone calls it
     about   what run.json is to say beside task and plan
     held    gets the lock of the folder: no other process trains there until it is closed
 
@@ -33,7 +34,9 @@ def begin(make: Callable[[], Task], kind: type[Task], plan: Plan, out: str | Pat
         run_folder.write_run(out, {"task": kind.name, "plan": asdict(plan), "processes": world.size,
                                    "data": kind.data} | about)
         try:
-            Trainer(make(), plan, out).save()
+            task = make()
+            run_folder.rewrite_run(out, run_folder.read_run(out) | {"plan": asdict(task.plan)})
+            Trainer(task, task.plan, out).save()
         except BaseException:
             shutil.rmtree(out, ignore_errors=True)
             raise

@@ -12,6 +12,8 @@
 
 A checkpoint is written under a name with a dot in front, is on the disk, and then gets its name; only then is the one
 before it removed.  So whatever happens, at any moment, the newest folder step-* is whole.
+
+Chapter: S000 7.2.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""Stochastic gradient descent, with momentum."""
+"""Stochastic gradient descent, with momentum.
+
+Chapter: S002 3.2.
+"""
 
 from ..hints import Array
 from ..layers.module import Module

@@ -29,6 +29,7 @@ class Task(Protocol):
     plan_type          Plan, or a dataclass that adds fields to it
     data               names of the files that a run of it has in its folder, beside those of run_folder.py
     model              Trainable, and a Module
+    plan               what the run does: what it was made with, or what came of it when it saw its data
     best_by            which figure of evaluate says which model is the best, and when patience is at its end
     larger_is_better   whether more of it is better, as of an F1
     """
@@ -37,6 +38,7 @@ class Task(Protocol):
     plan_type: ClassVar[type[Plan]]
     data: ClassVar[tuple[str, ...]] = ()
     model: Any
+    plan: Any
     best_by: str = "val_loss"
     larger_is_better: bool = False
 

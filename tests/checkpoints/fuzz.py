@@ -7,6 +7,7 @@ that what lies behind the checksums is reached too.
 """
 
 import contextlib
+import json
 import random
 import shutil
 import struct
@@ -18,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt2np.checkpoints import loading, sstable, tf_bundle
+from gpt2np.checkpoints import loading, safetensors, sstable, tf_bundle
 from gpt2np.checkpoints.crc32c import crc32c, mask
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.ruled import RuledTokenizer
+from gpt2np.text.rules import AddedToken, Rules
 from tests.checkpoints.tiny import MERGES, SMALL, model_of, parameters
 
 MAX_MEMORY = 64 << 20              # beyond what the process has: the files have 40 KB
@@ -31,10 +34,13 @@ INTERESTING = [b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff" * 4, b"\xf
                b"0", b"-1", b"1e999", b"NaN", b"null", b"{", b"[", b'"', b",", b"99999999999999999999", b"true", b"\r",
                b"\xed\xa0\x80"]
 INDEX, DATA, WEIGHTS = "model.ckpt.index", "model.ckpt.data-00000-of-00001", "model.safetensors"
+SHARDS, RULES, RULES_TOO = "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json"
 FILES = ((INDEX, "openai"), (DATA, "openai"), ("hparams.json", "openai"), ("encoder.json", "openai"),
          ("vocab.bpe", "openai"),
          (WEIGHTS, "safetensors"), ("config.json", "safetensors"), ("vocab.json", "safetensors"),
-         ("merges.txt", "safetensors"))
+         ("merges.txt", "safetensors"), (SHARDS, "shards"), (RULES, "shards"), (RULES_TOO, "shards"))
+OFTEN = (8, 3, 2, 1, 1, 6, 2, 1, 1, 2, 3, 1)
+MAY_DIFFER = (WEIGHTS, "vocab.bpe", "encoder.json", "merges.txt", "vocab.json", RULES, RULES_TOO)
 
 
 class Fuzz:
@@ -49,13 +55,14 @@ class Fuzz:
         self.parameters = parameters(SMALL)
         for layout in loading.LAYOUTS:
             loading.write_model(folder / layout, layout, model_of(self.parameters, SMALL), Tokenizer(MERGES))
+        in_shards(folder / "safetensors", folder / "shards")
         self.pristine = {name: (folder / layout / name).read_bytes() for name, layout in FILES}
         loading.load(folder / "openai")       # imports and caches are none of the mutations' memory
 
     def step(self, seed: int) -> None:
         """One mutation; AssertionError if it is met by anything but a refusal or the model as it was."""
         rng = random.Random(seed)
-        name, layout = FILES[rng.choices(range(len(FILES)), (8, 3, 2, 1, 1, 6, 2, 1, 1))[0]]
+        name, layout = FILES[rng.choices(range(len(FILES)), OFTEN)[0]]
         path, original = self.folder / layout / name, self.pristine[name]
         with_checksums = rng.random() < 0.5 and name in (INDEX, DATA)
         if not with_checksums:
@@ -67,9 +74,7 @@ class Fuzz:
             (self.folder / layout / INDEX).write_bytes(with_new_checksums(self.pristine[INDEX], damaged))
         path.write_bytes(damaged)
         try:
-            self.check(path, damaged == original,
-                       may_differ=with_checksums or name in (WEIGHTS, "vocab.bpe", "encoder.json",
-                                                                                        "merges.txt", "vocab.json"))
+            self.check(path, damaged == original, may_differ=with_checksums or name in MAY_DIFFER)
         finally:
             self.count += 1
         path.write_bytes(original)
@@ -93,6 +98,22 @@ class Fuzz:
                 assert np.isfinite(array).all()
                 assert may_differ or np.array_equal(array, self.parameters[name])
         assert time.monotonic() - begin < MAX_SECONDS, "too slow"
+
+
+def in_shards(source: Path, folder: Path) -> None:
+    """The same model with its weights in two files, and with a vocabulary in one that has rules."""
+    folder.mkdir()
+    shutil.copy(source / "config.json", folder)
+    tensors, place = safetensors.read(source / WEIGHTS)[0], {}
+    for i, names in enumerate((list(tensors)[:9], list(tensors)[9:])):
+        file = f"model-0000{i + 1}-of-00002.safetensors"
+        safetensors.write(folder / file, {name: tensors[name] for name in names})
+        place |= dict.fromkeys(names, file)
+    (folder / SHARDS).write_text(json.dumps({"metadata": {}, "weight_map": place}))
+    few = Tokenizer(MERGES)
+    ids = {few.decode_bytes([i]): i for i in range(few.n_vocab - 1)}
+    rules = Rules((AddedToken("<|endoftext|>", 258),), normalizers=("NFC",), prefix_space=True)
+    RuledTokenizer(MERGES, ids, rules, SMALL["n_vocab"], 258).save(folder)
 
 
 @contextlib.contextmanager

@@ -6,21 +6,25 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gpt2np
-from gpt2np import bytes_in, convert
+from gpt2np import bytes_in, convert, evaluate, generate, train
 from gpt2np.checkpoints import huggingface_gpt2, loading, openai_gpt2
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.checkpoints.parameters import values_of
 from gpt2np.checkpoints.vocabularies import read_tokenizer, write_tokenizer
+from gpt2np.decoding.text_to_text import generate_text
 from gpt2np.layers.module import Blank, Module, Parameter
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.text import vocab_txt
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.wordpiece import WordPiece
 from tests.checkpoints.tiny import MERGES, SMALL, model_of, weights
 from tests.golden.make_huggingface import IDS
 from tests.golden.make_tf_bundles import GOLDEN
@@ -195,6 +199,14 @@ def test_what_is_not_there(places, tmp_path):
     refused("\0", "neither")
     refused("x" * 5000, "neither")
     refused(tmp_path, "neither model.ckpt.index nor model.safetensors")
+    for name, what in (("x.gguf", "x.gguf is llama.cpp's, which is not read: ask for model.safetensors"),
+                       ("adapter_config.json", "adapter_config.json is an adapter's (peft), which is nothing wi"),
+                       ("model-00001-of-00002.safetensors", "is a part of a model: model.safetensors.index.json"),
+                       ("ckpt.pt", "ckpt.pt is a pickle, which can run any code: ask for model.safetensors"),
+                       ("pytorch_model-00001-of-00002.bin", "pytorch_model-00001-of-00002.bin is a pickle")):
+        (tmp_path / name).write_bytes(b"")
+        refused(tmp_path, "neither model.ckpt.index nor model.safetensors", what)
+        (tmp_path / name).unlink()
     (tmp_path / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
     refused(tmp_path, "pytorch_model.bin is a pickle")
     refused(tmp_path / "pytorch_model.bin", "looks like a pickle")
@@ -219,9 +231,97 @@ def test_a_vocabulary_must_be_there_and_be_the_models(folder):
     (folder / "vocab.bpe").rename(folder / "x")
     refused(folder, str(folder), "vocab.bpe cannot be read")
     (folder / "encoder.json").rename(folder / "y")
-    refused(folder, str(folder), "lacks its vocabulary")
+    assert gpt2np.load(folder)[1] is None               # what needs text says so
+    with pytest.raises(CheckpointError, match="it lacks its vocabulary, so it can neither read nor write text"):
+        loading.load_with_tokenizer(folder)
+    Tokenizer([*MERGES, (b"h", b"e")]).save(folder)
+    refused(folder, str(folder), "expected 259 tokens, found 260")
+
+
+def test_a_model_may_have_more_rows_than_its_vocabulary_has_tokens(folder, model, tokenizer, tmp_path):
+    for name in ("encoder.json", "vocab.bpe"):
+        (folder / name).unlink()
     Tokenizer(MERGES[:1]).save(folder)
-    refused(folder, str(folder), "expected 259 tokens, found 258")
+    padded = gpt2np.load(folder)[1]
+    assert padded.n_vocab == 259 and padded.unused == [258] and padded.encode("the") == [256, 68]
+    for layout in loading.LAYOUTS:
+        loading.write_model(tmp_path / layout, layout, model, padded)
+        loaded, again = gpt2np.load(tmp_path / layout)
+        assert_same(loaded, model)
+        assert again.fingerprint() == padded.fingerprint() and again.unused == [258]
+    assert (tmp_path / "openai" / "tokenizer.json").exists()
+
+
+def test_ids_without_a_token_are_not_written(model, tmp_path, capsys):
+    """Not by the command, nor by generate_text, though the model finds them the likeliest by far, and then "a"."""
+    model.ln_f.b.value[:] = 1
+    model.wte.value[258], model.wte.value[64] = 50, 25
+    loading.write_model(tmp_path / "x", "safetensors", model, None)
+    Tokenizer(MERGES[:1]).save(tmp_path / "x")
+    loaded, tokenizer = gpt2np.load(tmp_path / "x")
+    assert loaded.forward([[1]])[0].argmax() == 258 and tokenizer.unused == [258]
+    for options in (["--temperature", "0"], ["--seed", "1"], ["--speculate", "--seed", "2"],
+                    ["--num-return-sequences", "3"]):
+        assert generate.main(["the", "--model", str(tmp_path / "x"), "--max-new-tokens", "5", *options]) == 0
+        assert "theaaaaa\n" in capsys.readouterr().out
+    assert generate_text(loaded, tokenizer, "the", max_length=8) == ["theaaaaaa"]
+    assert gpt2np.generate("the", tmp_path / "x", max_new_tokens=3) == "theaaa"
+
+
+@pytest.mark.parametrize("layout", ["openai", "safetensors"])
+def test_rows_without_a_token_are_counted_when_they_are_there(layout, model, tokenizer, tmp_path):
+    loading.write_model(tmp_path / "x", layout, model, tokenizer)
+    file = tmp_path / "x" / {"openai": "hparams.json", "safetensors": "config.json"}[layout]
+    file.write_text(file.read_text().replace("259", str(2**31 - 1)))
+    tracemalloc.start()
+    refused(tmp_path / "x", "its shape is wrong: expected (2147483647, 4), found (259, 4)")
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("layout", ["openai", "safetensors"])
+def test_weights_without_a_vocabulary_come_and_go(layout, model, tmp_path, capsys):
+    loading.write_model(tmp_path / "x", layout, model, None)
+    loaded, none = gpt2np.load(tmp_path / "x")
+    assert none is None
+    assert_same(loaded, model)
+    (tmp_path / "x.txt").write_text("text " * 99)
+    for command, arguments in ((generate, ["--model"]), (evaluate, [tmp_path / "x.txt", "--model"]),
+                               (train, [tmp_path / "x.txt", "--out", tmp_path / "run", "--init-from"])):
+        assert command.main([*map(str, arguments), str(tmp_path / "x")]) == 1
+        said = capsys.readouterr().err
+        assert "it lacks its vocabulary, so it can neither read nor write text" in said and said.count("\n") == 1, said
+    assert convert.main([str(tmp_path / "x"), str(tmp_path / "y"), "--to", "safetensors"]) == 0
+    assert gpt2np.load(tmp_path / "y")[1] is None
+
+
+@pytest.mark.parametrize("layout", ["openai", "safetensors"])
+def test_a_gpt2_with_berts_vocabulary(layout, tmp_path):
+    """As Chinese ones have it."""
+    words = WordPiece([*vocab_txt.SPECIAL, "床", "前", "a", "##b"], do_lower_case=False)
+    model = GPT2(GPT2Config(**SMALL | {"n_vocab": 9}), np.random.default_rng(0))
+    loading.write_model(tmp_path / "x", layout, model, words)
+    loaded, again = gpt2np.load(tmp_path / "x")
+    assert_same(loaded, model)
+    assert again.fingerprint() == words.fingerprint() and again.end_of_text == 3
+    text, = generate_text(loaded, again, "床前 ab", max_length=8, rng=np.random.default_rng(0))
+    assert text.startswith("床前 ab") and len(text) > 5
+    with pytest.raises(CheckpointError, match="the tokenizer is not the model's: expected 9 tokens, found 259"):
+        loading.write_model(tmp_path / "x", layout, model, Tokenizer(MERGES))
+    loading.write_model(tmp_path / "x", layout, loaded, again)      # a folder with vocab.txt is that of a model
+
+
+def test_another_end_of_text_stays_where_a_model_goes(folder, model, tmp_path):
+    """A model whose texts end at the new line, as its config.json says."""
+    newline = Tokenizer(MERGES).encode("\n")[0]
+    loading.write_model(tmp_path / "hf", "safetensors", model, Tokenizer(MERGES))
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(config | {"eos_token_id": newline}))
+    for source, layout in (("hf", "openai"), ("openai", "safetensors"), ("safetensors", "openai")):
+        loaded, tokenizer = gpt2np.load(tmp_path / source)
+        assert tokenizer.end_of_text == newline and tokenizer.encode("the") == [257]
+        loading.write_model(tmp_path / layout, layout, loaded, tokenizer)
+    assert json.loads((tmp_path / "safetensors" / "config.json").read_text())["eos_token_id"] == newline
 
 
 def test_half_a_vocabulary_under_other_names(folder, tmp_path):
@@ -229,13 +329,13 @@ def test_half_a_vocabulary_under_other_names(folder, tmp_path):
     (tmp_path / "hf" / "merges.txt").unlink()
     refused(tmp_path / "hf", "vocabulary cannot be read", "merges.txt cannot be read: No such file")
     (tmp_path / "hf" / "vocab.json").unlink()
-    refused(tmp_path / "hf", "lacks its vocabulary")
+    assert gpt2np.load(tmp_path / "hf")[1] is None
 
 
 def test_gpt2s_own_vocabulary_serves_where_there_is_none(tmp_path):
     assert read_tokenizer(tmp_path, 50257).n_vocab == 50257
-    (tmp_path / "tokenizer.json").write_text("{}")      # it has one, in a format that is not read
-    with pytest.raises(CheckpointError, match="lacks its vocabulary"):
+    (tmp_path / "tokenizer.json").write_text("{}")      # it has one
+    with pytest.raises(CheckpointError, match=r"cannot be read: tokenizer\.json: model is not supported"):
         read_tokenizer(tmp_path, 50257)
 
 
@@ -385,5 +485,5 @@ def test_importing_gpt2np_imports_nothing_else():
 
 
 def test_the_tiny_models_have_no_tokenizer():
-    """A model of 29 tokens cannot have one: 256 bytes are the least. It is refused at the vocabulary, not later."""
-    refused(GOLDEN / "huggingface", "lacks its vocabulary")
+    model, tokenizer = gpt2np.load(GOLDEN / "huggingface")
+    assert model.config.n_vocab == 29 and tokenizer is None

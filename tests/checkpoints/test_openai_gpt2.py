@@ -11,6 +11,7 @@ from gpt2np.checkpoints import loading, openai_gpt2, tf_bundle
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.checkpoints.layout import Source
 from gpt2np.checkpoints.parameters import shapes_of
+from gpt2np.errors import Gpt2npWarning
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from tests.checkpoints.tiny import model_of, openai_folder, parameters, weights
@@ -158,7 +159,6 @@ def test_bad_hparams_are_refused(text, problem, tmp_path):
 def test_a_model_too_large_for_any_memory_is_refused_in_no_memory(changes, problem, tmp_path):
     folder = openai_folder(tmp_path / "x")
     (folder / "hparams.json").write_text(json.dumps(TINY | changes))
-    refused(folder, problem)
     tracemalloc.start()
     refused(folder, problem)
     assert tracemalloc.get_traced_memory()[1] < 40e6
@@ -253,9 +253,31 @@ def test_variables_of_training_are_passed_over_with_a_word(tmp_path):
     names = (b"global_step", b"beta1_power", b"model/wte/Adam", b"model/h3/attn/c_attn/w/Adam_1")
     with_more(folder / "model.ckpt", *names, crc=5)     # which is not looked at: they would be twice the weights
     with_more(folder / "model.ckpt", b"is_training", dtype=10)
-    with pytest.warns(UserWarning, match=r"model\.ckpt: 5 variables of training, which are no weights, were passed "
+    with pytest.warns(Gpt2npWarning, match=r"model\.ckpt: 5 variables of training, which are no weights, were passed "
                                          r"over \('beta1_power', 'global_step', 'is_training', \.\.\.\)"):
         np.testing.assert_array_equal(weights(openai_gpt2, folder)[0]["wte"], parameters()["wte"])
+
+
+def test_several_data_files(tmp_path):
+    """As a sharded Saver writes them: every second tensor is in another file."""
+    folder = openai_folder(tmp_path / "x")
+    tensors, data, pairs = tiny_gpt2(), [b"", b""], [(b"", bytes.fromhex("08021a020801"))]
+    for i, name in enumerate(sorted(tensors)):
+        stored = tensors[name].tobytes()
+        crc = tf_bundle.mask(tf_bundle.crc32c(stored))
+        entry = tf_bundle.Entry(1, tensors[name].shape, len(data[i % 2]), len(stored), crc, i % 2)
+        pairs.append((name.encode(), tf_bundle._encode_entry(entry)))
+        data[i % 2] += stored
+    (folder / "model.ckpt.index").write_bytes(tf_bundle.encode_table(pairs))
+    refused(folder, "model.ckpt.data-00000-of-00002: there is no such file")
+    for i, stored in enumerate(data):
+        (folder / f"model.ckpt.data-0000{i}-of-00002").write_bytes(stored)
+    read, _ = weights(openai_gpt2, folder)
+    for path, array in parameters().items():
+        np.testing.assert_array_equal(read[path], array)
+    bad = data[1][:4] + np.float32(np.nan).tobytes() + data[1][8:]
+    (folder / "model.ckpt.data-00001-of-00002").write_bytes(bad)
+    refused(folder, "model.ckpt.data-00001-of-00002: tensor", "damaged")
 
 
 @pytest.mark.parametrize("name", ["model/wte_1", "model/h11/ln_1/g", "model/wte/a/b"])

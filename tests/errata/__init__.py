@@ -14,5 +14,5 @@ either a test with that number in its name or a row in facts.py.
     test_E001_14_...   the text's own formula, listing or number gives what is wrong, and this package what is right
     facts.py           what no computation can show, with a source
 
-To add one, count it in test_bookkeeping.py and on docs/chapter.md.
+To add one, count it in test_bookkeeping.py, and tell of it in an entry of tests/chapter/, which makes docs/chapter.md.
 """

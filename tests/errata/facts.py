@@ -1,7 +1,7 @@
 """The mistakes that are matters of fact: dates, names, what a paper or a library says, and what a text says twice.
 
 No computation proves these, so there is a source for each. Most have no test; a few have one, for the rest of what is
-wrong with the same words. docs/chapter.md says what is here in `page`, word for word.
+wrong with the same words. docs/chapter.md says what is here in `page`, word for word, and names the source.
 """
 
 from typing import NamedTuple
@@ -39,7 +39,7 @@ FACTS = {
                     ADALORA, "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning"),
     "E000-39": Fact("S000 6.1", "匹配最合适的答案模板进行回复",
                     "To choose among templates is retrieval: a model that generates writes an answer of its own.",
-                    "the text itself: 1.3 and 3.4 call GPT-2's use generation",
+                    "S000 1.3, 3.4: 文本生成",
                     "To choose an answer from templates (6.1) is retrieval, not generation."),
     "E001-05": Fact("S001 3.2.1", "通常使用自然语言语料库如维基百科、新闻、小说等",
                     "GPT-2's corpus is WebText, pages that Reddit linked to; Wikipedia was taken out of it. And BERT, "
@@ -67,7 +67,7 @@ FACTS = {
     "E001-31": Fact("S001 6.2", "进行文本生成，自动监测不同主题下的情感变化趋势",
                     "A model that writes a text has not classified one: that takes a head and labels, or a prompt "
                     "whose answers are compared.",
-                    "the text itself: 3.4 classifies by a task adapter and labels",
+                    "S001 3.4: 任务适配层",
                     "A model that writes does not classify by writing"),
     "E001-32": Fact("S001 7.1", "系统介绍了各种神经网络模型，包括GPT-2模型。",
                     "Nielsen's Neural Networks and Deep Learning is of 2015, four years before GPT-2.",
@@ -78,7 +78,7 @@ FACTS = {
                     GPT2_PAPER, "Items 4 and 5 of 7.3 are not to be found; GPT-2's paper is item 3."),
     "E001-35": Fact("S001 9", "特别是对于数据量较小的任务",
                     "3.3 of the same text names it as a risk: with little data, fine-tuning overfits.",
-                    "the text itself, 3.3: 如果微调数据集过小，模型容易过拟合",
+                    "S001 3.3: 如果微调数据集过小，模型容易过拟合",
                     "Small data is called a strength in 9 and a risk in 3.3"),
     "E002-03": Fact("S002 1.2", "构建跨层连接，增强模型的信息传递能力。",
                     "A residual leads around one sub-layer, and into the next; no connection skips whole layers.",
@@ -103,7 +103,7 @@ FACTS = {
                     "`max_length` counts the prompt, too."),
     "E004-11": Fact("S004 5.2", "from transformers import GPT2ForCausalLM",
                     "There is no such class: it is GPT2LMHeadModel. ImportError.",
-                    "https://huggingface.co/docs/transformers/model_doc/gpt2; looked up in transformers 5.24.0",
+                    "https://huggingface.co/docs/transformers/model_doc/gpt2; transformers 5.24.0",
                     "transformers has no `GPT2ForCausalLM`; it is `GPT2LMHeadModel`."),
     "E004-15": Fact("S004 5.4", "CoNLL-2003的文本生成数据集",
                     "CoNLL-2003 is a data set of named entities.",

@@ -6,7 +6,8 @@ replaces it; the cases are the rows of gradcheck's table that should see it firs
 
 NORM, ACT, SOFT = "layers/layernorm.py", "layers/activations.py", "layers/softmax.py"
 CE, ATT, HEAD = "layers/cross_entropy.py", "layers/attention.py", "layers/lm_head.py"
-BLOCK, HEADS, STACK, GPT2 = "blocks/transformer.py", "blocks/multihead.py", "blocks/stack.py", "models/gpt2.py"
+BLOCK, HEADS, STACK = "blocks/transformer.py", "blocks/multihead.py", "blocks/stack.py"
+GPT2, SEQ = "models/gpt2.py", "models/transformer.py"
 
 PLANTED = (
     # ---- layernorm
@@ -160,7 +161,8 @@ PLANTED = (
         ('dw = np.zeros_like(w, order="C")', "dw = np.zeros_like(w)"),
         ("    if not dw.flags.c_contiguous:\n", "    if False:\n")], ["embedding"]),
     ("embedding: the gradient that is there is lost", "layers/embedding.py", [
-        ("            add_rows(self.grad, ids, dy)", "            self.grad = embedding_backward(dy, cache)")],
+        ("            add_rows(self.grad, ids, dy if scale == 1 else dy * scale)",
+         "            self.grad = embedding_backward(dy, cache)")],
      ["Embedding"]),
     ("embedding: a dy that broadcasts is accepted", "layers/embedding.py", [
         ('    check_shape("dy", dy, (*ids.shape, C))\n', "")], ["Embedding"]),
@@ -202,8 +204,8 @@ PLANTED = (
     ("GPT-2: gradient of the embedding lost", GPT2, [("        self.wte.backward(dx, c_wte)\n", "")], ["GPT2"]),
     ("GPT-2: positions backwards", GPT2, [("dx.sum(axis=0), c_wpe", "dx.sum(axis=0)[::-1], c_wpe")], ["GPT2"]),
     ("GPT-2: positions averaged", GPT2, [("dx.sum(axis=0), c_wpe", "dx.mean(axis=0), c_wpe")], ["GPT2"]),
-    ("GPT-2: positions from 1", GPT2, [("np.arange(tokens.shape[1], like",
-                                        "np.arange(1, tokens.shape[1] + 1, like")], ["GPT2"]),
+    ("GPT-2: positions from 1", "models/tokens.py", [
+        ("np.arange(S - T, S, like=like)", "np.arange(S - T + 1, S + 1, like=like)")], ["GPT2"]),
     ("GPT-2: gradient halved below the head", GPT2, [
         ("        dx = self.lm_head.backward(dlogits, c_head)\n",
          "        dx = self.lm_head.backward(dlogits, c_head) * 0.5\n")], ["GPT2"]),
@@ -238,10 +240,13 @@ PLANTED = (
     ("block: residual around the MLP lost", BLOCK, [
         ("dx = dy + self.ln_2.backward(dh, c_ln_2)", "dx = self.ln_2.backward(dh, c_ln_2)")], ["PreNormBlock"]),
     ("block: residual around attention lost", BLOCK, [
-        ("dx = dx + self.ln_1.backward(dh, c_ln_1)", "dx = self.ln_1.backward(dh, c_ln_1)")], ["PreNormBlock"]),
+        ("dx = dx + self.ln_1.backward(dh, c_ln_1)\n        return dx\n",
+         "dx = self.ln_1.backward(dh, c_ln_1)\n        return dx\n")], ["PreNormBlock"]),
     ("block: residual lost both ways", BLOCK, [
-        ("        x = x + h\n", "        x = h\n"),
-        ("dx = dx + self.ln_1.backward(dh, c_ln_1)", "dx = self.ln_1.backward(dh, c_ln_1)")], ["PreNormBlock"]),
+        ("        x = x + h\n        h, c_ln_2 = self.ln_2.forward(x)\n        h, c_mlp",
+         "        x = h\n        h, c_ln_2 = self.ln_2.forward(x)\n        h, c_mlp"),
+        ("dx = dx + self.ln_1.backward(dh, c_ln_1)\n        return dx\n",
+         "dx = self.ln_1.backward(dh, c_ln_1)\n        return dx\n")], ["PreNormBlock"]),
     ("block: post-norm residual from dy", BLOCK, [
         ("c_attn, c_ln_1, c_mlp, c_ln_2 = cache\n        dh = self.ln_2.backward(dy, c_ln_2)\n        dx = dh +",
          "c_attn, c_ln_1, c_mlp, c_ln_2 = cache\n        dh = self.ln_2.backward(dy, c_ln_2)\n        dx = dy +")],
@@ -252,8 +257,10 @@ PLANTED = (
         ("merge_heads(dq), merge_heads(dk), merge_heads(dv)", "merge_heads(dv), merge_heads(dk), merge_heads(dq)")],
      ["SelfAttention"]),
     ("block: self-attention not causal", BLOCK, [
-        ("rng, causal=causal, dropout=dropout, std=std, dtype=dtype)\n        self.ln_2",
-         "rng, causal=False, dropout=dropout, std=std, dtype=dtype)\n        self.ln_2")],
+        ("causal=causal, dropout=dropout,\n" + " " * 34 + "attention_dropout=attention_dropout, std=std, "
+         "dtype=dtype)\n        self.ln_2",
+         "causal=False, dropout=dropout,\n" + " " * 34 + "attention_dropout=attention_dropout, std=std, "
+         "dtype=dtype)\n        self.ln_2")],
      ["PreNormBlock"]),
     ("block: eps of the second norm forgotten", BLOCK, [
         ("std=std, dtype=dtype)\n        self.ln_2 = LayerNorm(n_embd, eps=eps, dtype=dtype)\n\n    def forward",
@@ -264,8 +271,28 @@ PLANTED = (
          "activation=RELU, n_inner=n_inner, dropout=dropout, std=std, dtype=dtype)\n        self.ln_3")],
      ["DecoderBlock, varied"]),
     ("block: post-norm never causal", BLOCK, [
-        ("rng, causal=causal, dropout=dropout, std=std, dtype=dtype)\n        self.ln_1",
-         "rng, causal=False, dropout=dropout, std=std, dtype=dtype)\n        self.ln_1")], ["PostNormBlock, varied"]),
+        ("causal=causal, dropout=dropout,\n" + " " * 34 + "attention_dropout=attention_dropout, std=std, "
+         "dtype=dtype)\n        self.ln_1",
+         "causal=False, dropout=dropout,\n" + " " * 34 + "attention_dropout=attention_dropout, std=std, "
+         "dtype=dtype)\n        self.ln_1")], ["PostNormBlock, varied"]),
+    ("Transformer: not times sqrt(C)", SEQ, [("scale=math.sqrt(C), dtype", "scale=1.0, dtype")], ["Transformer"]),
+    ("Transformer: padding of the source is seen", SEQ, [
+        ("memory_padding_mask=source_mask, rng=rng", "memory_padding_mask=None, rng=rng")], ["Transformer"]),
+    ("Transformer: the encoder looks back only", SEQ, [("rng, causal=False, **options", "rng, causal=True, **options")],
+     ["Transformer"]),
+    ("Transformer: the encoder gets no gradient", SEQ, [
+        ("            self.encode_backward(dmemory, c_encode)\n", "            pass\n")],
+     ["Transformer"]),
+    ("Transformer: of one block the memory's gradient", STACK, [
+        ("dmemory = dmemory_of_block if dmemory is None else dmemory + dmemory_of_block",
+         "dmemory = dmemory_of_block")], ["Transformer"]),
+    ("Transformer: the last norm forgotten in backward", SEQ, [
+        ("            dmemory = self.ln_encoder.backward(dmemory, c_ln)\n", "            pass\n")],
+     ["Transformer, pre"]),
+    ("Transformer: smoothed where it is measured", SEQ, [
+        ("loss, _ = self.lm_head.loss(x, targets, counted=counted)",
+         "loss, _ = self.lm_head.loss(x, targets, label_smoothing=self.label_smoothing, counted=counted)")],
+     ["Transformer"]),
     ("module: a cache kept on self", NORM, [
         ("        return layernorm_forward(x, self.g.value, self.b.value, self.eps)\n",
          "        y, self.cache = layernorm_forward(x, self.g.value, self.b.value, self.eps)\n"

@@ -11,8 +11,10 @@ from gpt2np import train_tokenizer
 from gpt2np.terminal import printable
 from gpt2np.text import __main__ as explain
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.ruled import RuledTokenizer
+from gpt2np.text.rules import AddedToken, Rules
 from gpt2np.text.vocab_txt import SPECIAL
-from gpt2np.text.vocabulary import END_OF_TEXT
+from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT
 from gpt2np.text.wordpiece import WordPiece
 
 SENTENCE = """\
@@ -24,7 +26,8 @@ SENTENCE = """\
     ␣l ower   (merge 533: ow + er)
     ␣lower   (merge 2537: ␣l + ower)
     = ␣lower 2793
-世   e4 b8 96
+世
+e4 b8 96
     <e4> <b8> <96>
     <e4><b8> <96>   (merge 10054: <e4> + <b8>)
     = <e4><b8> 10310  <96> 244
@@ -44,8 +47,8 @@ def piped(monkeypatch, data):
 
 def test_it_shows_pieces_bytes_merges_and_ids(capsys):
     assert explain.main([" lower!世"]) == 0
-    before, after = SENTENCE.split("世   ")
-    assert capsys.readouterr().out == (before + "!   21\n    = ! 0\n" + "世   " + after +
+    before, after = SENTENCE.split("世\n")
+    assert capsys.readouterr().out == (before + "!   21\n    = ! 0\n" + "世\n" + after +
                                        "8 characters, 10 bytes, 3 pieces, 4 tokens\n2793 0 10310 244\n")
 
 
@@ -54,10 +57,42 @@ def test_words_without_quotes_are_one_text(capsys):
     assert capsys.readouterr().out.endswith("5 characters, 5 bytes, 2 pieces, 2 tokens\n2514 307\n")
 
 
-def test_standard_input_is_read_as_it_is(capsys, monkeypatch):
-    piped(monkeypatch, "世\r\n".encode())
+@pytest.mark.parametrize("data", ["世\n", "世\r\n", "\ufeff世\n", "\ufeff世\r\n"])
+def test_standard_input_is_read_without_what_a_pipe_on_windows_adds(capsys, monkeypatch, data):
+    piped(monkeypatch, data.encode())
     assert explain.main([]) == 0
-    assert capsys.readouterr().out.endswith("\n10310 244 201 198\n")
+    assert capsys.readouterr().out.endswith("\n10310 244 198\n")
+
+
+def test_a_mark_or_a_return_that_is_typed_is_text(capsys):
+    assert explain.main(["a\r\ufeffb"]) == 0
+    assert capsys.readouterr().out.endswith("\n64 201 171 119 123 65\n")
+
+
+CHINESE = """\
+自       注       意       力
+e8 87 aa e6 b3 a8 e6 84 8f e5 8a 9b
+"""
+NARROW = """\
+自       注
+e8 87 aa e6 b3 a8
+意       力
+e6 84 8f e5 8a 9b
+"""
+MIXED = """\
+␣  c  a  f  é     s
+20 63 61 66 c3 a9 73
+"""
+
+
+@pytest.mark.parametrize("text, columns, expected", [
+    ("自注意力", 80, CHINESE), ("自注意力", 35, CHINESE), ("自注意力", 34, "自       注       意\n"),
+    ("自注意力", 20, NARROW), (" cafés", 80, MIXED),
+    ("\u0301\u200b", 80, "\u0301      <e2><80><8b>\ncc 81 e2 80 8b\n")])
+def test_a_character_stands_over_its_bytes(capsys, monkeypatch, text, columns, expected):
+    monkeypatch.setattr(explain, "width", lambda: columns)
+    assert explain.main([text]) == 0
+    assert capsys.readouterr().out.startswith(expected)
 
 
 def test_nothing_at_all_has_no_tokens(capsys, monkeypatch):
@@ -107,10 +142,10 @@ def test_colour_is_for_terminals_and_can_be_refused(environment, coloured):
 def test_a_pipe_gets_no_colour_and_ascii_gets_escapes():
     plain = run("世", env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "1"})
     assert (plain.returncode, plain.stderr) == (0, b"")
-    assert "世   e4 b8 96" in plain.stdout.decode() and b"\x1b" not in plain.stdout
+    assert "世\ne4 b8 96" in plain.stdout.decode() and b"\x1b" not in plain.stdout
     ascii_only = run(" 世", env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
     assert (ascii_only.returncode, ascii_only.stderr) == (0, b"")
-    assert ascii_only.stdout.startswith(b"\\u2423\\u4e16   20 e4 b8 96\n")
+    assert ascii_only.stdout.startswith(b"\\u2423  \\u4e16\n20 e4 b8 96\n")
 
 
 def test_help_needs_no_unicode():
@@ -184,9 +219,23 @@ def test_a_word_that_is_too_long_says_so(capsys, words):
 
 
 def test_a_folder_with_a_bpe_too_is_of_the_bpe(capsys, words):
+    """Unless tokenizer_config.json says that it is not: then nobody knows what the model was trained with."""
     Tokenizer([(b"u", b"n")]).save(words)
+    assert explain.main(["--vocab", str(words), "un"]) == 1
+    assert "tokenizer_config.json: tokenizer_class is not supported: expected 'GPT2Tok" in capsys.readouterr().err
+    (words / "tokenizer_config.json").unlink()
     assert explain.main(["--vocab", str(words), "un"]) == 0
     assert "merge 0: u + n" in capsys.readouterr().out
+
+
+def test_a_vocabulary_with_rules(capsys, tmp_path):
+    """A folder of today's transformers, with tokenizer.json alone."""
+    ids = {token: i for i, token in enumerate([*BYTE_TOKENS, b"un"])}
+    RuledTokenizer([(b"u", b"n")], ids, Rules((AddedToken("[X]", 257, special=False),), prefix_space=True), 258,
+                   None).save(tmp_path)
+    assert explain.main(["--vocab", str(tmp_path), "un[X]"]) == 0
+    out = capsys.readouterr().out
+    assert "merge 0: u + n" in out and out.endswith("220 256 257\n")
 
 
 def test_colour_tells_tokens_of_a_word_apart(words):
@@ -218,7 +267,7 @@ def test_an_existing_vocabulary_is_not_replaced(tmp_path, capsys):
 # ---- bad input
 
 @pytest.mark.parametrize("command, arguments, message", [
-    (explain, ["--vocab", "missing", "text"], "error: the vocabulary in missing cannot be used: encoder.json cannot"),
+    (explain, ["--vocab", "missing", "text"], "error: 'missing': neither a vocabulary's name (gpt2, demo) nor the f"),
     (explain, ["--vocab", "words", "text"], "error: the vocabulary in words cannot be used: vocab.txt: none of its 2"),
     (explain, ["--vocab", "little.txt", "a"], "error: the vocabulary in little.txt cannot be used: little.txt: none"),
     (explain, ["a\udcffb"], "error: text: expected text in UTF-8, got the byte 0xff at byte 1: convert it"),

@@ -77,21 +77,29 @@ def test_a_vocabulary_of_bytes_alone(tmp_path):
     assert Tokenizer.load(tmp_path).encode("é") == Tokenizer([]).encode("é") == [127, 102]
 
 
+@pytest.mark.parametrize("merges", [
+    (VERSION + MERGES).replace(b"\n", b"\r\n"), (VERSION + MERGES)[:-1], MERGES.replace(b"\n", b"\r\n")[:-2], MERGES,
+    MERGES[:-1], b"#version: 0.2 - Trained by `huggingface/tokenizers`\n" + MERGES,
+    VERSION + b"h e\r\nhe l\nl o\r\n\xc4\xa0 t\n"])
+def test_line_ends_and_the_version_are_nothing_that_the_ids_do_not_check(tmp_path, merges):
+    assert Tokenizer.load(write(tmp_path, merges)).merges == Tokenizer.load(write(tmp_path)).merges
+
+
 # ---- damaged ones
 
 @pytest.mark.parametrize("merges, message", [
     (None, "vocab.bpe cannot be read: No such file or directory"),
-    (b"", "vocab.bpe line 1: expected '#version: 0.2', got ''"),
+    (b"", "encoder.json has 'he', which no line of vocab.bpe makes: vocab.bpe is cut short"),
     (b"<?xml version='1.0'?>\n<Error>", "vocab.bpe line 1: expected '#version: 0.2', got \"<.xml"),
-    (MERGES, "vocab.bpe line 1: expected '#version: 0.2', got 'h e'"),
-    (VERSION[:-1], "vocab.bpe line 1: no newline at the end: the file is cut short"),
-    (VERSION + MERGES[:-1], "vocab.bpe line 5: no newline at the end: the file is cut short"),
+    (VERSION[:-1], "encoder.json has 'he', which no line of vocab.bpe makes: vocab.bpe is cut short"),
+    (VERSION + MERGES[:-3], "vocab.bpe line 5: expected two symbols with one space between them, got 'Ġ'"),
     (VERSION + MERGES[:-4], "vocab.bpe line 5: the byte 0xc4 is not valid UTF-8 here"),
     (VERSION + MERGES[:-3] + b"\n", "vocab.bpe line 5: expected two symbols with one space between them, got 'Ġ'"),
     (VERSION + b"h e\nhe l\n", "encoder.json has 'lo', which no line of vocab.bpe makes: vocab.bpe is cut short"),
     (VERSION + MERGES + b"h i\n", "encoder.json has no id for 'hi', which vocab.bpe needs"),
-    ((VERSION + MERGES).replace(b"\n", b"\r\n"), r"vocab.bpe line 1: a carriage return: .*\(CRLF\)"),
-    (VERSION + b"h e\nhe l\r\nl o\n", "vocab.bpe line 3: a carriage return"),
+    (VERSION + b"h e\nhe l\rl o\n", r"vocab.bpe line 3: expected two symbols .* got 'he l\\rl o'"),
+    (VERSION + b"h e\nhe l\r\r\nl o\n", r"vocab.bpe line 3: '\\r' \(U\+000D\) in 'l\\r' spells no byte"),
+    (b"h e\nhe l\nhi l\n", "vocab.bpe line 3: 'hi l' merges 'hi', which no earlier line makes"),
     (VERSION + b"h e\nh\xff l\n", "vocab.bpe line 3: the byte 0xff is not valid UTF-8 here"),
     (VERSION + b"h e\n\nl o\n", "vocab.bpe line 3: expected two symbols with one space between them, got ''"),
     (VERSION + b"h e\nhe l o\n", "vocab.bpe line 3: expected two symbols .* got 'he l o'"),
@@ -124,8 +132,8 @@ def changed(**changes):
     (b'{"\xff": 0}', "encoder.json line 1: the byte 0xff is not valid UTF-8 here"),
     (b'{"a": 0, "b": 1, "a": 2}', "encoder.json: the key 'a' comes twice, with 0 and 2"),
     (b'["a", "b"]', "encoder.json: expected an object of tokens and ids, got a list"),
-    (b"[" * 200_000, "encoder.json: expected one object of tokens and ids|encoder.json line 1"),
-    (b'{"a": ' + b"1" * 5000 + b"}", "encoder.json: expected one object of tokens and ids"),
+    (b"[" * 200_000, "encoder.json: expected an object of tokens and ids|encoder.json line 1"),
+    (b'{"a": ' + b"1" * 5000 + b"}", "encoder.json: expected an object of tokens and ids"),
     (changed(he=1.0), "encoder.json: expected a whole number as the id of 'he', got 1.0"),
     (changed(he="256"), "encoder.json: expected a whole number as the id of 'he', got '256'"),
     (changed(he=True), "encoder.json: expected a whole number as the id of 'he', got True"),

@@ -14,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gpt2np.text import wordpiece
+from gpt2np.text.bpe import at_breaks
 from gpt2np.text.streaming import StreamingDecoder, stops_at, text_before
 from gpt2np.text.vocab_txt import SPECIAL
 from gpt2np.text.vocabulary import TokenizerError
@@ -487,3 +488,11 @@ def test_decode_takes_numpy_arrays(large):
     ids = large.encode("To be, or not to be")
     for dtype in (np.uint16, np.int64):
         assert large.decode_bytes(np.array(ids, dtype)) == b"to be, or not to be"
+
+
+def test_a_text_may_be_cut_before_white_space():
+    tokenizer = WordPiece([*SPECIAL, "a", "b", "##b", "é", "世", ",", "."])
+    for text in ("a ab,\n\tab .  a\u3000世 b", "a\u00a0b\u2028ab", " a", "", "é\u0301 \u0301b", "ab[SEP] a"):
+        parts = list(at_breaks(text))
+        assert [i for part in parts for i in tokenizer.encode(part, ["[SEP]"])] == tokenizer.encode(text, ["[SEP]"])
+    assert tokenizer.cuts

@@ -1,10 +1,18 @@
 """Token files and batches: what is in them, that nothing is left out, and what is refused."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from gpt2np.text import bpe
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.text.vocabulary import TokenizerError
+from gpt2np.text.vocabulary import END_OF_TEXT, TokenizerError
 from gpt2np.training.batches import HEADER, Batches, map_tokens, read_texts, write_tokens
 from gpt2np.training.errors import TrainingError
 from tests.checkpoints.tiny import MERGES
@@ -17,7 +25,7 @@ def tokenizer():
 
 @pytest.fixture
 def path(tmp_path, tokenizer):
-    write_tokens(tmp_path / "tokens", ["the cat", "thé<|endoftext|>end"], tokenizer)
+    write_tokens(tmp_path / "tokens", [["the", " cat"], ["thé<|endo", "ftext|>end"]], tokenizer)
     return tmp_path / "tokens"
 
 
@@ -74,12 +82,12 @@ def latin_1(folder):
 
 def test_text_that_is_not_utf8_is_named(tmp_path):
     with pytest.raises(TokenizerError, match=r"latin-1.txt: expected text in UTF-8, got the byte 0xe9 at byte 2"):
-        list(read_texts([latin_1(tmp_path)]))
+        [list(text) for text in read_texts([latin_1(tmp_path)])]
 
 
 def test_a_mark_of_utf8_is_no_text(tmp_path):
     (tmp_path / "bom.txt").write_bytes(b"\xef\xbb\xbfthe\r\n")
-    assert list(read_texts([tmp_path / "bom.txt"])) == ["the\r\n"]
+    assert [list(text) for text in read_texts([tmp_path / "bom.txt"])] == [["the\r\n"]]
 
 
 def test_an_empty_file_has_no_tokens(tmp_path, tokenizer):
@@ -144,3 +152,57 @@ def test_impossible_batches_are_refused():
                                ((2, 4, 0, "sorted"), "order: expected one of windows, epochs, got 'sorted'")):
         with pytest.raises(TrainingError, match=message):
             Batches(np.arange(20), *arguments)
+
+
+# ---- memory
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from(["the", " cat", "  ", "\n", "é", "<|endoftext|>", "<|endo", "ftext|>", " ", "\t\t x",
+                                 "'s", "a" * 40, "，世界", "1234", "\r\n", "\u3000"]), max_size=30), st.integers(1, 9),
+       st.integers(0, 99))
+def test_the_parts_of_a_text_make_no_difference(tmp_path_factory, words, n, seed):
+    tokenizer, text = Tokenizer(MERGES), "".join(words)
+    cuts = sorted(np.random.default_rng(seed).integers(0, len(text) + 1, n))
+    parts = [text[i:j] for i, j in zip([0, *cuts], [*cuts, len(text)])]
+    folder = tmp_path_factory.mktemp("parts")
+    write_tokens(folder / "tokens", [parts, ["end"]], tokenizer)
+    whole = tokenizer.encode(text, allowed_special=(END_OF_TEXT,))
+    expected = [*whole, tokenizer.end_of_text, *tokenizer.encode("end")]
+    assert map_tokens(folder / "tokens", tokenizer).tolist() == expected
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="it is read in /proc what a process needs")
+@pytest.mark.parametrize("command", ["write_tokens(folder / 'tokens', read_texts([folder / 'text']), tokenizer)",
+                                     "evaluate.measure_text(f'{folder}/text', parallel, tokenizer, 256, 128, False)"])
+@pytest.mark.parametrize("first", ["", "\N{GRINNING FACE}"])          # with it, Python has 4 bytes for each character
+def test_encoding_needs_little_memory(tmp_path, command, first):
+    """At most 3 bytes for each byte of the text, where a list of all tokens, and the text itself, would be 11 to 13."""
+    source = "".join(path.read_text(encoding="utf-8") for path in sorted(Path(bpe.__file__).parents[1].rglob("*.py")))
+    text = first + source * (8_000_000 // len(source))
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    script = f"""
+import pathlib
+from gpt2np import evaluate
+from gpt2np.text.bpe import Tokenizer
+from gpt2np.training.batches import read_texts, write_tokens
+
+def memory(name):
+    line, = (line for line in open("/proc/self/status") if line.startswith(name))
+    return 1024 * int(line.split()[1])
+
+class Parallel:
+    workers = 8
+    replicas = [type("Model", (), {{"config": type("Config", (), {{"n_vocab": 50257}})}})]
+
+    def loss(self, batch):
+        return 1.0
+
+folder, tokenizer, parallel = pathlib.Path({str(tmp_path)!r}), Tokenizer.gpt2(), Parallel()
+tokenizer.encode("KING. What news?")
+before = memory("VmRSS")
+{command}
+print(memory("VmHWM") - before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert int(done.stdout.splitlines()[-1]) < 3 * len(text.encode())

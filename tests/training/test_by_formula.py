@@ -88,7 +88,7 @@ def test_momentum_of_a_constant_gradient_is_a_geometric_series():
 
 @pytest.mark.parametrize("warmup, steps", [(0, 7), (1, 2), (2, 3), (4, 9), (5, 100)])
 def test_linear_and_cosine_fall_from_the_peak_to_the_last_step(warmup, steps):
-    """Up in a straight line for `warmup` steps, then a line, or half a turn of a cosine, that ends with step steps - 1."""
+    """Up in a straight line for `warmup` steps, then a line, or half a cosine, that ends with step steps - 1."""
     first = max(0, warmup - 1)
     for step in range(steps + 3):
         up = (step + 1) / warmup if step < first else 1.0

@@ -1,6 +1,7 @@
 """python -m gpt2np.train and gpt2np.evaluate: what they print, what they refuse, Ctrl-C, and kill -9."""
 
 import errno
+import io
 import json
 import multiprocessing
 import os
@@ -16,13 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 import gpt2np
 from gpt2np import evaluate, follow, train
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.text import utf8
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.training import run_folder
+from gpt2np.training import evaluation, run_folder
+from gpt2np.training.batches import read_texts
 from gpt2np.training.language_modelling import LanguageModelling, LanguagePlan
 from gpt2np.training.run_folder import checkpoints
 from tests.checkpoints.tiny import MERGES
@@ -128,8 +132,8 @@ def test_fine_tuning_begins_with_what_was_learned(text, tmp_path, capsys):
     assert train.main([text, "--out", str(tmp_path / "second"), "--init-from", str(tmp_path / "first" / "best"),
                        "--steps", "1", "--context", "16", "--batch", "2"]) == 0
     assert records(tmp_path / "second")[0]["val_loss"] == pytest.approx(first, rel=1e-6)
-    refused(capsys, [text, "--out", str(tmp_path / "third"), "--init-from", str(tmp_path / "first" / "best")],
-            "context: expected at most the model's n_ctx, 16, got 256")
+    refused(capsys, [text, "--out", str(tmp_path / "third"), "--init-from", str(tmp_path / "first" / "best"),
+                     "--context", "256"], "context: expected at most the model's n_ctx, 16, got 256")
     assert not (tmp_path / "third").exists()
 
 
@@ -137,6 +141,7 @@ def test_what_the_model_writes_is_indented_and_harmless(monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     assert follow.indented("  the cat\x1b[2J\n\nsat on the mat and the") == (
         "      the cat·[2J\n\n    sat on the mat\n    and the")
+    assert follow.indented("自注意力机制的一行 文") == "    自注意力机制的一\n    行 文"       # two columns each
 
 
 def test_a_vocabulary_of_its_own_and_a_text_to_measure_by(text, tmp_path):
@@ -180,7 +185,8 @@ def test_an_interrupt_saves_and_says_how_to_go_on(text, tmp_path, capsys, number
     wait_for_lines(out / "log.jsonl", 3)
     refused(capsys, ["--resume", str(out)], f"^error: {out}: another process trains here; end it first\n$")
     os.kill(process.pid, number)
-    assert end(process) == 130
+    assert end(process) == 128 + number
+    assert output.read_text().count("stopping after this step, which will be saved; once more: at once") <= 1
     assert output.read_text().endswith(f"and saved. To go on:\n    python -m gpt2np.train --resume '{out}'\n")
     last = checkpoints(out)[-1]
     state = json.loads((last / "state.json").read_text())
@@ -233,7 +239,7 @@ def test_a_run_that_ended_early_gets_no_more_steps(text, tmp_path, capsys):
     (["--threads", "1000000000000"], "--threads: expected a whole number from 1 to 1,024, got 1000000000000"),
     (["--n-head", "3"], "--n-embd: expected a multiple of n_head 3, got 256"), (["--order", "no"], "invalid choice"),
     (["--init-from", "demo", "--n-layer", "2"], "expected either --init-from or --n-layer, got both"),
-    (["--vocabulary", "gpt2", "--n-vocab", "300"], "expected either --vocabulary or --n-vocab, got both"),
+    (["--vocabulary", "gpt2", "--n-vocab", "300"], "expected either --vocab or --n-vocab, got both"),
     (["--optimizer", "lion"], "--optimizer: invalid choice: 'lion' .choose from .?adamw.?, .?adam.?, .?sgd"),
     (["--optimizer", "sgd", "--beta1", "0.8"], "--beta1: expected only with --optimizer adamw or adam, got it with s"),
     (["--momentum", "0.5"], "--momentum: expected only with --optimizer sgd, got it with adamw"),
@@ -330,16 +336,10 @@ def test_a_pipe_is_read_once(text, tmp_path, capsys):
 class SecondRecord(follow.Interrupt):
     """As if Ctrl-C came while the second record was shown."""
 
-    seen = 0
-
-    @property
-    def asked(self):
-        self.seen += 1
-        return self.seen == 2
-
-    @asked.setter
-    def asked(self, value):
-        pass
+    def anywhere(self):
+        if records(self.trainer.out)[1:]:
+            self.asked = 2
+        return super().anywhere()
 
 
 def test_ctrl_c_between_a_step_and_its_evaluation(text, tmp_path, monkeypatch):
@@ -392,9 +392,9 @@ def test_a_full_disk_is_said_and_the_run_goes_on_from_its_last_checkpoint(text, 
 
 
 def test_a_warning_where_an_untrained_model_is_no_untrained_model(text, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, "initial_loss_warning", lambda loss, n_vocab: f"{loss:.1f} {n_vocab}")
+    monkeypatch.setattr(train, "initial_loss_warning", lambda loss, n_vocab, new: f"{loss:.1f} {n_vocab} {new}")
     assert train.main(arguments(text, tmp_path / "run", 1)) == 0
-    assert "warning: 5.6 259" in capsys.readouterr().out
+    assert "warning: 5.6 259 True" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options, expected", [
@@ -443,3 +443,180 @@ def test_the_run_of_another_task(text, tmp_path, capsys):
     out.mkdir()
     (out / "run.json").write_text('{"task": "translation", "plan": {"steps": 2, "beams": 4}}')
     refused(capsys, ["--resume", str(out)], "run.json: expected a run of language modelling, got one of translation: ")
+
+
+# ---- texts of any size
+
+SMALL = ["--n-layer", "1", "--n-head", "2", "--n-embd", "8", "--sample", "0", "--steps", "2", "--threads", "1"]
+
+
+@pytest.mark.parametrize("n_bytes, val", [(4, False), (5, False), (29, False), (2, True), (300, False), (3000, False),
+                                          (100_000, False)])
+def test_a_text_of_any_size_trains_with_the_defaults(tmp_path, n_bytes, val):
+    """Of the defaults, vocabulary, context and warm-up become less where they must."""
+    (tmp_path / "text.txt").write_text((TEXT * 50)[:n_bytes])
+    (tmp_path / "val.txt").write_text("to")
+    out = tmp_path / "run"
+    more = ["--val", str(tmp_path / "val.txt")] * val
+    assert train.main([str(tmp_path / "text.txt"), "--out", str(out), *SMALL, *more]) == 0
+    model, tokenizer = gpt2np.load(out / "best")
+    plan = json.loads((out / "run.json").read_text())["plan"]
+    n = len(tokenizer.encode((TEXT * 50)[:n_bytes]))
+    held_out = 0 if val else max(2, -(-n // 10))
+    assert plan["context"] == model.config.n_ctx == min(256, n - held_out - 1)
+    assert plan["warmup"] == 1 and 257 <= tokenizer.n_vocab < 400
+    assert train.main(["--resume", str(out), "--steps", "3"]) == 0
+
+
+@pytest.mark.parametrize("asked, message", [
+    (["--context", "64"], "expected at least 65 bytes.* got 29: give more text, or train with a shorter --context"),
+    (["--context", "26"], "expected at least 27 tokens.* got 19: give more text, or train with a shorter --context"),
+    (["--n-vocab", "999"], "it suffices for 2..; ask for fewer tokens by --n-vocab, or give more text"),
+    (["--val", "one"], r"validation text: expected at least 2 bytes.* got 1: give more text \(--val\)")])
+def test_what_was_asked_for_is_not_made_less(tmp_path, capsys, monkeypatch, asked, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT[:29])
+    (tmp_path / "one").write_text("a")
+    refused(capsys, ["text.txt", "--out", "run", *SMALL, *asked], message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_fine_tuning_by_default_sees_what_the_model_can_see(text, tmp_path, capsys):
+    assert train.main(arguments(text, tmp_path / "first", 1)) == 0
+    assert train.main([text, "--out", str(tmp_path / "second"), "--init-from", str(tmp_path / "first" / "best"),
+                       "--steps", "1", "--batch", "2", "--sample", "0"]) == 0
+    assert "2 windows of 16 tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("epochs, steps", [("1", 24), ("2", 48), ("0.1", 3), ("1e-9", 1)])
+def test_epochs_are_as_many_steps_as_it_takes(text, tmp_path, epochs, steps):
+    """1,620 tokens to learn from are 100 windows of 16 tokens for each epoch: 25 batches of 4."""
+    more = [a for a in arguments(text, tmp_path / "run", 1) if a not in ("--steps", "1")]
+    assert train.main([*arguments(text, tmp_path / "run", 1)[:3], "--vocab", f"{os.path.dirname(text)}/vocabulary",
+                       *TINY, "--eval-every", "100", "--epochs", epochs, "--warmup", "0"]) == 0
+    plan = json.loads((tmp_path / "run" / "run.json").read_text())["plan"]
+    assert (plan["steps"], plan["order"]) == (-(-100 * steps // 96), "epochs") if steps > 3 else (steps, "epochs")
+    assert more and records(tmp_path / "run")[-1]["step"] == plan["steps"]
+
+
+def test_a_model_that_is_large_for_its_text(text, tmp_path, capsys):
+    for width, warned in (("16", False), ("64", True)):
+        out = str(tmp_path / width)
+        assert train.main([*arguments(text, out, 1), "--n-embd", width]) == 0
+        printed = capsys.readouterr().out
+        assert ("parameters for each token to learn from: such a model learns its text by heart" in printed) == warned
+    assert train.main(["--resume", out, "--steps", "2"]) == 0
+    assert "by heart" not in capsys.readouterr().out
+
+
+def test_what_others_call_an_option(text, tmp_path):
+    out = tmp_path / "run"
+    assert train.main([text, "--out", str(out), *SMALL, "--batch-size", "3", "--learning-rate", "0.25", "--vocab-size",
+                       "270", "--context", "8"]) == 0
+    plan = json.loads((out / "run.json").read_text())["plan"]
+    assert (plan["batch"], plan["lr"], gpt2np.load(out / "best")[0].config.n_vocab) == (3, 0.25, 270)
+    ours = [*plan, "vocab", "n_vocab", "epochs"]
+    assert set(train.KNOWN_AS.values()) <= {"--" + name.replace("_", "-") for name in ours}
+
+
+# ---- what is said
+
+
+def test_what_is_done_says_what_to_type_next(text, tmp_path, capsys):
+    out = tmp_path / "a run"
+    assert train.main(arguments(text, out, 1)) == 0
+    assert capsys.readouterr().out.endswith(f"How it went, as a picture:\n    {out}/curve.html\nTo use it:\n"
+                                            f"    python -m gpt2np.generate --model '{out}/best'\n")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_an_evaluation_shows_that_it_lives(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluation, "MAX_WINDOWS", 2)
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    monkeypatch.setenv("COLUMNS", "100")
+    assert train.main(arguments(text, tmp_path / "run", 1)) == 0
+    assert re.search(r"0/1 \[.*measuring, 2 of 12\].*measuring, 12 of 12\]", shown.getvalue(), re.S)
+    assert re.search(r"loss 5\.\d{3} 100% 1/1 \[", shown.getvalue())       # the loss first: a narrow terminal cuts
+    shown.truncate(0)
+    monkeypatch.setattr(evaluate, "tqdm", lambda **options: tqdm(**options | {"delay": 0, "mininterval": 0}))
+    assert evaluate.main([text, "--model", str(tmp_path / "run" / "best")]) == 0
+    assert re.search(r"measuring:  \d+%.* \d+/\d+ ", shown.getvalue())
+
+
+@pytest.mark.parametrize("written, warned", [("a\r\nb\r\n" * 9, True), ("a\nb\n" * 18, False), ("a\rb" * 18, False)])
+def test_line_ends_of_windows_are_told(text, tmp_path, capsys, written, warned):
+    (tmp_path / "a text").write_bytes(written.encode())
+    said = f"{tmp_path}/a text: its lines end in a carriage return and a new line, as on Windows; both are kept, "
+    how = rf"sed -i 's/\r$//' '{tmp_path}/a text'"
+    vocabulary = f"{tmp_path}/vocabulary"
+    assert train.main([f"{tmp_path}/a text", "--out", f"{tmp_path}/run", "--vocab", vocabulary, *SMALL]) == 0
+    assert [part in capsys.readouterr().out for part in (f"warning: {said}",)] == [warned]
+    assert evaluate.main([f"{tmp_path}/a text", "--model", f"{tmp_path}/run/best"]) == 0
+    printed = capsys.readouterr().out
+    assert [part in printed for part in (f"note: {said}", how)] == [warned, warned]
+
+
+def test_line_ends_are_found_where_two_blocks_meet(tmp_path, monkeypatch):
+    monkeypatch.setattr(utf8, "BLOCK", 4)
+    told = []
+    for written, expected in ((b"abc\r\ndef", 1), (b"abc\rdef\n", 0), (b"ab\r\nc\r\n", 1)):
+        (tmp_path / "text").write_bytes(written)
+        text, = ["".join(parts) for parts in read_texts([tmp_path / "text"], told.append)]
+        assert text.encode() == written and len(told) == expected, written
+        told.clear()
+
+
+def test_several_files_each_and_all_together(text, tmp_path, capsys):
+    assert train.main(arguments(text, tmp_path / "run", 1)) == 0
+    (tmp_path / "short").write_text("the cat sat")
+    model = ["--model", str(tmp_path / "run" / "best")]
+    capsys.readouterr()
+    losses, tokens = [], []
+    for files in ([text], [f"{tmp_path}/short"], [text, f"{tmp_path}/short"]):
+        assert evaluate.main([*files, *model]) == 0
+        printed = capsys.readouterr().out
+        losses.append([float(x) for x in re.findall(r"loss per token +([\d.]+)", printed)])
+        tokens.append([int(x.replace(",", "")) for x in re.findall(r": ([\d,]+) tokens, ", printed)])
+        assert printed.count("window ") == 1 - files.count(f"{tmp_path}/short") * (len(files) == 1)
+    assert losses[2][:2] == losses[0] + losses[1] and tokens[2] == [*tokens[0], *tokens[1], tokens[0][0] + tokens[1][0]]
+    assert losses[2][2] == pytest.approx(np.dot(losses[2][:2], tokens[2][:2]) / tokens[2][2], abs=1e-4)
+    (tmp_path / "one").write_text("a")
+    refused(capsys, [text, f"{tmp_path}/one", *model], f"{tmp_path}/one: text: expected at least 2 tokens",
+            command=evaluate)
+    refused(capsys, [text, f"{tmp_path}/none", *model], f"^error: {tmp_path}/none: No such file or directory\n$",
+            command=evaluate)                           # before the first one is measured
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_a_text_from_a_pipe_is_measured(text, tmp_path, capsys):
+    assert train.main(arguments(text, tmp_path / "run", 1)) == 0
+    capsys.readouterr()
+    results = []
+    os.mkfifo(pipe := str(tmp_path / "pipe"))
+    writer = threading.Thread(target=Path(pipe).write_text, args=(TEXT,))
+    writer.start()
+    for path in (text, pipe):
+        assert evaluate.main([path, "--model", str(tmp_path / "run" / "best")]) == 0
+        results.append(capsys.readouterr().out.replace(path, "it"))
+    writer.join()
+    assert results[0] == results[1]
+
+
+def test_a_text_that_is_foreign_to_the_model(tmp_path, capsys):
+    (tmp_path / "zh").write_text("注意力是你所需要的一切。自注意力机制让每个词都能看到句子里的其他词。\n" * 3)
+    (tmp_path / "en").write_text("KING. What news? I am glad to see you.\n" * 9)
+    assert evaluate.main([str(tmp_path / "zh"), "--model", "demo"]) == 0
+    printed = capsys.readouterr().out
+    assert ("note: who guesses every byte blindly needs 8 bits for it: the text is foreign to the vocabulary, which "
+            "needs 1.00 tokens for a byte of it\n") in printed
+    assert float(re.search(r"bits per byte +([\d.]+)", printed)[1]) > 8
+    assert evaluate.main([str(tmp_path / "en"), "--model", "demo"]) == 0
+    assert "note:" not in capsys.readouterr().out
+    assert train.main([str(tmp_path / "zh"), "--out", str(tmp_path / "run"), "--init-from", "demo", "--steps", "1",
+                       "--context", "8", "--batch", "1", "--sample", "0"]) == 0
+    assert re.search(r"warning: before it learns anything here, the model has a loss of \d+\.\d+, worse than that of "
+                     r"guessing, log\(4096\) = 8\.318: such texts are foreign to it", capsys.readouterr().out)

@@ -51,6 +51,10 @@ def test_the_loss_is_that_of_one_token_after_the_other(model):
         logits = model.forward(x)[0][0, -1]
         losses.append(np.log(np.exp(logits).sum()) - logits[tokens[i]])
     with DataParallel(model, 2) as parallel:
+        for n, stride in ((21, 1), (21, 8), (20, 3), (2, 8), (9, 8), (10, 8)):
+            seen = []
+            evaluate(parallel, tokens[:n], 8, stride, lambda *p, seen=seen: seen.append(p))
+            assert seen[-1] == (len(list(windows(n, 8, stride))),) * 2 and seen == sorted(seen)
         assert evaluate(parallel, tokens, 8, 1) == pytest.approx(np.mean(losses), rel=1e-12)
         assert evaluate(parallel, tokens, 8, 8) != pytest.approx(np.mean(losses), rel=1e-6)
 

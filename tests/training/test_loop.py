@@ -16,7 +16,7 @@ from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.sampling import GenerationError
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.training import language_modelling, run_folder
+from gpt2np.training import language_modelling, loop, run_folder
 from gpt2np.training.errors import TrainingError
 from gpt2np.training.language_modelling import LanguageModelling, LanguagePlan, load_to_train
 from gpt2np.training.loop import Trainer
@@ -167,6 +167,21 @@ def test_checkpoints_and_evaluations_each_at_their_own_steps(tmp_path, finished,
         list(trainer.run())
     assert sorted(set(steps)) == saved
     assert records(out) == records(finished) and contents(out / "best") == contents(finished / "best")
+
+
+@pytest.mark.parametrize("first, later, saved", [(0, 0, [0, 1, 2, 3, 4, 5, 6]), (0, 1e9, [0, 1, 6]), (1e9, 0, [0, 6])])
+def test_a_checkpoint_is_never_long_in_coming(tmp_path, finished, monkeypatch, first, later, saved):
+    steps, save = [], run_folder.save
+    monkeypatch.setattr(loop, "FIRST_SAVE", first)
+    monkeypatch.setattr(loop, "LATER_SAVES", later)
+    monkeypatch.setattr(run_folder, "save", lambda *arguments: [steps.append(arguments[3]["step"]), save(*arguments)])
+    plan = dataclasses.replace(PLAN, save_every=100)
+    with new_run(tmp_path / "run", plan) as trainer:
+        list(trainer.run())
+    assert sorted(set(steps)) == saved
+    assert records(tmp_path / "run") == records(finished)
+    for name in ("step-00000006", "best"):
+        assert contents(tmp_path / "run" / name) == contents(finished / name)
 
 
 class Killed(BaseException):

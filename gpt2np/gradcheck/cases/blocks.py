@@ -68,7 +68,7 @@ def cross_attention(rng: Rng, B: int = 2, T: int = 4, S: int = 5, H: int = 3, D:
 
 CASES.append(Case("CrossAttention", cross_attention, (
     laws.padded_memory_does_not_matter, common.inference_is_forward, laws.heads_divide_the_width,
-    nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+    laws.a_memory_or_its_keys, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
 
 
 def cross_attention_dropout(rng: Rng, B: int = 2, T: int = 4, S: int = 5, H: int = 3, D: int = 2) -> ModuleSubject:
@@ -152,7 +152,7 @@ def decoder_block(rng: Rng, B: int = 3, T: int = 4, S: int = 5, H: int = 2, D: i
 
 CASES.append(Case("DecoderBlock", decoder_block, (
     laws.later_tokens_do_not_matter, laws.padded_memory_does_not_matter, common.inference_is_forward,
-    nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+    laws.a_past_holds_the_memory, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
 
 
 def decoder_block_varied(rng: Rng, B: int = 2, T: int = 3, S: int = 4, H: int = 2, D: int = 2,
@@ -176,7 +176,7 @@ def pre_norm_decoder_block(rng: Rng, B: int = 3, T: int = 4, S: int = 5, H: int 
 
 CASES.append(Case("PreNormDecoderBlock", pre_norm_decoder_block, (
     laws.later_tokens_do_not_matter, laws.padded_memory_does_not_matter, common.inference_is_forward,
-    nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+    laws.a_past_holds_the_memory, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
 
 
 def pre_norm_decoder_block_varied(rng: Rng, B: int = 2, T: int = 3, S: int = 4, H: int = 2, D: int = 2,

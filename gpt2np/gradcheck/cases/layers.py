@@ -185,7 +185,8 @@ def attention(rng: Rng, /, B: int = 2, H: int = 3, T: int = 4, S: int = 5, D: in
 
 CASES.append(Case("attention", attention, (
     laws.weights_sum_to_1, common.finite_at_10000, common.inference_is_forward, laws.one_query_at_a_time,
-    laws.nothing_kept_nothing_drawn, laws.attention_refuses, laws.a_constant_of_all_scores_changes_nothing)))
+    laws.nothing_kept_nothing_drawn, laws.attention_refuses, laws.weights_are_those_of_the_forward,
+    laws.a_constant_of_all_scores_changes_nothing)))
 
 
 def attention_causal(rng: Rng, B: int = 2, H: int = 3, T: int = 4, past: int = 1, D: int = 2) -> PairSubject:
@@ -194,7 +195,7 @@ def attention_causal(rng: Rng, B: int = 2, H: int = 3, T: int = 4, past: int = 1
 
 CASES.append(Case("attention, causal", attention_causal, (
     laws.causal, laws.weights_sum_to_1, common.inference_is_forward, laws.one_query_at_a_time,
-    laws.a_constant_of_all_scores_changes_nothing)))
+    laws.weights_are_those_of_the_forward, laws.a_constant_of_all_scores_changes_nothing)))
 
 
 def attention_padding(rng: Rng, B: int = 2, H: int = 3, T: int = 4, S: int = 5, D: int = 2) -> PairSubject:

@@ -34,7 +34,8 @@ CASES.append(Case("GPT2", gpt2, (
     laws.parts_of_a_batch_add, laws.tokens_refused, laws.a_cache_serves_once, common.inference_is_forward,
     laws.next_logits_are_the_full_forward,
     laws.recomputed_is_stored, laws.frozen_blocks_cost_nothing, laws.hidden_gives_the_gradient_by_the_embeddings,
-    laws.five_blocks_have_gradients_of_their_own, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+    laws.padded_rows_train_as_alone, laws.five_blocks_have_gradients_of_their_own, nothing_frozen_is_summed,
+    *common.OF_ANY_MODULE)))
 
 
 def gpt2_dropout(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 2, L: int = 1, V: int = 5,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...blocks.kv_cache import KVCache
+from ...blocks.kv_cache import KVCache, Memory
 from ...blocks.stack import Stack
 from ...hints import Array, Rng
 from ...layers.activations import gelu_erf_forward, gelu_forward, relu_forward, tanh_forward
@@ -88,6 +88,41 @@ def heads_divide_the_width(subject: ModuleSubject, rng: Rng) -> None:
         refused(f"{n_head} heads in a width of {n_embd}", module, n_embd, n_head, rng, **options)
     module(3, 1, rng, **options)
     refused("splitting a width of 5 into 3", split_heads, np.zeros((1, 1, 5)), 3)
+
+
+def a_past_holds_the_memory(subject: ModuleSubject, rng: Rng) -> None:
+    """A decoder's block, token by token, with the memory's keys and values made once: the same as in one forward."""
+    block, x, memory = subject.module, subject.arguments["x"], subject.arguments["memory"]
+    (B, T, _), rows = x.shape, [*range(len(x))][::-1] * 2
+    for mask in (subject.arguments["memory_padding_mask"], None):
+        y, _ = block.forward(x, memory, memory_padding_mask=mask)
+        past = block.new_past(B, T, memory, mask)
+        parts = [block.forward(x[:, t:t + 1], keep_cache=False, past=past)[0] for t in range(T)]
+        close("y token by token", np.concatenate(parts, axis=1), y, EXACT, floor=1.0)
+        refused("one token too many", block.forward, x[:, :1], keep_cache=False, past=past)
+        chosen = block.new_past(B, T, memory, mask).select(rows)
+        close("y of selected rows", block.forward(x[rows], keep_cache=False, past=chosen)[0], y[rows], EXACT, floor=1.0)
+        for last in range(T + 1):
+            wanted, _ = block.forward(x, memory, memory_padding_mask=mask, keep_cache=False, last=last)
+            close(f"y of the last {last} alone", wanted, y[:, T - last:], EXACT, floor=1.0)
+
+
+def a_memory_or_its_keys(subject: ModuleSubject, rng: Rng) -> None:
+    """Cross-attention is given a memory, or for inference its keys and values: not both, not neither; and says p."""
+    module, x, memory = subject.module, subject.arguments["x"], subject.arguments["memory"]
+    (k, v), _ = module.keys_values(memory)
+    past = Memory(k, v, subject.arguments["padding_mask"])
+    y, cache = subject.forward(subject.arguments)
+    close("y of the keys", module.forward(x, past=past, keep_cache=False)[0], y, EXACT, floor=1.0)
+    refused("neither memory nor keys", module.forward, x)
+    refused("memory and keys", module.forward, x, memory, past=past, keep_cache=False)
+    refused("keys, with a cache for backward", module.forward, x, past=past)
+    p = module.weights(cache)
+    shape = (len(x), module.n_head, x.shape[1], memory.shape[1])
+    identical("the shape of p", p.shape, shape)
+    close("row sums of p", p.sum(axis=-1), np.ones(shape[:-1]), EXACT)
+    hidden = np.broadcast_to(~past.padding_mask[:, None, None], shape) if past.padding_mask is not None else p < 0
+    identical("p at padding", p[hidden], np.zeros(int(hidden.sum())))
 
 
 def a_past_is_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ...hints import Rng
-from ...layers import activations, cross_entropy, dropout, embedding, layernorm, linear, lm_head
+from ...layers import activations, attention, cross_entropy, dropout, embedding, layernorm, linear, lm_head
 from ...layers.tiles import TILE, sum_rows
 from ..checks import (
     CheckFailed,
@@ -265,6 +265,20 @@ def weights_sum_to_1(subject: Subject, rng: Rng) -> None:
     """The mean of equal values is that value."""
     y, _ = subject.forward(subject.arguments | {"v": np.ones_like(subject.arguments["v"])})
     close("y of v = 1", y, np.ones_like(y), EXACT)
+
+
+def weights_are_those_of_the_forward(subject: Subject, rng: Rng) -> None:
+    """attention_weights gives p: y = p v, each row sums to 1, and 0 stands where a query may not look."""
+    options = {name: a for name, a in subject.arguments.items() if name not in ("q", "k", "v", "padding_mask")}
+    large = {name: rng.standard_normal((2, 3, n, 2)) for name, n in (("q", 130), ("k", 260), ("v", 260))}
+    for arguments in (subject.arguments, large | options):
+        y, cache = subject.forward(arguments)
+        p = attention.attention_weights(cache)
+        close("p v", p @ arguments["v"], y, EXACT, floor=1.0)
+        close("row sums of p", p.sum(axis=-1), np.ones(p.shape[:-1]), EXACT)
+        (T, S), causal = p.shape[2:], arguments.get("causal", False)
+        unseen = p[..., np.triu(np.ones((T, S), bool), S - T + 1)] if causal else p[..., :0, 0]
+        identical("p after each query", unseen, np.zeros_like(unseen))
 
 
 def causal(subject: Subject, rng: Rng) -> None:

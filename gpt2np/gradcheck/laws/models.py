@@ -131,6 +131,27 @@ def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
             raise CheckFailed("wte, frozen: expected that no gradient is made for it, got one")
 
 
+def padded_rows_train_as_alone(subject: ModuleSubject, rng: Rng) -> None:
+    """hidden with padding on the left: each row, and the gradients, as if the rows were alone."""
+    model, tokens = subject.module, subject.arguments["tokens"]
+    B, T = tokens.shape
+    pads = np.minimum(np.arange(B) % 3, T - 1)
+    mask = np.arange(T) >= pads[:, None]
+    wide = np.stack([np.concatenate([np.zeros(p, int), row[:T - p]]) for p, row in zip(pads, tokens)])
+    x, cache = model.hidden(wide, padding_mask=mask)
+    dy = np.where(mask[..., None], upstream(x, rng), 0.0)
+    model.zero_grad()
+    model.hidden_backward(dy, cache)
+    together = {path: p.grad for path, p in subject.parameters.items() if p.trainable}
+    model.zero_grad()
+    for b, p in enumerate(pads):
+        alone, cache = model.hidden(tokens[b:b + 1, :T - p])
+        close(f"x of row {b}, with {p} of padding", x[b, p:], alone[0], 1e-12)
+        model.hidden_backward(dy[b:b + 1, p:], cache)
+    for path, gradient in together.items():
+        close(f"d{path} of padded rows", gradient, subject.parameters[path].grad, 1e-12, floor=1.0)
+
+
 def parts_of_a_batch_add(subject: ModuleSubject, rng: Rng) -> None:
     """Losses and gradients of the rows of a batch, each told what the whole counts, add up to those of the batch."""
     model, inputs = subject.module, [a for a in subject.inputs.values() if isinstance(a, np.ndarray)]

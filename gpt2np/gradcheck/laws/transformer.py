@@ -6,7 +6,7 @@ from ...hints import Array, Rng
 from ...layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from ...layers.module import Parameter
 from ...models.transformer import Transformer
-from ..checks import CheckFailed, ModuleSubject, close, identical, refused, upstream
+from ..checks import Arguments, CheckFailed, ModuleSubject, close, identical, refused, upstream
 from .common import EXACT
 
 
@@ -48,6 +48,10 @@ def padding_of_the_source_does_not_matter(subject: ModuleSubject, rng: Rng) -> N
     more = min(2, n_ctx - source.shape[1])
     wide = np.concatenate([source, rng.integers(0, V, (len(source), more))], axis=1)
     wide_mask = np.concatenate([mask, np.zeros((len(source), more), bool)], axis=1)
+    unmasked, _ = model.forward(source, np.ones_like(mask), tokens)
+    identical("logits without a mask", model.forward(source, None, tokens)[0], unmasked)
+    nexts = [_next(model, source, given, tokens) for given in (None, np.ones_like(mask))]
+    identical("next logits without a mask", *nexts)
     close("logits with more padding", model.forward(wide, wide_mask, tokens)[0], logits, 1e-12)
     wide_loss, wide_gradients = _loss_and_gradients(model, wide, wide_mask, tokens, targets)
     close("loss with more padding", wide_loss, loss, 1e-12)
@@ -99,8 +103,17 @@ def stepwise_is_teacher_forced(subject: ModuleSubject, rng: Rng) -> None:
     for b, p in enumerate(pads):
         close(f"logits of row {b}, with {p} of padding", padded[b, p:], logits[b, :T - p], 1e-12)
     refused("more texts than sources", given.new_past, B + 1, T)
+    for n in (1, model.config.n_ctx):
+        given.new_past(B, n)
     for n in (0, model.config.n_ctx + 1):
         refused(f"a past of {n}", given.new_past, B, n)
+    past = given.new_past(B, T)
+    bad_input: dict[str, Arguments] = {
+        "a mask of another length": {"padding_mask": np.ones((B, 2), bool)}, "a last of 2": {"last": 2},
+        "a past of more blocks": {"past": past * 2}}
+    for name, wrong in bad_input.items():
+        refused(name, given.next_logits, **({"tokens": tokens[:, :1], "past": past} | wrong))
+        identical(f"the length of the past after {name}", past[0].length, 0)
 
 
 def the_tables_gradient_is_a_sum(subject: ModuleSubject, rng: Rng) -> None:
@@ -126,12 +139,12 @@ def smoothed_in_training_alone(subject: ModuleSubject, rng: Rng) -> None:
     targets = rng.integers(0, model.config.n_vocab, tokens.shape)
     targets[0, 0] = -100
     plain, _ = cross_entropy_forward(model.forward(source, mask, tokens)[0], targets)
-    close("the loss alone", model.loss(source, mask, tokens, targets), plain, EXACT)
     logits, cache = subject.forward(subject.arguments)
     counted, found = model.counted(source, mask, tokens, targets), model.label_smoothing
     for smoothing in (0.0, 0.3):
         model.label_smoothing = smoothing
         try:
+            close("the loss alone", model.loss(source, mask, tokens, targets), plain, EXACT)
             loss, gradients = _loss_and_gradients(model, source, mask, tokens, targets, _generator(subject))
             parts = [model.loss_and_gradients(source[b:b + 1], mask[b:b + 1], tokens[b:b + 1], targets[b:b + 1],
                                               counted=counted) for b in range(len(tokens))]
@@ -149,7 +162,7 @@ def smoothed_in_training_alone(subject: ModuleSubject, rng: Rng) -> None:
 def frozen_sides_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
     """With the table and a side frozen, what is trained has its gradients; a frozen encoder keeps no cache at all."""
     model, source, mask, tokens = subject.module, *(subject.arguments[n] for n in ("source", "source_mask", "tokens"))
-    logits, cache = model.forward(source, mask, tokens)
+    logits, cache = model.forward(source, mask, tokens, _generator(subject))
     dlogits = upstream(logits, rng)
     model.zero_grad()
     model.backward(dlogits, cache)
@@ -157,12 +170,14 @@ def frozen_sides_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
     parameters = dict(model.named_parameters())
     found = {path: p.trainable for path, p in parameters.items()}
     try:
-        for trained in ("encoder.", "decoder.", "decoder.1.mlp", "encoder.0.ln_1"):
+        for trained in ("encoder.", "decoder.", "decoder.0.mlp", "encoder.0.ln_1", "ln_encoder."):
+            if not any(path.startswith(trained) for path in parameters):
+                continue                                # there are no norms after the stacks
             for path, parameter in parameters.items():
                 parameter.trainable, parameter.grad = path.startswith(trained), None
-            _, cache = model.forward(source, mask, tokens)
+            _, cache = model.forward(source, mask, tokens, _generator(subject))
             (c_encode, _), _ = cache
-            if (c_encode is None) is trained.startswith("encoder"):
+            if (c_encode is None) is ("encoder" in trained):
                 raise CheckFailed(f"cache of the encoder with {trained} trained: got {type(c_encode).__name__}")
             model.backward(dlogits, cache)
             for path, parameter in parameters.items():
@@ -202,3 +217,8 @@ def _loss_and_gradients(model: Transformer, source: Array, mask: Array | None, t
 
 def _generator(subject: ModuleSubject) -> Rng | None:
     return np.random.default_rng(subject.arguments["rng"]) if "rng" in subject.arguments else None
+
+
+def _next(model: Transformer, source: Array, mask: Array | None, tokens: Array) -> Array:
+    given = model.given(source, mask)
+    return given.next_logits(tokens, given.new_past(len(tokens), tokens.shape[1]), last=tokens.shape[1])

@@ -1,0 +1,40 @@
+"""Ctrl-C, from the first moment of a command to its last: a sentence and status 130, and never a traceback.
+
+Before the imports of a command are done nobody could catch it, so it ends the process (see starting.py); while the
+command runs, it raises KeyboardInterrupt as in any program (see run_command), or does what the command needs (see
+follow.py).  Whoever imports the package, and does not run a command of it, keeps his own handlers.
+"""
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import NoReturn
+
+
+def end_at_once() -> None:
+    """From here on Ctrl-C ends the process: while nothing has begun, or when all is done."""
+    signal.signal(signal.SIGINT, _end)
+
+
+def raise_again() -> None:
+    """From here on Ctrl-C raises KeyboardInterrupt again, if end_at_once was called; nothing otherwise."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process, also where threads still work at what nobody waits for any more: sys.exit would wait."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    if not others:
+        sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    os.write(2, b"\n" * os.isatty(2) + b"interrupted\n")       # below the ^C that a terminal shows
+    os._exit(130)

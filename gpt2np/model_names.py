@@ -1,0 +1,109 @@
+"""From what people call a model, or a vocabulary, to what is loaded.
+
+A model is called demo, 124M, 355M, 774M or 1558M, or by the path of its folder (checkpoints/loading.py). Understood are
+
+    gpt2, gpt2-medium, gpt2-large, gpt2-xl      too, Hugging Face's names of OpenAI's four
+    demo/                                       a name with a slash behind it, as a shell completes it
+    RUN, RUN/run.json                           the folder of a run: its best model so far
+
+but for what lies under that path itself.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .checkpoints import loading
+from .checkpoints.errors import CheckpointError
+from .models.config import SIZES
+from .models.gpt2 import GPT2
+from .nearest import did_you_mean
+from .text.bpe import Tokenizer
+from .text.huggingface import read_tokenizer
+from .text.protocol import AnyTokenizer
+from .text.vocab_txt import is_vocab_txt
+from .text.vocabulary import TokenizerError
+from .text.wordpiece import WordPiece
+
+OTHER_NAMES = {"gpt2": "124M", "gpt2-small": "124M", "gpt2-medium": "355M", "gpt2-large": "774M", "gpt2-xl": "1558M"}
+RUN, BEST = "run.json", "best"                          # of training/run_folder.py
+
+
+def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer | None]:
+    """A model and its tokenizer, None where a folder has no vocabulary.
+
+        model, tokenizer = gpt2np.load("124M")
+
+    name_or_path   demo, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's layout, of a
+                   .safetensors file with config.json beside it, of one of several checkpoints of TensorFlow's, as
+                   tf/model-1000, or of a run's folder (a folder here that is called 124M: ./124M)
+    dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
+                   use; training changes only this process's copy), or float64
+
+    Raises CheckpointError for a model that is not there or not as it must be, and ValueError for another dtype.
+    """
+    return loading.load(find_model(name_or_path), dtype)
+
+
+def load_with_tokenizer(name_or_path: str | Path = "demo",
+                        dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
+    """The same for whoever needs text; CheckpointError where there is no tokenizer."""
+    return loading.load_with_tokenizer(find_model(name_or_path), dtype)
+
+
+def find_model(name_or_path: str | Path) -> str | Path:
+    """The name or path that is loaded for what was typed; CheckpointError with what is near, where there is nothing."""
+    typed = os.fspath(name_or_path)
+    if typed in loading.NAMES:
+        return typed
+    if not os.path.lexists(typed) and (name := known_as(typed)) in loading.NAMES:
+        return name
+    run = Path(typed).parent if Path(typed).name == RUN else Path(typed)
+    if os.path.isfile(run / RUN):
+        if not os.path.isdir(run / BEST):
+            raise CheckpointError(run, "the folder of a run that has kept no model yet; go on with it by --resume")
+        return run / BEST
+    try:
+        loading.find(typed)
+    except CheckpointError as error:
+        names = [*loading.NAMES, *OTHER_NAMES, *folders_beside(typed)]
+        raise CheckpointError(error.file, error.problem + did_you_mean(typed, names)) from None
+    return typed                                        # as it is: ./demo is not demo
+
+
+def known_as(typed: str) -> str:
+    """The name here of one of OpenAI's models, or of the demo, whatever it was called; anything else as it is."""
+    bare = typed.rstrip("/" + os.sep).removeprefix("openai-community/")
+    return OTHER_NAMES.get(bare, bare)
+
+
+def folders_beside(typed: str) -> list[str]:
+    """The folders that are where a path would have been."""
+    parent = Path(typed).parent
+    try:
+        return [str(parent / entry.name) for entry in os.scandir(parent) if entry.is_dir() and entry.name[0] != "."]
+    except (OSError, ValueError):                       # ValueError: a zero byte in it
+        return []
+
+
+def vocabulary(name_or_path: str | Path) -> Tokenizer | WordPiece:
+    """The tokenizer that goes by a name, gpt2 or demo, or that lies in a folder: see text/huggingface.py.
+
+    Raises CheckpointError where there is no such folder, TokenizerError or OSError for files that are none.
+    """
+    typed = os.fspath(name_or_path)
+    if (name := known_as(typed)) in SIZES:              # all of them have GPT-2's, which comes with the package
+        return Tokenizer.gpt2()
+    if name != "demo" and not os.path.lexists(typed):
+        near = did_you_mean(typed, ["gpt2", "demo", *folders_beside(typed)])
+        raise CheckpointError(repr(typed), f"neither a vocabulary's name (gpt2, demo) nor the folder of one{near}")
+    folder = loading.find(find_model(typed))
+    if is_vocab_txt(folder):                            # a file of any name, too
+        return WordPiece.load(folder)
+    try:
+        return read_tokenizer(folder) or Tokenizer.load(folder)         # whose message says what should be there
+    except TokenizerError as error:
+        said = f"the vocabulary in {folder} cannot be used: "
+        raise TokenizerError(said + str(error).removeprefix(said)) from None

@@ -1,0 +1,67 @@
+"""The options of a command that trains, as they follow from the fields of a task's plan."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from .command import MAX_THREADS, not_empty, option, real, whole
+from .training.errors import TrainingError
+from .training.optimizers import OPTIMIZERS
+from .training.plan import Plan, Setting, settings
+
+
+def add_plan_options(parser: argparse.ArgumentParser, plan_type: type[Plan],
+                     usual: Mapping[str, Any]) -> argparse._ArgumentGroup:
+    """An option for each field of a plan: those of the task's own, and those of any run in a group, which is returned.
+
+    usual   defaults of the command, which --help shows in place of the plan's
+    """
+    of_any = parser.add_argument_group("how it is trained")
+    names = {setting.name for setting in settings(Plan)}
+    for setting in settings(plan_type):
+        group = of_any if setting.name in names else parser
+        group.add_argument(option(setting.name), help=help_of(setting, usual), **kind_of(setting))
+    return of_any
+
+
+def help_of(setting: Setting, usual: Mapping[str, Any]) -> str:
+    """What --help says of a field of the plan, with what holds where nothing is said."""
+    if setting.kind is bool or setting.name == "train_only":
+        return setting.meaning
+    value = "all cores" if setting.name == "threads" else usual.get(setting.name, setting.default)
+    others = [f"; {name}: {choice.usual[setting.name]}" for name, choice in OPTIMIZERS.items()
+              if setting.name in choice.usual]
+    return f"{setting.meaning} ({value}{''.join(others)})"
+
+
+def kind_of(setting: Setting) -> dict[str, Any]:
+    """The option of a field of the plan, as argparse asks for it; for numbers with a point, the plan has the rule."""
+    if setting.kind is bool:
+        return {"action": "store_true", "default": None}
+    if setting.kind is int:
+        most = MAX_THREADS if setting.name == "threads" else None
+        return {"metavar": "N", "type": whole(setting.rule.least or 0, most)}
+    if setting.kind is float:
+        return {"metavar": "X", "type": real}
+    if setting.rule.choices:
+        return {"choices": setting.rule.choices}
+    return {"metavar": "PATTERN", "action": "append", "type": not_empty}
+
+
+def make_plan(plan_type: type[Plan], usual: Mapping[str, Any], given: Mapping[str, Any]) -> Plan:
+    """The plan of a new run, by what is given, and otherwise by the optimizer's and the command's defaults.
+
+    TrainingError, which begins with the name of the field, for what cannot be, or does not go together.
+    """
+    optimizer = given.get("optimizer", plan_type.optimizer)
+    for name in given:
+        whose = [o for o, choice in OPTIMIZERS.items() if name in choice.options]
+        if whose and optimizer in OPTIMIZERS and optimizer not in whose:
+            raise TrainingError(f"{name}: expected only with --optimizer {' or '.join(whose)}, got it with {optimizer}")
+    if optimizer == "sgd" and given.get("clip") == 0 and "lr" not in given:
+        raise TrainingError("lr: expected one with --optimizer sgd and --clip 0, for its steps are then as long as the "
+                            "gradients, and no default fits those of every model")
+    values = {**usual, **OPTIMIZERS[optimizer].usual, **usual.get(optimizer, {}), **given}
+    values["train_only"] = tuple(values.get("train_only", ()))
+    return plan_type(**{setting.name: values[setting.name] for setting in settings(plan_type)
+                        if setting.name in values})

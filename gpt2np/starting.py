@@ -1,0 +1,58 @@
+"""What is looked at before a command begins: whether there is one, and what it needs.  Nothing here needs NumPy."""
+
+import os
+import shlex
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from .interrupts import end_at_once
+from .nearest import did_you_mean
+
+COMMANDS = {
+    "generate": "let a model write",
+    "train": "train a GPT-2 on text files",
+    "evaluate": "measure how well a model predicts a text",
+    "text": "show how a text becomes tokens, merge by merge",
+    "train_tokenizer": "learn a vocabulary from text files",
+    "download": "fetch one of OpenAI's models",
+    "convert": "write a model in another layout of files",
+    "gradcheck": "check every gradient, and print the table",
+}
+NEEDED = ("numpy", "regex", "requests", "threadpoolctl", "tqdm")
+
+
+def expect_to_start() -> None:
+    """End with a sentence where what stands behind python -m is no part of gpt2np, or cannot run.
+
+    It is called while Python imports gpt2np, on its way to gpt2np.generate: later would be too late.
+    """
+    arguments = sys.orig_argv
+    module = arguments[arguments.index("-m") + 1] if "-m" in arguments[:-1] else ""
+    package, _, name = module.partition(".")
+    if package != "gpt2np":
+        return
+    end_at_once()
+    if missing := [needed for needed in NEEDED if find_spec(needed) is None]:
+        sys.exit(f"error: gpt2np needs {', '.join(missing)}, which {sys.executable} has not; {remedy(module)}")
+    if name and find_spec(module) is None:
+        wrong_command(name)
+
+
+def remedy(module: str) -> str:
+    """What to type instead, where this Python has not what gpt2np needs."""
+    clone = Path(__file__).parents[1]
+    pythons = [path for path in (clone / ".venv/bin/python", clone / ".venv/Scripts/python.exe") if path.exists()]
+    if pythons:
+        return f"the one in .venv has it: {shlex.quote(os.path.relpath(pythons[0]))} -m {module}"
+    if (clone / "Makefile").exists():
+        return f"make generate, once, puts it into .venv; then: .venv/bin/python -m {module}"
+    return f"install it: {shlex.quote(sys.executable)} -m pip install {' '.join(NEEDED)}"
+
+
+def wrong_command(name: str) -> NoReturn:
+    """End with status 2 for a command that there is not."""
+    print(f"error: expected a command of gpt2np, got {name}{did_you_mean(name, COMMANDS)}\nSee python -m gpt2np.",
+          file=sys.stderr)
+    sys.exit(2)
