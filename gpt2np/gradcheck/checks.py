@@ -32,6 +32,7 @@ ELEMENTS = 4                    # and of each, so many elements by differences
 DIRECTIONS = 8                  # along a single one the third derivative may vanish, and the order with it
 
 Arguments: TypeAlias = dict[str, Any]       # of a forward, by name: arrays, rates, options, Seeds
+Linearised: TypeAlias = tuple[Array, dict[str, Array]]      # a dy, and all gradients of <y, dy> by name
 
 
 class CheckFailed(AssertionError):
@@ -344,11 +345,20 @@ def _gradient_by(subject: Subject, name: str, dy: Array, difference: Callable[[S
     return gradient
 
 
-def adjoint(subject: Subject, name: str, rng: Rng) -> float:
-    """<J v, dy> = <v, J' dy>: backward is the transpose of the derivative of forward.  Returns the relative error."""
+def linearised(subject: Subject, rng: Rng) -> Linearised:
+    """A random dy, and all gradients of <y, dy>: checks of one gradient after the other can share them."""
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
-    gradient = subject.backward(dy, cache)[name]
+    return dy, subject.backward(dy, cache)
+
+
+def adjoint(subject: Subject, name: str, rng: Rng, known: Linearised | None = None) -> float:
+    """<J v, dy> = <v, J' dy>: backward is the transpose of the derivative of forward.  Returns the relative error.
+
+    known   what `linearised` gave, for this check and the next; None: it is asked for here
+    """
+    dy, gradients = known or linearised(subject, rng)
+    gradient = gradients[name]
     v = direction(subject.arguments[name], rng)
     forward, backward = derivative(subject, {name: v}) * dy, v * gradient
     scale = max(np.abs(forward).sum() + np.abs(backward).sum(), 1e-2 * _terms(subject, dy))
@@ -360,14 +370,13 @@ def adjoint(subject: Subject, name: str, rng: Rng) -> float:
     return float(error)
 
 
-def differences(subject: Subject, name: str, rng: Rng) -> float:
+def differences(subject: Subject, name: str, rng: Rng, known: Linearised | None = None) -> float:
     """Every element of the gradient by central differences, (f(x + h) - f(x - h)) / 2h.  Returns the relative error.
 
     Of the many parameters of a module a few elements each: its layers have rows of their own, and adjoint sees all.
     """
-    y, cache = subject.forward(subject.arguments)
-    dy = upstream(y, rng)
-    gradient, elements = subject.backward(dy, cache)[name], None
+    dy, gradients = known or linearised(subject, rng)
+    gradient, elements = gradients[name], None
     if ALL_PARAMETERS in subject.movable() and name in subject.parameters:
         places = list(np.ndindex(gradient.shape))
         elements = [places[i] for i in rng.permutation(len(places))[:ELEMENTS]]
@@ -636,24 +645,29 @@ def examine(case: Case, seed: int = 0, **sizes: int) -> Iterator[Outcome]:
     with np.errstate(over="raise", divide="raise", invalid="raise"):      # a warning would scroll by
         subject = case.make(np.random.default_rng(seed), **sizes)
         empty = case.make(np.random.default_rng(seed), **(sizes | {"B": 0}))
+        try:
+            known = linearised(subject, np.random.default_rng([seed, 2]))
+        except Exception:                               # what it raises, each check meets again, and says so
+            known = None
         for name in subject.differentiable():
-            yield outcome("adjoint", adjoint, seed, subject, name)
+            yield outcome("adjoint", adjoint, seed, subject, name, known=known)
         for check in CONTRACT:
             yield outcome("contract", check, seed, subject)
         yield outcome("contract", contract_empty_batch, seed, empty)
         for check in (reference, linearity, *case.laws):
             yield outcome("law", check, seed, subject)
         for name in subject.differentiable():
-            yield outcome("differences", differences, seed, subject, name)
+            yield outcome("differences", differences, seed, subject, name, known=known)
         for name in subject.movable():
             yield outcome("order", order, seed, subject, name)
 
 
-def outcome(kind: str, check: Callable, seed: int, subject: Subject, *argument: str, about: str = "") -> Outcome:
-    """Run one check; about says what the outcome is about where that is no argument."""
+def outcome(kind: str, check: Callable, seed: int, subject: Subject, *argument: str, about: str = "",
+            **options: Any) -> Outcome:
+    """Run one check; about says what the outcome is about where that is no argument, options are the check's."""
     try:
         # Not the generator that made the arguments: dy would be equal to x, and a dy in place of an x would not show.
-        figure, failure = check(subject, *argument, np.random.default_rng([seed, 1])), None
+        figure, failure = check(subject, *argument, np.random.default_rng([seed, 1]), **options), None
     except CheckFailed as error:
         figure, failure = None, str(error)
     except Exception as error:                          # whatever a broken layer raises is a failure of the layer
