@@ -33,6 +33,8 @@ from .checks import (
 OF_A_PAIR = {"T": 150, "H": 70}
 OF_A_MODULE = {"B": 100, "T": 150, "S": 150, "C": 150, "H": 70, "D": 70, "L": 5, "below": 4}
 OF_A_LAW = {"L": 5, "below": 4}
+ONE_BLOCK = 100                 # positions where attention drops: it draws a mask for each 128 queries, the loops one
+GPT2_VOCABULARY = 50257
 GPT2_124M = {"B": 1, "T": 130, "S": 200, "past": 70, "H": 12, "D": 64, "C": 768, "F": 3072}
 
 
@@ -44,15 +46,15 @@ def sizes_of(case: Case) -> dict[str, int]:
 def large(case: Case) -> Iterator[tuple[str, dict[str, int], dict[str, int] | None, bool]]:
     """The large sizes of a case: every size alone, then those of GPT-2 124M, as
 
-        (what to call them, the sizes, those for the laws or None, whether scalar loops follow)
-
-    Scalar loops are left out where they take long, and where attention draws a mask for each block of queries.
+        (what to call them, the sizes, those for the laws or None, whether scalar loops follow, which are slow)
     """
     usual, subject = sizes_of(case), case.make(np.random.default_rng(0))
     of_a_pair, drops = isinstance(subject, PairSubject), any(isinstance(a, Seed) for a in subject.arguments.values())
     for name in usual:
-        n = (OF_A_PAIR if of_a_pair else OF_A_MODULE).get(name, 300)
-        yield f"{name} = {n}", {name: n}, {name: OF_A_LAW.get(name, 70)}, not (drops and name == "T")
+        n = ONE_BLOCK if drops and name == "T" else (OF_A_PAIR if of_a_pair else OF_A_MODULE).get(name, 300)
+        yield f"{name} = {n}", {name: n}, {name: OF_A_LAW.get(name, 70)}, True
+    if of_a_pair and "V" in usual:
+        yield f"V = {GPT2_VOCABULARY}", {"V": GPT2_VOCABULARY}, None, False
     if usual.keys() <= GPT2_124M.keys() and (of_a_pair or case.name == "PreNormBlock"):
         yield "GPT-2 124M", {name: GPT2_124M[name] for name in usual}, None, False
 

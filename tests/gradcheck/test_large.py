@@ -42,7 +42,7 @@ CONSTANTS = {
         "MAX_WORDS": "tests/text/test_bpe.py::test_memory_does_not_grow_with_the_text",
         "MAX_WORD_LENGTH": "tests/text/test_bpe.py::test_long_pieces_are_not_remembered",
         "LONG": "tests/text/test_bpe.py::test_both_ways_of_merging_equal_the_definition_for_any_order_of_merges",
-        "NO_MERGE": None, "GONE": None},
+        "NO_MERGE": None, "NO_TOKEN": None, "GONE": None},
     "training/evaluation.py": {"MAX_WINDOWS": EVALUATION, "MAX_LOGITS": EVALUATION},
 }
 

@@ -406,4 +406,54 @@ PLANTED_LARGE = (
         ("        end = self.length + T\n",
          "        end = min(64, self.length + T)\n        T = end - self.length\n"
          "        k, v = k[:, :, :T], v[:, :, :T]\n")], ["SelfAttention"]),
+    # ---- by another pair of eyes: where else could a size matter?
+    ("log_softmax: sum of 128 numbers", SOFT, [("np.exp(y_t).sum(axis=-1,", "np.exp(y_t)[..., :128].sum(axis=-1,")],
+     ["log_softmax"]),
+    ("softmax: backward of the first 256 columns", SOFT, [
+        ("np.subtract(dy_t, dx_t.sum(axis=-1, keepdims=True), out=dx_t)",
+         "np.subtract(dy_t, dx_t[..., :256].sum(axis=-1, keepdims=True), out=dx_t)")], ["softmax"]),
+    ("cross-entropy: places of 16 bits", CE, [
+        ("rows(dlogits)[row, safe] -=", "rows(dlogits)[row, safe.astype(np.int16)] -=")], ["cross_entropy"]),
+    ("cross-entropy: what is left out counts in a large batch", CE, [
+        ("counts = (targets != IGNORED).astype(like.dtype)",
+         "counts = ((targets != IGNORED) | (len(targets) > 256)).astype(like.dtype)")], ["cross_entropy"]),
+    ("head and loss: smoothing of a small vocabulary in dwte", HEAD, [
+        ("        dw -= sum_rows(scaled) * (label_smoothing / len(wte))",
+         "        dw -= sum_rows(scaled) * (label_smoothing / min(256, len(wte)))")], ["lm_head_loss, smooth"]),
+    ("head: bias of 256 words", HEAD, [("        logits += b\n", "        logits[..., :256] += b[:256]\n")],
+     ["lm_head, bias"]),
+    ("attention: padding of 64 sequences", ATT, [
+        ("            p += padding[b, :, :, keys]", "            p[:64] += padding[b, :, :, keys][:64]")],
+     ["attention, padded"]),
+    ("attention: dk of 64 queries of each block", ATT, [
+        ("dk[b, h, keys] += dp.swapaxes(2, 3) @ q_t",
+         "dk[b, h, keys] += dp[:, :, :64].swapaxes(2, 3) @ q_t[:, :, :64]")], ["attention"]),
+    ("attention: nothing dropped where keys are many", ATT, [
+        ("if dropout and rng is not None else None", "if dropout and rng is not None and S <= 128 else None")],
+     ["attention, dropout"]),
+    ("feed-forward: nothing dropped from wide rows", "blocks/feedforward.py", [
+        ("dropout_forward(y, self.dropout, rng)",
+         "dropout_forward(y, self.dropout if y.shape[2] <= 64 else 0.0, rng)")], ["MLP, varied"]),
+    ("GPT-2: positions begin again after 64", GPT2, [
+        ("positions_of(T, S, padding_mask, tokens)", "positions_of(T, S, padding_mask, tokens) % 64")], ["GPT2"]),
+    ("GPT-2: positions of padded rows end at 63", "models/tokens.py", [
+        ("np.maximum(padding_mask.cumsum(axis=1) - 1, 0)", "np.clip(padding_mask.cumsum(axis=1) - 1, 0, 63)")],
+     ["GPT2"]),
+    ("GPT-2: nothing dropped from long texts", GPT2, [
+        ("dropout_forward(word + place, self.dropout, rng)",
+         "dropout_forward(word + place, self.dropout if T <= 64 else 0.0, rng)")], ["GPT2, dropout"]),
+    ("GPT-2: ids of 8 bits", GPT2, [
+        ("        return np.asarray(ids, like=self.wte.value)",
+         "        return np.asarray(ids % 256, like=self.wte.value)")], ["GPT2"]),
+    ("stack: the memory's gradient of three blocks", STACK, [
+        ("dmemory_of_block if dmemory is None else dmemory + dmemory_of_block",
+         "dmemory_of_block if dmemory is None else dmemory + dmemory_of_block * (len(self) - len(caches) <= 3)")],
+     ["Transformer"]),
+    ("stack: from the fourth block on other numbers dropped", STACK, [
+        ("copy.deepcopy(rng)", "copy.deepcopy(rng) if i < 3 else rng")], ["Stack, recomputed"]),
+    ("Transformer: places of the source begin again after 64", SEQ, [
+        ("np.arange(source.shape[1], like=source), rng)", "np.arange(source.shape[1], like=source) % 64, rng)")],
+     ["Transformer"]),
+    ("embedding: a scale for small vocabularies", "layers/embedding.py", [
+        ("    if scale != 1:", "    if scale != 1 and len(w) <= 256:")], ["embedding, scaled"]),
 )
