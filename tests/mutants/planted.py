@@ -45,13 +45,13 @@ PLANTED = (
     ("gelu: another constant throughout", ACT, [("A3 = A1 * 0.044715", "A3 = A1 * 0.04715")], ["gelu"]),
     ("gelu: exp overflows", ACT, [("    np.minimum(out, LIMIT, out=out)\n", "")], ["gelu"]),
     ("gelu: forward writes into x", ACT, [("xx = x_t * x_t\n", "xx = np.multiply(x_t, x_t, out=x_t)\n")], ["gelu"]),
-    ("gelu_erf: slope without x phi(x)", ACT, [("        slope_t += Phi\n", "        slope_t[:] = Phi\n")],
+    ("gelu_erf: slope without x phi(x)", ACT, [("        slope_t += y_t\n", "        slope_t[:] = y_t\n")],
      ["gelu_erf"]),
-    ("gelu_erf: phi without x", ACT, [("np.multiply(x_t, phi, out=slope_t)", "slope_t[:] = phi")], ["gelu_erf"]),
+    ("gelu_erf: phi without x", ACT, [("        slope_t *= x_t\n", "")], ["gelu_erf"]),
     ("gelu: the erf form in GPT-2", ACT, [
         ("GELU = Activation(gelu_forward, gelu_backward, gelu)",
          "GELU = Activation(gelu_erf_forward, gelu_erf_backward, gelu_erf)")], ["MLP"]),
-    ("gelu_erf: 1 - Phi cancels", ACT, [("np.where(left, tail, 1 - tail)", "np.where(left, 1 - (1 - tail), 1 - tail)")],
+    ("gelu_erf: 1 - Phi cancels", ACT, [("np.maximum(y_t, np.minimum(1", "np.maximum(1 - (1 - y_t), np.minimum(1")],
      ["gelu_erf"]),
     ("gelu: computed in float32", ACT, [
         ('y, slope = np.empty_like(x, order="C"), np.empty_like(x, order="C")\n'
@@ -325,8 +325,8 @@ PLANTED_LARGE = (
          "        if x_t.base is not None and len(x_t) < len(x): y_t[:] = 0; continue\n"
          "        np.multiply(x_t, x_t, out=y_t)\n        exp_minus_u")], ["gelu"]),
     ("gelu_erf: 1 - Phi cancels from -4 on", ACT, [
-        ("return np.where(left, tail, 1 - tail), phi",
-         "return np.where(left, np.where(x.real < -4, 1 - (1 - tail), tail), 1 - tail), phi")], ["gelu_erf"]),
+        ("np.maximum(y_t, np.minimum(1", "np.maximum(np.where(x_t.real < -4, 1 - (1 - y_t), y_t), np.minimum(1")],
+     ["gelu_erf"]),
     ("gelu: wide layers by the erf form", ACT, [
         ("    for x_t, y_t, slope_t in tiles(x, y, slope):\n        xx",
          "    if x.shape[-1] > 256:\n        return gelu_erf_forward(x)\n"
