@@ -68,6 +68,23 @@ def test_every_constant_says_where_it_is_met_on_both_sides():
             assert f"\ndef {test}(" in (ROOT.parent / file).read_text(encoding="utf-8"), f"no {test} in {file}"
 
 
+def is_a_choice(node):
+    """A comparison, or a call of min, max or range: where a number decides what is done."""
+    return isinstance(node, ast.Compare) or getattr(getattr(node, "func", None), "id", "") in ("min", "max", "range")
+
+
+def test_no_number_above_4_decides_without_a_name():
+    """But for the limits of an option, which are tested where it is refused."""
+    named, found = {"-10 <= self.length_penalty <= 10"}, []
+    files = [p for f in (*FOLDERS, "decoding") for p in sorted((ROOT / f).glob("*.py"))] + [ROOT / "sampling.py"]
+    for path in files:
+        for node in filter(is_a_choice, ast.walk(ast.parse(path.read_text(encoding="utf-8")))):
+            numbers = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and type(n.value) in (int, float)]
+            if max(numbers, default=0) > 4 and ast.unparse(node) not in named:
+                found.append(f"{path.relative_to(ROOT)}: {ast.unparse(node)}")
+    assert found == [], "name the number, in capitals, and the test that meets both of its sides in CONSTANTS"
+
+
 def functions_with_options():
     """Every function and method of the mathematics that has options, by its code: (name, {option: default})."""
     found = {}
