@@ -36,7 +36,7 @@ import pytest
 import gpt2np
 from gpt2np.checkpoints import download, loading
 from gpt2np.gradcheck.cases import CASES
-from gpt2np.gradcheck.checks import Case
+from gpt2np.gradcheck.checks import Case, examine
 from gpt2np.layers.layernorm import layernorm_backward, layernorm_forward
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
@@ -91,7 +91,8 @@ class FewMutations(Fuzz):
 
 # Names of a module that stand for other things while it runs, for the same reason: the row of a module checks a pair.
 PATCHES = {
-    "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES]},
+    "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES],
+                         "examine_large": examine},
     "benchmarks.train": {"CASES": {"tiny": (TINY, 2, 8)}, "peak_memory": lambda case, side: 0},     # of whole processes
     "tests.checkpoints.fuzz": {"Fuzz": FewMutations},
     "tests.chapter": {"write": lambda path, text: None},
