@@ -108,7 +108,8 @@ from tests.mutants import __main__ as command
 def few_changes(source, large, whole=command.mechanical.mutants):
     return islice(whole(source, large), 3)
 
-command.PLANTED, command.EXPLAINED = command.PLANTED[:1], set()
+command.PLANTED, command.PLANTED_LARGE = command.PLANTED[:1], command.PLANTED_LARGE[:1]
+command.EXPLAINED = {change for change in command.EXPLAINED if change[0] == "training/sgd.py"}
 command.FILES = [name for name in command.FILES if "norm" in name]
 command.TRAINING = {name: tests for name, tests in command.TRAINING.items() if "sgd" in name}
 command.mechanical.mutants = few_changes
