@@ -226,8 +226,7 @@ def run(arguments: Sequence[str] | None) -> None:
         show_trace(model, tokenizer, options)
         return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
-                      forbidden=[*(tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")),
-                                 *([i] for i in tokenizer.unused)])
+                      forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
     sampler.filter(np.zeros(model.n_vocab), [], [])     # what it cannot do is said before all else
     write = write_probabilities if options.show_probabilities else \
         write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
@@ -418,8 +417,7 @@ class CallableModule(ModuleType):
             writer, tokenizer = loaded = load_with_tokenizer(model)
             lay_out_for_decoding(loaded[0])
         usual = {name: getattr(USUAL, name) for name in SAMPLER_OPTIONS}
-        forbidden = [*rules.pop("forbidden", ()), *([i] for i in tokenizer.unused)]
-        sampler = Sampler(**usual | {"end_of_text": tokenizer.end_of_text, "forbidden": forbidden} | rules)
+        sampler = Sampler(**usual | {"end_of_text": tokenizer.end_of_text} | rules)
         tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
         written = generate(writer, tokens, max_new_tokens, sampler, np.random.default_rng(seed),
                            stops_at(tokenizer, stop, tokens))

@@ -62,7 +62,10 @@ def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2,
     source = Source(find(name_or_path))
     for layout in LAYOUTS.values():
         if layout.is_mine(source):
-            return layout.read(source, dtype)
+            model, tokenizer = layout.read(source, dtype)
+            if tokenizer is not None and tokenizer.unused:
+                model.unused = list(tokenizer.unused)
+            return model, tokenizer
     raise _not_a_model(source.path)
 
 

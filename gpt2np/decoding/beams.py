@@ -10,7 +10,7 @@ import numpy as np
 from ..hints import Array
 from ..layers.softmax import log_softmax_forward
 from ..models.protocols import LanguageModel
-from ..sampling import NEVER, GenerationError, check_finite, forbid_repeats
+from ..sampling import NEVER, GenerationError, check_logits, forbid_repeats, is_number, is_whole
 from .loop import Stop, check_count, ends
 from .texts import Texts
 
@@ -66,11 +66,12 @@ class BeamRules:
     def __post_init__(self) -> None:
         check_count("num_beams", self.num_beams)
         for name, good, expected in (
-            ("length_penalty", -10 <= self.length_penalty <= 10, "a number from -10 to 10"),    # n^a has to stay one
+            ("length_penalty", is_number(self.length_penalty, -10, 10),               # n^a has to stay one
+             "a number from -10 to 10"),
             ("penalty", self.penalty in PENALTIES, f"one of {', '.join(PENALTIES)}"),
             ("early_stopping", self.early_stopping in (True, False, "never"), "True, False or 'never'"),
-            ("min_new_tokens", self.min_new_tokens >= 0, "an integer from 0"),
-            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "an integer from 0"),
+            ("min_new_tokens", is_whole(self.min_new_tokens, 0), "an integer from 0"),
+            ("no_repeat_ngram", is_whole(self.no_repeat_ngram, 0), "an integer from 0"),
         ):
             if not good:
                 raise GenerationError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
@@ -125,7 +126,7 @@ def beam_search_batch(model: LanguageModel, prompts: Sequence[Sequence[int]], ma
     rows = [[i] for i in range(len(searches))]          # of the model's batch, those of each search
     for n in range(1, max_new_tokens + 1):
         logits = texts.last_logits()                                        # (rows, V)
-        check_finite(logits)
+        check_logits(logits)
         log_p = log_softmax_forward(logits)[0].astype(np.float64)
         going_on: list[tuple[int, int]] = []            # (row, token), search after search
         for search, mine in zip(searches, rows):

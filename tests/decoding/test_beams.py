@@ -159,6 +159,10 @@ def test_coverage_by_hand():
 
 @pytest.mark.parametrize("wrong, message", [
     ({"num_beams": 0}, "num_beams: expected an integer from 1, got 0"),
+    ({"num_beams": 2.0}, "num_beams: expected an integer from 1, got 2.0"),
+    ({"length_penalty": "1"}, "length_penalty: expected a number from -10 to 10, got '1'"),
+    ({"min_new_tokens": None}, "min_new_tokens: expected an integer from 0, got None"),
+    ({"no_repeat_ngram": 2.5}, "no_repeat_ngram: expected an integer from 0, got 2.5"),
     ({"length_penalty": 11}, "length_penalty: expected a number from -10 to 10, got 11"),
     ({"penalty": "mean"}, "penalty: expected one of power, wu, got 'mean'"),
     ({"early_stopping": "always"}, "early_stopping: expected True, False or 'never', got 'always'"),
