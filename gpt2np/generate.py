@@ -18,10 +18,21 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from .checkpoints.loading import NAMES
 from .command import Parser, not_empty, option, real, run_command, whole
-from .decoding import NgramDraft, beam_search, columns, generate, generate_batch, lay_out_for_decoding, speculate
+from .decoding import (
+    Beam,
+    NgramDraft,
+    Stop,
+    beam_search,
+    columns,
+    generate,
+    generate_batch,
+    lay_out_for_decoding,
+    speculate,
+)
 from .errors import Gpt2npError, sentence
 from .hints import Array
 from .interrupts import leave
@@ -340,10 +351,9 @@ def write_stream(task: Task) -> Iterator[int]:
 def write_whole(task: Task) -> Iterator[int]:
     """Print whole continuations when all of them have ended. Yields how many tokens each step has made."""
     tokenizer, options, n = task.tokenizer, task.options, task.options.num_return_sequences
-    rows, stop = [], stops_at(tokenizer, options.stop, task.tokens)
+    rows, stop, interrupt = [], stops_at(tokenizer, options.stop, task.tokens), None
     if options.num_beams > 1:
-        found = beam_search(task.model, task.tokens, options.max_new_tokens, options.num_beams, options.length_penalty,
-                            tokenizer.end_of_text, stop)
+        found, interrupt = follow_beams(task, stop)
         texts = [beam.written for beam in found[:n]]
         yield sum(map(len, texts))
     else:
@@ -355,10 +365,32 @@ def write_whole(task: Task) -> Iterator[int]:
         text = text_before(tokenizer, written, options.stop, task.tokens)
         if options.json:
             ended_by = "end_of_text" if written[-1] == tokenizer.end_of_text else \
-                "stop" if stop(written) else "max_new_tokens"
+                "stop" if stop(written) else "interrupt" if interrupt else "max_new_tokens"
             print(json.dumps({"prompt": task.prompt, "text": text, "ended_by": ended_by}, ensure_ascii=False))
         else:
             print((f"--- {i + 1} of {n} ---\n" if n > 1 else "") + task.prompt + text)
+    if interrupt:
+        raise interrupt
+
+
+def follow_beams(task: Task, stop: Stop) -> tuple[list[Beam], KeyboardInterrupt | None]:
+    """The beams, with a bar that shows how far they are; where Ctrl-C has ended it, the best so far, and that."""
+    options, best, interrupt = task.options, list[Beam](), None
+    with tqdm(total=options.max_new_tokens, desc="beams", unit=" tokens", delay=1, leave=False, disable=None) as bar:
+        def watch(n: int, found: list[list[Beam]]) -> None:
+            best[:] = found[0]
+            bar.update()
+
+        try:
+            best = beam_search(task.model, task.tokens, options.max_new_tokens, options.num_beams,
+                               options.length_penalty, task.tokenizer.end_of_text, stop, watch)
+        except KeyboardInterrupt as error:
+            if not best:
+                raise
+            interrupt = error
+    if interrupt:
+        print("\n" * sys.stderr.isatty() + "the best so far:", file=sys.stderr)
+    return best, interrupt
 
 
 def write_probabilities(task: Task) -> Iterator[int]:

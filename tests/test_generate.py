@@ -406,6 +406,40 @@ def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, message):
     assert capsys.readouterr() == ("", message)
 
 
+@pytest.mark.parametrize("more", [[], ["--json"], ["--num-return-sequences", "2"]])
+def test_beams_that_are_interrupted_show_the_best_so_far(capsys, folder, monkeypatch, more):
+    model, tokenizer = gpt2np.load(folder)
+    seen, step = [], model.next_logits
+
+    def next_logits(*arguments, **options):
+        seen.append(1)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(model, "next_logits", next_logits, raising=False)
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    assert command.main(["the", "--num-beams", "3", "--max-new-tokens", "9", *more]) == 130
+    out, err = capsys.readouterr()
+    best = []
+    monkeypatch.undo()
+    beam_search(model, tokenizer.encode("the"), 4, 3, end_of_text=tokenizer.end_of_text,
+                watch=lambda n, found: best.append(found[0]))
+    texts = [tokenizer.decode(beam.written) for beam in best[-1]]
+    assert out == {"[]": f"the{texts[0]}\n", "['--json']": json.dumps(
+        {"prompt": "the", "text": texts[0], "ended_by": "interrupt"}, ensure_ascii=False) + "\n"}.get(
+            str(more), f"--- 1 of 2 ---\nthe{texts[0]}\n--- 2 of 2 ---\nthe{texts[1]}\n")
+    assert err.startswith("the best so far:\n") and err.endswith("interrupted\n") and err.count("\n") == 3
+
+
+def test_beams_that_are_interrupted_before_there_is_any(capsys, folder, monkeypatch):
+    model, tokenizer = gpt2np.load(folder)
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "beam_search", lambda *a: exec("raise KeyboardInterrupt"))
+    assert command.main(["the", "--num-beams", "3"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--num-beams", "2"], ["--speculate"], ["--show-probabilities"]])
 def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, arguments):
     model, tokenizer = gpt2np.load(folder)
