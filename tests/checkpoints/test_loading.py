@@ -244,6 +244,8 @@ def test_a_model_may_have_more_rows_than_its_vocabulary_has_tokens(folder, model
         (folder / name).unlink()
     Tokenizer(MERGES[:1]).save(folder)
     padded = gpt2np.load(folder)[1]
+    assert repr(padded) == ("RuledTokenizer of 259 tokens, 1 of them unused: byte-level BPE of 1 merges, "
+                            "end of text 257")
     assert padded.n_vocab == 259 and padded.unused == [258] and padded.encode("the") == [256, 68]
     for layout in loading.LAYOUTS:
         loading.write_model(tmp_path / layout, layout, model, padded)
@@ -455,7 +457,11 @@ def run(*arguments, **environment):
 
 
 def test_convert_there_and_back(folder, tmp_path):
-    assert run("gpt2np.convert", folder, tmp_path / "hf", "--to", "safetensors").returncode == 0
+    done = run("gpt2np.convert", folder, tmp_path / "h f", "--to", "safetensors")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout == (
+        f"{folder} written to {tmp_path / 'h f'}, in the layout safetensors, as float32: 0.0 MB\nTo use it:\n"
+        f"    python -m gpt2np.generate --model '{tmp_path / 'h f'}'\n")
+    (tmp_path / "h f").rename(tmp_path / "hf")
     assert run("gpt2np.convert", tmp_path / "hf", tmp_path / "back", "--to", "openai").returncode == 0
     for path in folder.iterdir():
         assert (tmp_path / "back" / path.name).read_bytes() == path.read_bytes()
