@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .terminal import folded, wrapped
+from .terminal import folded, terminal_width, wrapped
 from .training import run_folder
 from .training.curve import write_curve
 from .training.loop import CHANGE, EVALUATION, Trainer, in_words
@@ -83,7 +82,7 @@ def show(record: dict, bar: tqdm) -> None:
     if "val_loss" in record:
         figures = ", ".join(f"{in_words(name)} {value:.4f}" for name, value in record.items() if type(value) is float)
         untrained = ", before anything is learned here" if record["step"] == 0 else ""
-        bar.write(f"step {record['step']:,}: {figures}{' (best)' * record['best']}{untrained}")
+        bar.write(wrapped(f"step {record['step']:,}: {figures}{' (best)' * record['best']}{untrained}"))
         if record.get("sample"):
             bar.write(indented(record["sample"]))
         sys.stdout.flush()
@@ -96,7 +95,7 @@ def show(record: dict, bar: tqdm) -> None:
 
 def indented(text: str) -> str:
     """A text as lines of the terminal's width; what moves the cursor, or cannot be seen, as a dot."""
-    width = shutil.get_terminal_size().columns
+    width = terminal_width()
     lines = ["".join(c if c.isprintable() else "·" for c in line.expandtabs()) for line in text.splitlines()]
     return "\n".join(folded(line, width, "    ") if line else "" for line in lines)
 
