@@ -1,6 +1,7 @@
 """What a training command shows while a run goes on, and how Ctrl-C ends it: the same for every task."""
 
 import contextlib
+import errno
 import os
 import shlex
 import signal
@@ -27,7 +28,27 @@ def follow(trainer: Trainer, command: str, afterwards: str, remark: Callable[[di
     command     the name of the command that goes on with the run
     afterwards  the line by which the best model is used when it is done
     remark      a warning by the record of the evaluation before the first step, or None
+
+    OSError for a full disk says what is safe.
     """
+    try:
+        return _follow(trainer, command, afterwards, remark)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        kept = run_folder.checkpoints(trainer.out)
+        safe = f"{kept[-1].name} in it is whole: make room, and go on by: {resuming(trainer, command)}" if kept else \
+            "nothing was kept: make room, and begin anew"
+        raise OSError(error.errno, f"{error.strerror}; {safe}", str(trainer.out)) from None
+
+
+def resuming(trainer: Trainer, command: str) -> str:
+    """The line by which the run goes on."""
+    launch = f"mpiexec -n {trainer.world.size} " * (trainer.world.size > 1)
+    return f"{launch}python -m gpt2np.{command} --resume {shlex.quote(str(trainer.out))}"
+
+
+def _follow(trainer: Trainer, command: str, afterwards: str, remark: Callable[[dict], str | None]) -> int:
     plan, state, world, task = trainer.plan, trainer.state, trainer.world, trainer.task
     with Interrupt(trainer) as interrupt:
         try:
@@ -51,9 +72,8 @@ def follow(trainer: Trainer, command: str, afterwards: str, remark: Callable[[di
         interrupt.over = True
         draw(trainer)                                   # Ctrl-C may have come before the evaluation of the last step
         if not trainer.finished:
-            launch = f"mpiexec -n {world.size} " * (world.size > 1)
-            print(f"stopped after step {state['step']:,}, and saved. To go on:\n"
-                  f"    {launch}python -m gpt2np.{command} --resume {shlex.quote(str(trainer.out))}", flush=True)
+            print(f"stopped after step {state['step']:,}, and saved. To go on:\n    {resuming(trainer, command)}",
+                  flush=True)
             return 128 + interrupt.number
     early = f", after {plan.patience} evaluations without a better one" if state["step"] < plan.steps else ""
     extreme = "highest" if task.larger_is_better else "lowest"

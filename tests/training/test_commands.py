@@ -386,7 +386,8 @@ def test_a_full_disk_is_said_and_the_run_goes_on_from_its_last_checkpoint(text, 
     for place in (run_folder.safetensors, "write"), (run_folder, "write_text"):
         with monkeypatch.context() as patch:
             patch.setattr(*place, full)
-            refused(capsys, ["--resume", str(out), "--steps", "3"], "No space left on device")
+            refused(capsys, ["--resume", str(out), "--steps", "3"], f"{out}: No space left on device; "
+                    f"step-00000001 in it is whole: make room, and go on by: python -m gpt2np.train --resume {out}\n")
         assert contents(out / "step-00000001") == before and [path.name for path in out.glob(".*")] == [".lock"]
         (out / "run.json").write_text((out / "run.json").read_text().replace('"steps": 3', '"steps": 1'))
     assert train.main(["--resume", str(out), "--steps", "3"]) == 0
