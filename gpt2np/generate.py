@@ -59,7 +59,7 @@ from .text.protocol import AnyTokenizer, end_of
 from .text.streaming import StoppingDecoder, stops_at, text_before
 from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
-from .tracing import HEADER, trace
+from .tracing import HEADER, trace_run
 
 RUNNERS_UP = 4
 SAMPLER_OPTIONS = ("repetition_penalty", "frequency_penalty", "presence_penalty", "min_new_tokens", "temperature",
@@ -234,7 +234,9 @@ def run(arguments: Sequence[str] | None) -> None:
     lay_out_for_decoding(model)
     keep_freed_memory()
     if options.trace:
-        show_trace(model, tokenizer, options)
+        for prompt in prompts(options):
+            show_trace(model, tokenizer, prompt)
+        print(wrapped("Cost: multiplications and additions of products of matrices alone."), file=sys.stderr)
         return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
                       forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
@@ -263,14 +265,24 @@ def run(arguments: Sequence[str] | None) -> None:
             print(f"{n} tokens in {seconds:.2f} s, {n / seconds:.1f} tokens/s{drawn}", file=sys.stderr)
 
 
-def show_trace(model: GPT2, tokenizer: AnyTokenizer, options: argparse.Namespace) -> None:
-    """Print every operation of the first step."""
-    for prompt in prompts(options):
-        tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
-        for parts in (HEADER, *(step.parts() for step in trace(model, [tokens]))):
-            line = "  ".join(parts)
-            print(line if len(line) <= width() else "\n".join((wrapped(parts[0]), wrapped("    " + parts[1]))))
-    print(wrapped("Cost: multiplications and additions of products of matrices alone."), file=sys.stderr)
+def show_trace(model: GPT2, tokenizer: AnyTokenizer, prompt: str) -> None:
+    """Print every operation of the first step, and what comes of it.
+
+    In a terminal that has no room for a line, equations stand where they come first: all blocks have the same.
+    """
+    tokens, logits, shown = tokenizer.encode(prompt) or [end_of(tokenizer)], list[Array](), set[str]()
+    steps = trace_run(model, lambda: logits.append(model.forward([tokens], keep_cache=False)[0]))
+    for parts, formula in ((HEADER, ""), *((step.parts(), step.formula) for step in steps)):
+        line = "  ".join(parts)
+        if len(line) > width():
+            values = parts[1].removesuffix(formula) if formula in shown else parts[1]
+            line = "\n".join((wrapped(parts[0]), wrapped("    " + values)))
+            shown.add(formula)
+        print(line)
+    p = softmax_forward(logits[0][0, -1])[0]
+    best = np.argsort(-p, kind="stable")[:RUNNERS_UP + 1].tolist()
+    print(wrapped("The likeliest next tokens: " + "  ".join(f"{printable(tokenizer.decode_bytes([i]))} {p[i]:.1%}"
+                                                            for i in best)))
 
 
 def expect_room_for_texts(model: GPT2, n_prompt: int, options: argparse.Namespace) -> None:

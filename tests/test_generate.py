@@ -209,12 +209,17 @@ def test_trace_stands_below_its_heading_in_any_terminal(capsys, folder, monkeypa
             assert [line[end - 3:end].strip()[-1] for end in ends] == ["P" if "FLOP" in line else "p", "B"]
             assert [len(part) for part in re.findall(r" +-?\d+\.\d{3}", values)[:3]] == [13, 10, 10]
     assert lines[1].split() == ["min", "y", "mean", "y", "max", "y", "equations"]
+    assert out.count("xhat = (x - mean(x))") == 1 and out.count("ln_") == 5        # the same in every block: once
 
 
 def test_trace(capsys, folder):
     lines = written(capsys, folder, "the cat", "--trace").out.splitlines()
     assert lines[0].startswith("name ") and lines[0].endswith(" equations") and lines[1].startswith("wte ")
-    assert lines[-1].startswith("lm_head ") and len(lines) == 1 + 2 + 2 * 8 + 2
+    assert lines[-2].startswith("lm_head ") and len(lines) == 1 + 2 + 2 * 8 + 2 + 1
+    model, tokenizer = gpt2np.load(folder)
+    token = next(generate(model, tokenizer.encode("the cat"), 1, GREEDY))
+    assert lines[-1].startswith(f"The likeliest next tokens: {terminal.printable(tokenizer.decode_bytes([token]))} ")
+    assert lines[-1].count("%") == 5
     assert "   xhat = (x - mean(x)) / sqrt(var(x) + eps); y = g xhat + b" in lines[3]
 
 

@@ -517,8 +517,17 @@ def test_what_others_call_an_option(text, tmp_path):
                        "270", "--context", "8"]) == 0
     plan = json.loads((out / "run.json").read_text())["plan"]
     assert (plan["batch"], plan["lr"], gpt2np.load(out / "best")[0].config.n_vocab) == (3, 0.25, 270)
-    ours = [*plan, "vocab", "n_vocab", "epochs"]
-    assert set(train.KNOWN_AS.values()) <= {"--" + name.replace("_", "-") for name in ours}
+    ours = {"--" + name.replace("_", "-")
+            for name in (*plan, *train.SIZES, "vocab", "n_vocab", "epochs", "out", "val", "init_from", "resume")}
+    assert {name for name in train.KNOWN_AS.values() if name.startswith("-")} <= ours and not ours & {*train.KNOWN_AS}
+
+
+@pytest.mark.parametrize("arguments, hint", [
+    (["--train-file", "x"], "--train-file; files of text stand for themselves, as in: train plays.txt --out run"),
+    (["--fp16"], "--fp16; expected none of that: in float32 a CPU is fast"),
+    (["--logging_steps", "3"], "--logging-steps; each step is logged, in log.jsonl")])
+def test_what_there_is_no_option_for(arguments, hint, tmp_path, capsys):
+    refused(capsys, ["--output_dir", str(tmp_path / "run"), *arguments], f"error: unrecognized arguments: {hint}", 2)
 
 
 # ---- what is said
