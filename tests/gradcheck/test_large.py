@@ -36,7 +36,8 @@ CONSTANTS = {
                         "FEW": f"{HERE}::test_products_meet_one_row_few_and_many"},
     "decoding/prefill.py": {"ROWS": "tests/decoding/test_prefill.py::test_it_is_next_logits"},
     "decoding/texts.py": {"PADDING": None},
-    "sampling.py": {"NEVER": None, "LARGEST": "tests/test_sampling.py::test_the_largest_options_leave_probabilities"},
+    "sampling.py": {"NEVER": None, "ABOVE_0": None,
+                    "LARGEST": "tests/test_sampling.py::test_the_largest_options_leave_probabilities"},
     "text/bpe.py": {
         "WINDOW": "tests/text/test_bpe.py::test_cutting_a_long_text_into_windows_changes_nothing",
         "MAX_WORDS": "tests/text/test_bpe.py::test_memory_does_not_grow_with_the_text",

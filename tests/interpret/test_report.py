@@ -81,7 +81,7 @@ def test_the_page_is_one_file_whose_data_cannot_leave_their_place(data):
 
 def test_patching(demo):
     model, tokenizer = demo
-    one, other = "My lord, I will", "My lady, I will"
+    one, other = "My lord", "My lady"
     assert len(tokenizer.encode(one)) == len(tokenizer.encode(other))
     done = []
     grid = look(model, tokenizer, one, other, lambda *n: done.append(n))["patch"]
