@@ -26,7 +26,8 @@ from gpt2np.text.vocabulary import TokenizerError
 COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
             "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
             "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
-            "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle"}
+            "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
+            "interpret": "gpt2np.interpret.__main__"}
 
 # Wrong input: the command line, the status, and how the sentence begins.  %d is a folder, %e an empty file, %b bytes
 # that are no text, %x what is not there.
@@ -61,7 +62,7 @@ WRONG = [
     ("generate --num-beams 1e12", 2, "--num-beams: expected a whole number of 1 or more, got 1e12"),
     ("generate --num-beams 1000000000000", 1, "not enough memory (--num-beams 1,000,000,000,000 needs at least "),
     ("generate --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
-    ("generate --model %e", 1, "%e: not a .safetensors file"),
+    ("generate --model %e", 1, "%e: not a .safetensors file; expected the folder of a model"),
     ("generate --model %x", 1, "'%x': neither a model's name ("),
     ("translate a --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("translate a --model demo", 1, "demo: expected a model that translates, found one that goes on from a text: pyt"),
@@ -88,7 +89,8 @@ WRONG = [
     ("evaluate %e --model demo --window 1000000000000", 1, "--window: expected at most the model's n_ctx, 256, got 10"),
     ("evaluate %e --model demo", 1, "text: expected at least 2 tokens, of which the second is predicted, got 0"),
     ("evaluate %d --model demo", 1, "%d: Is a directory"),
-    ("evaluate %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it to UTF-8"),
+    ("evaluate %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it to UTF-8; "
+                                     "from GBK: iconv -f gbk -t utf-8 %b"),
     ("average demo --out %x", 1, "demo: it is one model, and the mean of one is itself: name several, or a run that "),
     ("average demo %x --out %x", 1, "'%x': neither a model's name ("),
     ("average demo demo --out %d", 1, "%d: it is there already: name a new folder"),
@@ -103,6 +105,7 @@ WRONG = [
     ("text --vocab %d a", 1, "the vocabulary in %d cannot be used: encoder.json cannot be read: No such file"),
     ("text --vocab", 2, "--vocab: expected one argument"),
     ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),
+    ("interpret To --model %d", 1, "%d: "),
     ("oracle To --compare %x", 1, "%x: No such file or directory"),
     ("oracle To --out %x", 1, "%x: expected a name that ends in .safetensors"),
     ("gradcheck --seed 1.5", 2, "--seed: expected a whole number of 0 or more, got 1.5"),
@@ -147,7 +150,7 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
                  "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "gradcheck": ["--layer"], "oracle": ["--out"]}[name]
+                 "gradcheck": ["--layer"], "oracle": ["--out"], "interpret": ["--out"]}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err
@@ -282,3 +285,12 @@ def test_the_package_s_own_warnings_are_a_line_and_others_as_usual(capsys):
         assert command.run_command(warns, []) == 0
     assert capsys.readouterr().err == "warning: something was passed over\n"
     assert [str(one.message) for one in usual] == ["something else"]
+
+
+def test_a_terminal_that_does_not_say_how_wide_it_is(monkeypatch):
+    """Python 3.10 gives its 0, as of one that another program plays: nothing is as narrow as that."""
+    monkeypatch.setattr(terminal.shutil, "get_terminal_size", lambda: os.terminal_size((0, 0)))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert terminal.width() == terminal.terminal_width() == 80
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert terminal.width() == sys.maxsize

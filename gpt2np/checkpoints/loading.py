@@ -69,7 +69,10 @@ def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, 
     source = Source(find(name_or_path))
     for layout in LAYOUTS.values():
         if layout.is_mine(source):
-            return layout.read(source, dtype)
+            model, tokenizer = layout.read(source, dtype)
+            if tokenizer is not None and tokenizer.unused:
+                model.unused = list(tokenizer.unused)
+            return model, tokenizer
     raise _not_a_model(source.path)
 
 
@@ -183,7 +186,11 @@ def places() -> list[Path]:
 def _not_a_model(path: Path) -> CheckpointError:
     """The error for a path at which something lies, but no model that can be read."""
     if os.path.isfile(path):
-        return CheckpointError(path, "not a .safetensors file" + what_it_looks_like(map_file(path)[:200].tobytes()))
+        source = Source(path.parent)
+        folder = f"name its folder, {path.parent}" if any(layout.is_mine(source) for layout in LAYOUTS.values()) else \
+            "expected the folder of a model"
+        looks = what_it_looks_like(map_file(path)[:200].tobytes())
+        return CheckpointError(path, f"not a .safetensors file{looks}; {folder}")
     found = [(name, what) for pattern, what in OTHERS.items() for name in sorted(p.name for p in path.glob(pattern))]
     hint = f"; {found[0][0]} is {found[0][1]}" if found else ""
     return CheckpointError(path, f"it holds neither {openai_gpt2.INDEX_FILE} nor {huggingface_gpt2.MODEL_FILE}{hint}")
