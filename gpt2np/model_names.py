@@ -11,6 +11,7 @@ but for what lies under that path itself.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -31,7 +32,7 @@ OTHER_NAMES = {"gpt2": "124M", "gpt2-small": "124M", "gpt2-medium": "355M", "gpt
 RUN, BEST = "run.json", "best"                          # of training/run_folder.py
 
 
-def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer | None]:
+def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
     """A model and its tokenizer, None where a folder has no vocabulary.
 
         model, tokenizer = gpt2np.load("124M")
@@ -47,10 +48,10 @@ def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tu
     return loading.load(find_model(name_or_path), dtype)
 
 
-def load_with_tokenizer(name_or_path: str | Path = "demo",
-                        dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
-    """The same for whoever needs text; CheckpointError where there is no tokenizer."""
-    return loading.load_with_tokenizer(find_model(name_or_path), dtype)
+def load_with_tokenizer(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32,
+                        kind: type[Any] = GPT2) -> tuple[Any, AnyTokenizer]:
+    """The same for whoever needs text; CheckpointError where there is no tokenizer, or a model of another class."""
+    return loading.load_with_tokenizer(find_model(name_or_path), dtype, kind)
 
 
 def find_model(name_or_path: str | Path) -> str | Path:

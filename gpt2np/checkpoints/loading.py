@@ -11,15 +11,17 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ..layers.module import Module
+from ..models.bert import BERT, BertForPreTraining
 from ..models.config import SIZES
 from ..models.gpt2 import GPT2
 from ..text.protocol import AnyTokenizer
-from . import huggingface_gpt2, openai_gpt2
+from . import huggingface_bert, huggingface_gpt2, openai_gpt2
 from .errors import CheckpointError
 from .files import map_file, replace_folder, sync_file, sync_folder, what_it_looks_like
 from .layout import Layout, Source
@@ -40,11 +42,16 @@ OTHERS = {"pytorch_model*.bin": PICKLE, "*.pt": PICKLE, "*.pth": PICKLE, "*.ckpt
 # A source is read by the first one whose own it is, and a model is saved by the first one that writes its class.
 LAYOUTS: Mapping[str, Layout] = {
     "openai": openai_gpt2,
+    "bert": huggingface_bert,
     "safetensors": huggingface_gpt2,
 }
 
+# What the models of a class are for, and the command that uses them.
+USES = {GPT2: ("goes on from a text", "generate"), BERT: ("compares texts", "similar"),
+        BertForPreTraining: ("fills gaps", "fill")}
 
-def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer | None]:
+
+def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
     """A model and its tokenizer, which is None where no vocabulary lies beside the weights.
 
         model, tokenizer = gpt2np.load("124M")
@@ -66,9 +73,17 @@ def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2,
     raise _not_a_model(source.path)
 
 
-def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
-    """The same for whoever needs text; CheckpointError where there is no tokenizer."""
+def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
+                        kind: type[Module] = GPT2) -> tuple[Any, AnyTokenizer]:
+    """The same for whoever needs text; CheckpointError where there is no tokenizer, or a model of another class.
+
+    kind   GPT2, BERT, BertForPreTraining; Module for any
+    """
     model, tokenizer = load(name_or_path, dtype)
+    if not isinstance(model, kind):
+        (does, command), (wanted, _) = USES[type(model)], USES[kind]
+        raise CheckpointError(name_or_path, f"expected a model that {wanted}, found one that {does}: python -m gpt2np."
+                              f"{command} --model {name_or_path} uses it")
     if tokenizer is None:
         raise CheckpointError(find(name_or_path), "it lacks its vocabulary, so it can neither read nor write text: "
                               "expected tokenizer.json, vocab.json and merges.txt, or encoder.json and vocab.bpe there")
@@ -99,7 +114,7 @@ def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTo
     """Write a model into a folder, whole or not at all.
 
     folder       is made; a model that is there already is replaced
-    layout       "openai" or "safetensors"
+    layout       "openai" or "safetensors" for a GPT-2, "bert" for a BERT
     dtype        of the numbers in the files: float32, or float16 for half their size and 11 significant bits
 
     Everything is written into a folder .NAME.PID.new beside it, is on the disk, and only then gets its name. A model
@@ -126,9 +141,10 @@ def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTo
 def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenizer | None,
                 dtype: DTypeLike = np.float32) -> None:
     """Write a model's files into an empty folder, and have them there for good: write_model's inner half."""
-    if not isinstance(model, LAYOUTS[layout].MODEL):
-        raise CheckpointError(folder, f"the layout {layout} is for a {LAYOUTS[layout].MODEL.__name__}",
-                              found=f"a {type(model).__name__}")
+    kinds = LAYOUTS[layout].MODEL
+    if not isinstance(model, kinds):
+        names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise CheckpointError(folder, f"the layout {layout} is for a {names}", found=f"a {type(model).__name__}")
     LAYOUTS[layout].write(folder, model, tokenizer, dtype)
     for path in folder.iterdir():
         sync_file(path)

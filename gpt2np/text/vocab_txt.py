@@ -12,9 +12,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .vocabulary import FILES, TokenizerError, read_object, read_text
+from .vocabulary import FILES, TokenizerError, read_object, read_text, spelled_ids
 
-FILE, CONFIG = "vocab.txt", "tokenizer_config.json"
+FILE, CONFIG, JSON = "vocab.txt", "tokenizer_config.json", "tokenizer.json"
 
 PAD, UNK, CLS, SEP, MASK = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MEANING = {PAD: "fills up a row", UNK: "stands for a word that the vocabulary cannot spell", CLS: "begins a text",
@@ -64,11 +64,40 @@ def read_pieces(path: str | Path) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []          # splitlines would cut at U+2028 too
 
 
-def read_options(folder: str | Path) -> dict[str, bool | None]:
+def read_json(folder: str | Path) -> tuple[list[str], dict[str, bool | None]]:
+    """The pieces in a folder's tokenizer.json, and the options: transformers 5 writes no vocab.txt.
+
+    What tokenizer_config.json says of an option holds. TokenizerError for a tokenizer that is not BERT's WordPiece.
+    """
+    tokenizer = read_object(Path(folder, JSON))
+    model = _part(tokenizer, "model", {"type": "WordPiece", "continuing_subword_prefix": "##",
+                                       "max_input_chars_per_word": 100})
+    prepares = _part(tokenizer, "normalizer", {"type": "BertNormalizer", "clean_text": True})
+    _part(tokenizer, "pre_tokenizer", {"type": "BertPreTokenizer"})
+    ids = spelled_ids(model.get("vocab"), JSON)
+    if sorted(ids.values()) != list(range(len(ids))):
+        raise TokenizerError(f"{JSON}: expected the ids from 0 to {len(ids) - 1}, each for one piece, got others")
+    names = {"do_lower_case": "lowercase", "strip_accents": "strip_accents",
+             "tokenize_chinese_chars": "handle_chinese_chars"}
+    options = {ours: prepares.get(theirs, DEFAULTS[ours]) for ours, theirs in names.items()}
+    return sorted(ids, key=ids.__getitem__), read_options(folder, options)
+
+
+def _part(tokenizer: Mapping, part: str, expected: Mapping) -> dict:
+    """A part of tokenizer.json, in which these fields, where they are there, have these values."""
+    fields = tokenizer.get(part)
+    fields = fields if isinstance(fields, dict) else {"type": None}
+    for name, value in expected.items():
+        if (found := fields.get(name, value)) != value:
+            raise TokenizerError(f"{JSON}: {part}: expected {name} {json.dumps(value)}, got {json.dumps(found):.40}")
+    return fields
+
+
+def read_options(folder: str | Path, defaults: Mapping[str, bool | None] = DEFAULTS) -> dict[str, bool | None]:
     """The options of DEFAULTS in a folder's tokenizer_config.json; TokenizerError where it asks for something else."""
     path = Path(folder, CONFIG)
     if not path.exists():
-        return dict(DEFAULTS)
+        return dict(defaults)
     config = read_object(path, "an object of options")
     name = config.get("tokenizer_class") or CLASSES[0]
     if not isinstance(name, str) or name.removesuffix("Fast") not in CLASSES:
@@ -77,7 +106,7 @@ def read_options(folder: str | Path) -> dict[str, bool | None]:
     if config.get("do_basic_tokenize") is False:
         raise TokenizerError(f"{CONFIG}: do_basic_tokenize: expected true, got false: leave it out, and give lists of "
                              f"words instead of texts")
-    options = {key: config.get(key, default) for key, default in DEFAULTS.items()}
+    options = {key: config.get(key, default) for key, default in defaults.items()}
     for key, value in options.items():
         if not isinstance(value, bool) and (value, DEFAULTS[key]) != (None, None):
             raise TokenizerError(f"{CONFIG}: {key}: expected true or false, got {json.dumps(value):.40}")

@@ -46,12 +46,14 @@ from .vocab_txt import (
     CLS,
     DEFAULTS,
     FILE,
+    JSON,
     MASK,
     PAD,
     SEP,
     SPECIAL,
     UNK,
     check_pieces,
+    read_json,
     read_options,
     read_pieces,
     write_vocab_txt,
@@ -153,15 +155,17 @@ class WordPiece:
 
     @classmethod
     def load(cls, path: str | Path) -> "WordPiece":
-        """The vocabulary in a folder's vocab.txt, or in the file of this path, whatever its name.
+        """The vocabulary in a folder's vocab.txt, or in the file of this path, whatever its name; in a folder without
+        vocab.txt, that in tokenizer.json.
 
         The options are those of tokenizer_config.json in the same folder; without it, transformers' defaults: uncased.
         TokenizerError says which file and line is missing or damaged.
         """
         file = Path(path, FILE) if Path(path).is_dir() else Path(path)
         try:
-            options = read_options(file.parent)
-            return cls(read_pieces(file), bool(options["do_lower_case"]), options["strip_accents"],
+            pieces, options = read_json(file.parent) if not file.exists() and Path(file.parent, JSON).exists() else \
+                (read_pieces(file), read_options(file.parent))
+            return cls(pieces, bool(options["do_lower_case"]), options["strip_accents"],
                        bool(options["tokenize_chinese_chars"]), file.name)
         except TokenizerError as error:
             raise TokenizerError(f"the vocabulary in {path} cannot be used: {error}") from None
