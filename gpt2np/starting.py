@@ -12,7 +12,9 @@ from .nearest import did_you_mean
 
 COMMANDS = {
     "generate": "let a model write",
-    "train": "train a GPT-2 on text files",
+    "train": "train a model on text files",
+    "fill": "let a BERT fill the gaps of a text",
+    "similar": "say which texts mean the same",
     "evaluate": "measure how well a model predicts a text",
     "text": "show how a text becomes tokens, merge by merge",
     "train_tokenizer": "learn a vocabulary from text files",

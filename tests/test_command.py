@@ -25,6 +25,7 @@ from gpt2np.text.vocabulary import TokenizerError
 
 COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": "gpt2np.evaluate",
             "convert": "gpt2np.convert", "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
+            "fill": "gpt2np.fill", "similar": "gpt2np.similar",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__"}
 
 # Wrong input: the command line, the status, and how the sentence begins.  %d is a folder, %e an empty file, %b bytes
@@ -92,6 +93,16 @@ WRONG = [
     ("train_tokenizer %e --n-vocab 300 --out %d", 1, "the text has too few pairs that occur twice for 300 tokens"),
     ("text --vocab %d a", 1, "the vocabulary in %d cannot be used: encoder.json cannot be read: No such file"),
     ("text --vocab", 2, "--vocab: expected one argument"),
+    ("train %e --out %x --task translate", 2, "--task: invalid choice: 'translate' (choose from "),
+    ("train %e --out %x --task masked", 1, "text: expected at least one sentence to learn from, beside those to "),
+    ("train %e --out %x --task masked --unit spaces --context 4", 2, "--context: expected a whole number of 5 or more"),
+    ("train %x --out %x --task masked", 1, "%x: No such file or directory"),
+    ("train %e --out %x --unit spaces", 2, "unrecognized arguments: --unit spaces"),
+    ("fill a", 1, "fill: this model is in none of "),
+    ("fill --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: fill"),
+    ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
+    ("similar a", 2, "expected two texts at least, or --file FILE, got 1"),
+    ("similar a b --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("gradcheck --seed 1.5", 2, "--seed: expected a whole number of 0 or more, got 1.5"),
     ("gradcheck --layer nonsense", 2, "--layer: expected part of a layer's name, got nonsense; the layers are: "),
 ]
@@ -103,7 +114,7 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "train", "evaluate"):
+    for name in ("generate", "train", "evaluate", "fill", "similar"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -134,7 +145,7 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
                  "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "gradcheck": ["--layer"]}[name]
+                 "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"]}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err

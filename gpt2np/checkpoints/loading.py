@@ -28,6 +28,7 @@ from .layout import Layout, Source
 from .vocabularies import VOCABULARY_FILES
 
 NAMES = ("demo", *SIZES)
+FILL = "fill"                   # a small BERT, which fills gaps; no model to write with, as those above
 
 # What other programs leave in a folder, and what is said of it where nothing else is there.
 PICKLE = "a pickle, which can run any code: ask for model.safetensors"
@@ -153,10 +154,13 @@ def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenize
 def find(name_or_path: str | Path) -> Path:
     """The folder or file that a name or path stands for; CheckpointError if there is none."""
     name = str(name_or_path)
-    if name in NAMES:
+    if name in (*NAMES, FILL):
         for place in places():
             if os.path.isdir(place / name):
                 return place / name
+        if name == FILL:
+            raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}; to train one: "
+                                  "python -m gpt2np.train --task masked FILE --out run; and then: --model run")
         other = "another: python -m gpt2np.download 124M"       # demo comes with the clone, or not at all
         hint = f"; to fetch {other if name == 'demo' else f'it: python -m gpt2np.download {name}'}"
         raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}{hint}")

@@ -237,7 +237,7 @@ class BertForPreTraining(Module):
         """tokens (B, T) -> Logits, cache: see BERT.forward"""
         x, c_bert = self.bert.forward(tokens, segments, padding_mask, rng, keep_cache)
         words, c_mlm = self.mlm.forward(x, keep_cache)
-        pairs, c_nsp = self._pairs(x)
+        pairs, c_nsp = self.pairs(x)
         return Logits(words, pairs), [c_bert, c_mlm, c_nsp] if keep_cache else None
 
     def backward(self, dlogits: Logits, cache: Cache) -> None:
@@ -249,7 +249,7 @@ class BertForPreTraining(Module):
         self._add_pairs_backward(dx, dlogits.pairs, c_nsp)
         self.bert.backward(dx, c_bert)
 
-    def _pairs(self, x: Array) -> tuple[Array | None, Cache]:
+    def pairs(self, x: Array) -> tuple[Array | None, Cache]:
         """x (B, T, C) -> the logits of both answers (B, 2), cache; None without this head"""
         if self.nsp is None or self.bert.pooler is None:
             return None, None
@@ -304,7 +304,7 @@ class BertForPreTraining(Module):
         x, c_bert = self.bert.forward(tokens, segments, padding_mask, rng, keep_cache)
         loss, c_words = self.mlm.loss(x, targets, counted=n_words)
         check_shape("not_next", not_next, x.shape[:1])
-        pairs, c_nsp = self._pairs(x)
+        pairs, c_nsp = self.pairs(x)
         c_pairs = None
         if pairs is not None:
             of_pairs, c_pairs = cross_entropy_forward(pairs, np.asarray(not_next, like=x), counted=n_pairs)

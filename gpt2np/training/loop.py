@@ -140,7 +140,7 @@ class Trainer:
         self.state["step"] = step + 1
         seconds = time.perf_counter() - began
         return self._log({"step": step + 1, "loss": loss} | ({} if penalty is None else {"penalty": penalty})
-                         | {"lr": lr, "norm": norm, "tokens_per_second": round(batch[0].size / seconds, 1)})
+                         | {"lr": lr, "norm": norm, "tokens_per_second": round(task.tokens(batch) / seconds, 1)})
 
     def _evaluation(self, progress: Progress) -> dict:
         """Measure, keep the model if it is the best one so far, and let it show what it can do."""

@@ -244,7 +244,7 @@ def test_a_model_may_have_more_rows_than_its_vocabulary_has_tokens(folder, model
     Tokenizer(MERGES[:1]).save(folder)
     padded = gpt2np.load(folder)[1]
     assert padded.n_vocab == 259 and padded.unused == [258] and padded.encode("the") == [256, 68]
-    for layout in loading.LAYOUTS:
+    for layout in ("openai", "safetensors"):
         loading.write_model(tmp_path / layout, layout, model, padded)
         loaded, again = gpt2np.load(tmp_path / layout)
         assert_same(loaded, model)
