@@ -8,7 +8,7 @@ RUN     = $(VENV)/bin/python
 .DEFAULT_GOAL := help
 .NOTPARALLEL:                            # two targets must not install at once
 unexport PYTHONPATH PYTHONHOME          # .venv has all that is needed
-.PHONY: ask help generate gradcheck test lint mutants bench fuzz test-faults test-peers clean
+.PHONY: ask help generate gradcheck test test-slow lint mutants bench fuzz test-faults test-peers clean
 
 help:           ## print this list
 	@echo "gpt2np: GPT-2 in NumPy alone, with proof that its gradients are right."
@@ -24,6 +24,9 @@ gradcheck: $(VENV)/installed-run   ## check every gradient, and print the table 
 test: $(VENV)/installed-test       ## run the tests
 	@$(RUN) -m pytest -q --numprocesses auto --maxprocesses 8
 
+test-slow: $(VENV)/installed-test  ## run the tests that take seconds each: crashes, kills, memory, long pages
+	@$(RUN) -m pytest -q -m slow --numprocesses auto --maxprocesses 8
+
 lint: $(VENV)/installed-test       ## look for mistakes of style with ruff, of types with mypy
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy
@@ -38,7 +41,7 @@ fuzz: $(VENV)/installed-test       ## damage checkpoints at random without end, 
 	@$(RUN) -m tests.checkpoints.fuzz
 
 test-faults: $(VENV)/installed-test   ## kill a training run at 50 random moments, and see that nothing is lost
-	@GPT2NP_KILLS=50 $(RUN) -m pytest -q tests/training/test_commands.py -k killed
+	@GPT2NP_KILLS=50 $(RUN) -m pytest -q -m slow tests/training/test_commands.py -k killed
 
 test-peers: $(VENV)/installed-peers   ## test against TensorFlow, safetensors, transformers and PyTorch themselves (large)
 	@GPT2NP_PEERS=1 TF_CPP_MIN_LOG_LEVEL=3 $(RUN) -m pytest -q tests/checkpoints/test_peers.py tests/peers

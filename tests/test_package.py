@@ -66,6 +66,7 @@ ORDERS = ["import gpt2np", "import gpt2np.generate", "from gpt2np.generate impor
           "import gpt2np; gpt2np.load", "import gpt2np; gpt2np.generate"]
 
 
+@pytest.mark.slow
 def test_it_can_be_called_whoever_has_imported_what_before():
     """Each order in a package that is imported anew, all in one process."""
     script = """

@@ -52,6 +52,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
          *(page for page in sorted((ROOT / "docs").glob("*.md")) if not page.name.endswith(".zh.md")),
          ROOT / "weights" / "README.md", ROOT / "weights" / "demo" / "README.md"]
+LONG = ("docs/commands.md", "docs/chapter.md", "weights/demo/README.md")         # make test-slow reads these
 RELEASED = dict(SIZES)
 TINY = GPT2Config(n_embd=8, n_head=2, n_layer=1)        # goes by the names of OpenAI's models, with their vocabulary
 
@@ -119,7 +120,7 @@ sys.exit(command.main())
 NOT_IN_CI = {
     "bench": "it takes minutes, and fails for no reason but a crash",
     "fuzz": "it never ends",
-    "test-faults": "make test runs the same with fewer moments",
+    "test-faults": "make test-slow runs the same with fewer moments",
     "test-peers": "it installs gigabytes",
 }
 
@@ -409,11 +410,12 @@ class Reader:
 
 
 def expect_tests(arguments):
-    """PageError unless python -m pytest with these arguments finds a test: of -q, -k NAME and paths it is told here."""
+    """PageError unless python -m pytest with these arguments finds a test: -q, -k NAME, -m MARK and paths are known."""
     names = [name for option, name in pairwise(arguments) if option == "-k"]
-    paths = [word for word in arguments if not word.startswith("-") and word not in names]
-    if not paths or set(arguments) - {*paths, *names, "-q", "-k"}:
-        raise PageError(f"expected paths, -q and -k NAME, got {' '.join(arguments)}")
+    marks = [mark for option, mark in pairwise(arguments) if option == "-m"]
+    paths = [word for word in arguments if not word.startswith("-") and word not in (*names, *marks)]
+    if not paths or set(arguments) - {*paths, *names, *marks, "-q", "-k", "-m"}:
+        raise PageError(f"expected paths, -q, -k NAME and -m MARK, got {' '.join(arguments)}")
     for path in map(ROOT.joinpath, paths):
         files = sorted(path.rglob("test_*.py")) if path.is_dir() else [path] * path.exists()
         tests = [test for file in files for test in re.findall(r"^ *def (test_\w+)", file.read_text("utf-8"), re.M)]
@@ -603,7 +605,9 @@ def loopback_only(getaddrinfo, host, *arguments, **options):
     return getaddrinfo(host, *arguments, **options)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("page", [
+    pytest.param(page, marks=pytest.mark.slow if name in LONG else (), id=name)
+    for page in PAGES for name in [page.relative_to(ROOT).as_posix()]])
 def test_what_a_page_shows_works(page, reader, request):
     text = page.read_text(encoding="utf-8")
     if STEP.search(text):                               # the page on a new layer: with the layer
@@ -611,6 +615,7 @@ def test_what_a_page_shows_works(page, reader, request):
     reader.read(page.relative_to(ROOT), text)
 
 
+@pytest.mark.slow
 @needs_mpi
 def test_commands_under_mpiexec(reader):
     commands = [reader.words(c.text) for page in PAGES for c in on_page(page.read_text(encoding="utf-8"))
@@ -642,7 +647,7 @@ def test_commands_under_mpiexec(reader):
     ("    python benchmarks/no_such.py", "there is no benchmarks/no_such.py"),
     ("    python -m pytest -q tests/models -k no_such", "there is no test no_such in tests/models"),
     ("    python -m pytest tests/no_such.py", "there is no test  in tests/no_such.py"),
-    ("    python -m pytest --no-such-option tests", "expected paths, -q and -k NAME, got --no-such-option tests"),
+    ("    python -m pytest --no-such-option tests", "-m MARK, got --no-such-option tests"),
     ("    python -m gpt2np.train FILE... --out DIR --stpes 4", "unrecognized arguments: --stpes 4"),
     ("    python -m gpt2np.convert demo ../x --to openai", "expected a command that writes below the folder"),
     ("    python -m gpt2np.evaluate --model DIR/best FILE loss per token", "loss: No such file or directory"),

@@ -46,11 +46,12 @@ class KVCache:
     like         an array of the dtype and device that they have
 
     The memory is taken once: to append copies the new positions alone, and a loop over tokens takes no more.  For each
-    head the positions lie one behind the other, so that attention reads one piece of memory from end to end.
+    head the values of one position lie together, and the keys of one column: so each product of a single query runs
+    over the longest rows that there are.
     """
 
     def __init__(self, B: int, H: int, n: int, D: int, like: Array):
-        self.k = np.empty_like(like, shape=(B, H, n, D))
+        self.k = np.empty_like(like, shape=(B, H, D, n)).swapaxes(2, 3)             # (B, H, n, D)
         self.v = np.empty_like(like, shape=(B, H, n, D))
         self.length = 0
 

@@ -84,8 +84,9 @@ def gelu_erf(x: Array) -> Array:
     """GELU in its exact form without a cache, for inference: y of gelu_erf_forward."""
     y = np.empty_like(x, order="C")
     for x_t, y_t in tiles(x, y):
-        Phi, _ = normal_distribution(x_t)
-        np.multiply(x_t, Phi, out=y_t)
+        normal_tail(x_t, phi=np.empty_like(x_t), out=y_t)
+        y_t *= x_t
+        np.maximum(y_t, x_t - y_t, out=y_t)             # x t, or x (1 - t) where x > 0: the larger one
     return y
 
 
@@ -104,10 +105,11 @@ def gelu_erf_forward(x: Array) -> tuple[Array, Cache]:
     """
     y, slope = np.empty_like(x, order="C"), np.empty_like(x, order="C")
     for x_t, y_t, slope_t in tiles(x, y, slope):
-        Phi, phi = normal_distribution(x_t)
-        np.multiply(x_t, Phi, out=y_t)
-        np.multiply(x_t, phi, out=slope_t)
-        slope_t += Phi
+        normal_tail(x_t, phi=slope_t, out=y_t)
+        np.maximum(y_t, np.minimum(1 - y_t, x_t + 0.5), out=y_t)        # Phi(x): it lies between 1/2 and 1/2 + x
+        slope_t *= x_t
+        slope_t += y_t
+        y_t *= x_t
     return y, slope
 
 
@@ -118,53 +120,63 @@ def gelu_erf_backward(dy: Array, cache: Cache) -> Array:
     return dy * slope
 
 
-def normal_distribution(x: Array) -> tuple[Array, Array]:
-    """Phi(x), the distribution, and phi(x), its density, of the normal distribution: two new arrays.
+def normal_tail(x: Array, phi: Array, out: Array) -> None:
+    """out = t, the normal distribution's tail beyond |x|, and the density phi(x).
 
-        Phi(-|x|) = exp(-x^2 / 2) erfcx(|x| / sqrt(2)) / 2        phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
+        t = phi(x) M(|x|)        Phi(x) = t where x < 0, 1 - t elsewhere
 
-    The tail Phi(-|x|) shares its exp with phi, and keeps its digits however small it is.
+    M is mills_ratio: the tail shares its exp with phi, and keeps its digits however small it is.  The callers choose
+    between t and 1 - t by minima and maxima: np.where, on signs that nobody can predict, takes as long as all the rest.
     """
-    left = x.real < 0                                   # its real part: the checks make x complex
-    tail = erfcx(np.where(left, -x, x) * math.sqrt(0.5))
-    phi = x * x
-    phi *= -0.5
+    np.multiply(x, -0.5, out=phi)
+    phi *= x
     np.exp(phi, out=phi)
-    tail *= phi
-    tail *= 0.5
     phi *= 1 / math.sqrt(2 * math.pi)
-    return np.where(left, tail, 1 - tail), phi
+    size = -x
+    np.maximum(size, x, out=size)                       # |x|; np.abs would drop what the checks make complex
+    mills_ratio(size, out=out)
+    out *= phi
 
 
-# NumPy has no erf.  Powers of s in exp(z^2) erfc(z) / t over -1 <= s <= 1: its Chebyshev series to degree 23, computed
-# to 60 digits and multiplied out.  tests/layers/test_erfcx.py computes it again.
-ERFCX = (
-    0.5107913526210117, 0.3435803422069067, 0.13973604627794914, 0.01822111575329492, -0.010755330940908886,
-    -0.0032395925295271534, 0.0015453059557186107, 0.0004186479710660508, -0.00033153601371393716,
-    -1.71852541704069e-05, 7.223098558594817e-05, -1.7076638145079572e-05, -1.0831436166846611e-05,
-    8.06710621122023e-06, -6.050557593208622e-07, -1.835078540898153e-06, 1.0739744686311663e-06,
-    1.5720540066794157e-08, -3.7163646958410467e-07, 1.497143526022312e-07, 6.610183151765426e-08,
-    -5.145629434357736e-08, -4.946607757245824e-09, 6.597367302900275e-09,
+# NumPy has no erf.  For float32: the c and b of a continued fraction, from its inner end; it is M at 8 points, and as
+# near between them as rounding allows.  For float64: powers of s in M(a) / t, the Chebyshev series over -1 <= s <= 1
+# to degree 23, multiplied out.  tests/layers/test_normal_distribution.py computes both again.
+FRACTION_C = (17.672496, -10.0112641, 1.21451612, 0.999722005)
+FRACTION_B = (1.11239536, 4.31699775, 1.99632327, -0.0115768725)
+SERIES = (
+    0.6401820234584208, 0.43061410019161367, 0.17513316229272663, 0.022836781971266693, -0.013479808319747927,
+    -0.0040602271163980635, 0.0019367538007799751, 0.000524697420695532, -0.000415518773016903,
+    -2.1538522005131123e-05, 9.052811538710097e-05, -2.1402392005049365e-05, -1.357519207533927e-05,
+    1.0110618261747996e-05, -7.583249370210013e-07, -2.2999298783919556e-06, 1.346027384651343e-06,
+    1.9702775111947877e-08, -4.657772412717803e-07, 1.8763911467541403e-07, 8.28463599435234e-08,
+    -6.44909011546731e-08, -6.199653433910711e-09, 8.268573709787946e-09,
 )
 
 
-def erfcx(z: Array) -> Array:
-    """exp(z^2) erfc(z) for z >= 0: what is left of 1 - erf(z) when its fall to 0 is taken out.
+def mills_ratio(a: Array, out: Array) -> None:
+    """out = (1 - Phi(a)) / phi(a) for a >= 0: what is left of the normal distribution's tail without its fall.
 
-        erfcx(z) = t P(s)        t = 2 / (2 + z)        s = 2 t - 1        P a polynomial of degree 23
+        M(a) = c1 / (a + b1 + c2 / (a + b2 + c3 / (a + b3 + c4 / (a + b4))))      float32
+        M(a) = t P(s)        t = 1 / (1 + a / sqrt(8))        s = 2 t - 1         float64; P of degree 23
 
-    z        (...)      floating, not negative
-    returns  (...)      of z's dtype, to a few units in the last place
+    With c = 1, 1, 2, 3, ... and b = 0 the fraction is Laplace's, which has no end and is slow near a = 0.
     """
-    t = 2 / (2 + z)
+    if a.real.dtype.itemsize <= 4:
+        np.add(a, FRACTION_B[0], out=out)
+        for c, b in zip(FRACTION_C, FRACTION_B[1:]):
+            np.divide(c, out, out=out)
+            out += a
+            out += b
+        np.divide(FRACTION_C[-1], out, out=out)
+        return
+    t = 1 / (1 + a * math.sqrt(1 / 8))
     s = 2 * t
     s -= 1
-    p = np.full_like(s, ERFCX[-1])
-    for c in ERFCX[-2::-1]:                             # Horner
-        p *= s
-        p += c
-    p *= t
-    return p
+    out[:] = SERIES[-1]
+    for c in SERIES[-2::-1]:                            # Horner
+        out *= s
+        out += c
+    out *= t
 
 
 def relu(x: Array) -> Array:

@@ -393,32 +393,37 @@ def test_a_full_disk_leaves_the_old_model(folder, model, tokenizer, monkeypatch)
 CRASH = """
 import os, sys
 import gpt2np
-from gpt2np.checkpoints import files
 model, tokenizer = gpt2np.load(sys.argv[1])
 model.wte.value += 1
-count = 0
 def dies(name):
     real = getattr(os, name)
     def call(*arguments, **named):
-        global count
-        count += 1
-        if count == int(sys.argv[2]):
+        global left
+        left -= 1
+        if left == 0:
             os._exit(9)
         return real(*arguments, **named)
     setattr(os, name, call)
 for name in ("fsync", "rename", "mkdir", "unlink", "rmdir"):
     dies(name)
-gpt2np.save(sys.argv[1], model, tokenizer)
-os._exit(0)
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        left = int(line)
+        gpt2np.save(sys.argv[1], model, tokenizer)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 def test_a_crash_at_any_step_of_saving_leaves_a_whole_model(folder, model):
     """The process ends at its 1st, 2nd, 3rd ... change to the disk: old or new, always whole; saving works again."""
     values = {model.wte.value.tobytes(), (model.wte.value + 1).tobytes()}
+    saving = subprocess.Popen([sys.executable, "-c", CRASH, str(folder)], text=True, stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
     for step in range(1, 60):
-        status = subprocess.run([sys.executable, "-c", CRASH, str(folder), str(step)], timeout=60,
-                                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}).returncode
+        print(step, file=saving.stdin, flush=True)
+        status = int(saving.stdout.readline())
         there = folder if folder.exists() else folder.with_name(".model.old")
         loaded, tokenizer = gpt2np.load(there)
         assert loaded.wte.value.tobytes() in values
@@ -430,6 +435,7 @@ def test_a_crash_at_any_step_of_saving_leaves_a_whole_model(folder, model):
         assert status == 9
         shutil.rmtree(folder.with_name(".model.old"), ignore_errors=True)
         gpt2np.save(folder, model, tokenizer)
+    saving.communicate()
     assert step > 15
 
 

@@ -415,6 +415,7 @@ def test_a_step_takes_no_more_memory_late_than_early():
     assert peaks[1] - peaks[0] < 200_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of a process is read from Linux's /proc")
 def test_a_thousand_generations_leave_nothing_behind(model):
     """The process does not grow: with a single array of the cache or of the logits left each time it would, by more."""

@@ -45,13 +45,13 @@ PLANTED = (
     ("gelu: another constant throughout", ACT, [("A3 = A1 * 0.044715", "A3 = A1 * 0.04715")], ["gelu"]),
     ("gelu: exp overflows", ACT, [("    np.minimum(out, LIMIT, out=out)\n", "")], ["gelu"]),
     ("gelu: forward writes into x", ACT, [("xx = x_t * x_t\n", "xx = np.multiply(x_t, x_t, out=x_t)\n")], ["gelu"]),
-    ("gelu_erf: slope without x phi(x)", ACT, [("        slope_t += Phi\n", "        slope_t[:] = Phi\n")],
+    ("gelu_erf: slope without x phi(x)", ACT, [("        slope_t += y_t\n", "        slope_t[:] = y_t\n")],
      ["gelu_erf"]),
-    ("gelu_erf: phi without x", ACT, [("np.multiply(x_t, phi, out=slope_t)", "slope_t[:] = phi")], ["gelu_erf"]),
+    ("gelu_erf: phi without x", ACT, [("        slope_t *= x_t\n", "")], ["gelu_erf"]),
     ("gelu: the erf form in GPT-2", ACT, [
         ("GELU = Activation(gelu_forward, gelu_backward, gelu)",
          "GELU = Activation(gelu_erf_forward, gelu_erf_backward, gelu_erf)")], ["MLP"]),
-    ("gelu_erf: 1 - Phi cancels", ACT, [("np.where(left, tail, 1 - tail)", "np.where(left, 1 - (1 - tail), 1 - tail)")],
+    ("gelu_erf: 1 - Phi cancels", ACT, [("np.maximum(y_t, np.minimum(1", "np.maximum(1 - (1 - y_t), np.minimum(1")],
      ["gelu_erf"]),
     ("gelu: computed in float32", ACT, [
         ('y, slope = np.empty_like(x, order="C"), np.empty_like(x, order="C")\n'

@@ -244,11 +244,13 @@ def test_the_steps_of_the_simple_loop_are_counted(gpt2, monkeypatch):
     assert steps.total > 100 * 1_000
 
 
+@pytest.mark.slow
 def test_a_megabyte_without_a_space(gpt2):
     """Takes two seconds; with a search through all pairs for each merge it would take hours."""
     assert gpt2.decode(gpt2.encode("a" * 2**20)) == "a" * 2**20
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(gpt2):
     """Beside the text and its ids, encoding needs as much for a long text as for one of a fourth of its length."""
     rng = np.random.default_rng(0)

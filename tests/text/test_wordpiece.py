@@ -403,6 +403,7 @@ def test_what_cannot_be_learned_from(lines, n_vocab, message):
 
 # ---- memory and time
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_text(large):
     """Beside the text and its ids, encoding needs as much for a long text as for one of a fourth of its length."""
     rng = np.random.default_rng(0)

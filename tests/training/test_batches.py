@@ -172,6 +172,7 @@ def test_the_parts_of_a_text_make_no_difference(tmp_path_factory, words, n, seed
     assert map_tokens(folder / "tokens", tokenizer).tolist() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="it is read in /proc what a process needs")
 @pytest.mark.parametrize("command", ["write_tokens(folder / 'tokens', read_texts([folder / 'text']), tokenizer)",
                                      "evaluate.measure_text(f'{folder}/text', parallel, tokenizer, 256, 128, False)"])

@@ -159,6 +159,7 @@ def test_without_a_file_it_learns_from_its_own_source(tmp_path, capsys):
     assert "tokens to learn from" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_never_stopped(text, tmp_path):
     whole, killed, steps, output = tmp_path / "whole", tmp_path / "killed", 4 * KILLS, tmp_path / "output"
     assert train.main(arguments(text, whole, steps)) == 0

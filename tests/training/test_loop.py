@@ -188,6 +188,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_of_a_save_nothing_is_lost(tmp_path, finished, monkeypatch):
     """After the k-th call to the file system, every further one fails: what a process that is gone can do."""
     calls = {"left": 0}

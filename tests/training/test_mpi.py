@@ -198,6 +198,7 @@ def process_of_rank(rank, out):
     raise AssertionError(f"rank {rank} does not run")
 
 
+@pytest.mark.slow
 @needs_mpi
 def test_two_processes_are_one_run_and_survive_what_happens_to_one(text, tmp_path):
     options = ["--threads", "1", "--dropout", "0", "--eval-every", "20", "--sample", "0"]
