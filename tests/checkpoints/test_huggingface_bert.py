@@ -1,7 +1,9 @@
 """BERT's folders: what transformers writes (tests/golden/bert), what older files have, and what is refused."""
 
 import json
+import random
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.errors import Gpt2npWarning
 from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.text.wordpiece import WordPiece, learn_characters
+from tests.checkpoints.fuzz import damage
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "bert"
 KINDS = ("pre_training", "masked", "body")
@@ -211,3 +214,26 @@ def test_a_vocabulary_of_another_size_or_none_of_berts(tmp_path):
     refused(tmp_path / "body", "its vocabulary is not the model's: expected 19 pieces, found 18")
     (tmp_path / "body" / "vocab.txt").write_text("\n".join(line for line in lines if line != "[CLS]"), encoding="utf-8")
     refused(tmp_path / "body", "none of its 18 lines is [CLS], which begins a text")
+
+
+def test_damaged_files_are_refused_in_a_sentence_or_make_no_difference_to_sizes(tmp_path):
+    model = loading.load(GOLDEN / "pre_training")[0]
+    gpt2np.save(tmp_path / "model", model, TOKENIZER)
+    pristine, counts = {path: path.read_bytes() for path in (tmp_path / "model").iterdir()}, [0, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Gpt2npWarning)              # a head's name that is damaged: left out, and said
+        for seed in range(400):
+            rng = random.Random(seed)
+            path = rng.choice(list(pristine))
+            path.write_bytes(damage(rng, pristine[path]))
+            try:
+                read, tokenizer = loading.load(tmp_path / "model")
+            except CheckpointError as error:
+                assert str(tmp_path) in str(error)
+                counts[0] += 1
+            else:
+                assert tokenizer.n_vocab == read.config.n_vocab == 19
+                assert all(np.isfinite(array).all() for array in values(read).values())
+                counts[1] += 1
+            path.write_bytes(pristine[path])
+    assert min(counts) > 20
