@@ -125,7 +125,7 @@ def what_is_no_text_is_refused(subject: ModuleSubject, rng: Rng) -> None:
 
 def frozen_parts_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
     """With the embeddings and the blocks below the k-th frozen, nothing is kept of them and none of their backwards is
-    called; all that is trained has the gradient that it has, to the bit.
+    called; all that is trained has the gradient that it has, but for the rounding of the GELU's form for inference.
 
     For every k, and with one of the parameters below the stack trained: then nothing of the stack is left out.
     """
@@ -152,7 +152,7 @@ def frozen_parts_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
                 subject.backward(dy, cache)
         for path, p in subject.parameters.items():
             if path not in frozen:
-                identical(f"d{path} with {len(frozen)} of {len(free)} frozen", p.grad, free[path])
+                close(f"d{path} with {len(frozen)} of {len(free)} frozen", p.grad, free[path], EXACT, floor=1.0)
         if [call.first for call in of_blocks] != list(reversed(model.h[first:])):
             raise CheckFailed(f"backward from block {k}: expected {L - first} calls, got {len(of_blocks)}")
         if of_tables and not kept & {f"{prefix}{name}" for name in ("wte", "wpe", "wse")}:
