@@ -1,8 +1,6 @@
 """What BERT holds for the word at each gap of a text:  床前明[MASK]光.
 
     p = softmax(words at the gap)           of all pieces of the vocabulary, each gap for itself
-
-Chapter: S002 4.3.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,8 @@
     similarity(a, b) = v(a) . v(b)              from -1 to 1
 
 Reimers, Gurevych 2019, arXiv:1908.10084, section 3 (the mean of all output vectors, and its cosine).
+
+Chapter: S000 6.3.
 """
 
 from collections.abc import Sequence

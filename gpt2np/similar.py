@@ -1,4 +1,7 @@
-"""Which texts mean the same:  python -m gpt2np.similar "The cat sits outside." "A feline rests outdoors." """
+"""Say which texts mean the same:  python -m gpt2np.similar TEXT TEXT
+
+Chapter: S000 6.3.
+"""
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.similar")
 

@@ -6,7 +6,7 @@ on a machine without a network.
 Ctrl-C saves; python -m gpt2np.train --resume DIR goes on as if nothing had happened.
 With mpiexec -n 4 before it, four processes share each batch, on one machine or several: see training/mpi.py.
 
-Chapter: S000 1.3; S001 3.1.
+Chapter: S000 1.3.
 """
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.train")

@@ -1,6 +1,6 @@
 """BERT: an encoder that reads a text from both sides, and the two heads that it is trained with.
 
-Chapter: S001 3.1; S002 4.3; S003 6.3.
+Chapter: S002 4.3.
 """
 
 from typing import Any, NamedTuple

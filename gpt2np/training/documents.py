@@ -9,7 +9,7 @@ In a file, a sentence is a line, and an empty line stands between two documents.
 
 Devlin et al. 2019, arXiv:1810.04805, section 3.1 and A.1; google-research/bert, create_pretraining_data.py.
 
-Chapter: S002 5.2.
+Chapter: S001 3.1.1.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """Masked words and next sentences, the two tasks of BERT: what was here, and does this follow that?
 
-Chapter: S001 3.1; S002 4.3.
+Chapter: S001 3.1.1.
 """
 
 import math
