@@ -20,6 +20,7 @@ COMMANDS = {
     "train_tokenizer": "learn a vocabulary from text files",
     "download": "fetch one of OpenAI's models",
     "convert": "write a model in another layout of files",
+    "oracle": "write every number of one step, for a port to compare with",
     "gradcheck": "check every gradient, and print the table",
 }
 NEEDED = ("numpy", "regex", "requests", "threadpoolctl", "tqdm")

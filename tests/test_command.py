@@ -26,7 +26,8 @@ from gpt2np.text.vocabulary import TokenizerError
 COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": "gpt2np.evaluate",
             "convert": "gpt2np.convert", "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
             "fill": "gpt2np.fill", "similar": "gpt2np.similar",
-            "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__"}
+            "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__",
+            "oracle": "gpt2np.oracle"}
 
 # Wrong input: the command line, the status, and how the sentence begins.  %d is a folder, %e an empty file, %b bytes
 # that are no text, %x what is not there.
@@ -103,6 +104,9 @@ WRONG = [
     ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
     ("similar a", 2, "expected two texts at least, or --file FILE, got 1"),
     ("similar a b --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),
+    ("oracle To --compare %x", 1, "%x: No such file or directory"),
+    ("oracle To --out %x", 1, "%x: expected a name that ends in .safetensors"),
     ("gradcheck --seed 1.5", 2, "--seed: expected a whole number of 0 or more, got 1.5"),
     ("gradcheck --layer nonsense", 2, "--layer: expected part of a layer's name, got nonsense; the layers are: "),
 ]
@@ -145,7 +149,7 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
                  "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"]}[name]
+                 "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"], "oracle": ["--out"]}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err

@@ -136,7 +136,7 @@ print([list(generate(model.given([source]), [0], 4, GREEDY)) for source in ([5, 
     section(
         "3.3", "算法优缺点", "strengths and limits",
         Entry(
-            where="Batches tracing.trace GPT2Config.n_parameters",
+            where="Batches tracing.trace GPT2Config.n_parameters tapped attention_maps direct_attribution",
             run="""
 from gpt2np.models.config import SIZES
 for name, config in SIZES.items():
@@ -150,16 +150,21 @@ for name, config in SIZES.items():
 """,
             here=Both(
                 """“参数量大”有多大，就是上面的数；公式见 [[shapes.md]]。“黑盒”里发生了什么，可以看：`--trace` 逐步显示
-                一次前向传播，`--show-probabilities` 显示模型还考虑过哪些词元。""",
+                一次前向传播，`--show-probabilities` 显示模型还考虑过哪些词元；在 Python 里，`attention_maps` 给出每
+                个头的注意力权重，`direct_attribution` 给出每个头、每个 MLP 对一个 logit 的贡献，各项之和正是这个
+                logit。全部数值可以写进一个文件，见 [[oracle.md]]。""",
                 """How many parameters are many: these; the formula is in [[shapes.md]]. Into the black box one can
                 look: `--trace` shows a forward pass step by step, `--show-probabilities` what else the model had in
-                mind."""),
-            shown="test_batches.test_a_batch_follows_from_seed_and_step test_how_much_work",
+                mind; in Python, `attention_maps` gives the weights of each head, and `direct_attribution` what each
+                head and each MLP has contributed to a logit, which is their sum. All the numbers go into one file, see
+                [[oracle.md]]."""),
+            shown="test_batches.test_a_batch_follows_from_seed_and_step test_how_much_work "
+                  "test_contributions_sum_to_the_logit test_maps_sum_to_1_and_hold_nothing_of_the_future",
             points=(7, 9),
             errata="E000-08",
             missing=Both(
-                """注意力图和归因：注意力权重在缓存里，但还没有命令把它们画出来。""",
-                """pictures of attention, and attribution: the weights are in the cache, and nothing draws them."""))),
+                """画出注意力图和归因的命令；在 Python 里它们已是数组。""",
+                """a command that draws attention and attribution; in Python they are arrays."""))),
     section(
         "3.4", "算法应用领域", "applications",
         Entry(
@@ -571,7 +576,7 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
     section(
         "8.3", "面临的挑战", "difficulties",
         Entry(
-            where="KVCache tracing.trace",
+            where="KVCache tracing.trace Patch arrays_of",
             run="python -m gpt2np.generate \"To be\" --show-probabilities --max-new-tokens 3 --seed 1",
             here=Both(
                 """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令显示每一步的候选词
