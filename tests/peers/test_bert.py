@@ -15,6 +15,10 @@ from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import BertConfig
 from gpt2np.sentences import find_minilm, vectors
 from gpt2np.text.wordpiece import learn_characters
+from gpt2np.training.documents import MaskedBatches, encode_documents
+from gpt2np.training.masked_words import MaskedPlan
+from gpt2np.training.optimizers import make_optimizer
+from gpt2np.training.parallel import DataParallel
 
 pytestmark = [pytest.mark.skipif(not os.environ.get("GPT2NP_PEERS"), reason="opt-in: make test-peers"),
               pytest.mark.filterwarnings("default")]            # theirs are not ours to mend
@@ -56,6 +60,45 @@ def test_transformers_loads_what_we_save(kind, tmp_path):
     assert type(again) is type(model) and again.config == config
     assert all(np.array_equal(p.value, q.value) for (_, p), (_, q) in
                zip(again.named_parameters(), model.named_parameters()))
+
+
+def test_fifty_steps_of_training_are_those_of_pytorch(tmp_path):
+    """The same weights, the same batches of hidden words and pairs, AdamW on both sides, in float64.
+
+    Every batch asks for pairs: where none is asked, PyTorch takes a mean over nothing, which is no number; here it is 0.
+    """
+    import torch
+    import transformers
+    rng = np.random.default_rng(0)
+    alphabet = "天地玄黄宇宙洪荒日月盈昃"
+    texts = [["".join(rng.choice(list(alphabet), 5)) + "。" for _ in range(4)] for _ in range(12)]
+    tokenizer = learn_characters(["".join(document) for document in texts], 99)
+    model = BertForPreTraining(BertConfig(tokenizer.n_vocab, 32, 32, 4, 2, 64), rng)
+    gpt2np.save(tmp_path / "model", model, tokenizer)
+    model, _ = gpt2np.load(tmp_path / "model", np.float64)
+    for _, p in model.named_parameters():
+        p.value = np.array(p.value, order="C")
+    theirs = transformers.BertForPreTraining.from_pretrained(tmp_path / "model").double().eval()     # no dropout
+    plan = MaskedPlan(steps=50, lr=1e-3, weight_decay=0.0)
+    ours = make_optimizer(model, plan)
+    torchs = torch.optim.AdamW(theirs.parameters(), plan.lr, (plan.beta1, plan.beta2), plan.eps, weight_decay=0.0)
+    documents = encode_documents(texts, tokenizer, "words", 29)
+    batches, losses = MaskedBatches(documents, tokenizer, True, 8, 32, 0), []
+    with DataParallel(model, 2) as parallel:
+        for step in range(plan.steps):
+            batch = batches.batch(step)
+            loss, _ = parallel.loss_and_gradients(tuple(batch))
+            ours.step(plan.lr, 1.0, parallel.run)
+            tokens, segments, mask, targets, not_next = map(torch.tensor, batch)
+            torchs.zero_grad()
+            expected = theirs(tokens, attention_mask=mask.long(), token_type_ids=segments, labels=targets,
+                              next_sentence_label=not_next).loss
+            expected.backward()
+            torchs.step()
+            losses.append((loss, expected.item()))
+    got, right = np.array(losses).T
+    assert right[-1] < 0.95 * right[0]
+    assert np.abs(got / right - 1).max() < 1e-9
 
 
 @pytest.fixture(scope="module")
