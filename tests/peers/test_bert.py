@@ -65,7 +65,7 @@ def test_transformers_loads_what_we_save(kind, tmp_path):
 def test_fifty_steps_of_training_are_those_of_pytorch(tmp_path):
     """The same weights, the same batches of hidden words and pairs, AdamW on both sides, in float64.
 
-    Every batch asks for pairs: where none is asked, PyTorch takes a mean over nothing, which is no number; here it is 0.
+    Every batch asks for pairs: of none, PyTorch takes a mean over nothing, which is no number; here it is 0.
     """
     import torch
     import transformers
