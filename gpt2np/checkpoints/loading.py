@@ -87,7 +87,8 @@ def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
                               f"{command} --model {name_or_path} uses it")
     if tokenizer is None:
         raise CheckpointError(find(name_or_path), "it lacks its vocabulary, so it can neither read nor write text: "
-                              "expected tokenizer.json, vocab.json and merges.txt, or encoder.json and vocab.bpe there")
+                              "expected tokenizer.json, vocab.json and merges.txt, encoder.json and vocab.bpe, or a BERT's "
+                              "vocab.txt there")
     return model, tokenizer
 
 

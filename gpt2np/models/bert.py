@@ -12,7 +12,7 @@ from ..blocks.stack import Stack, check_unused
 from ..blocks.transformer import PostNormBlock
 from ..hints import Array, Cache, Rng
 from ..layers.activations import GELU_ERF, TANH
-from ..layers.checks import check_ids, check_padding_mask, check_shape
+from ..layers.checks import check_ids, check_shape
 from ..layers.cross_entropy import IGNORED, count_targets, cross_entropy_backward, cross_entropy_forward
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.embedding import Embedding, embedding_backward, embedding_forward
@@ -102,7 +102,7 @@ class BERT(Module):
 
     def inputs(self, tokens: ArrayLike, segments: ArrayLike | None,
                padding_mask: Array | None) -> tuple[Array, Array, Array | None]:
-        """Check what forward takes, on the host, and move it to where the weights are."""
+        """Check what forward takes, on the host, and move it to where the weights are; attention checks the mask."""
         config, like = self.config, self.wte.value
         tokens = host_ids("tokens", tokens, config.n_vocab, config.n_ctx)
         if segments is None:
@@ -112,7 +112,6 @@ class BERT(Module):
             check_shape("segments", segments, tokens.shape)
             segments = np.asarray(segments, like=like)
         if padding_mask is not None:
-            check_padding_mask(padding_mask, tokens.shape)
             padding_mask = np.asarray(padding_mask, like=like)
         return np.asarray(tokens, like=like), segments, padding_mask
 

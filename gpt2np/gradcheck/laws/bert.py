@@ -8,7 +8,7 @@ from ...hints import Array, Rng
 from ...layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from ...layers.embedding import Embedding
 from ...layers.module import Parameter
-from ...models.bert import BERT, BertForPreTraining, Logits
+from ...models.bert import BERT, IS_NEXT, NOT_NEXT, BertForPreTraining, Logits
 from ..checks import (
     Arguments,
     CheckFailed,
@@ -155,6 +155,8 @@ def frozen_parts_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
                 close(f"d{path} with {len(frozen)} of {len(free)} frozen", p.grad, free[path], EXACT, floor=1.0)
         if [call.first for call in of_blocks] != list(reversed(model.h[first:])):
             raise CheckFailed(f"backward from block {k}: expected {L - first} calls, got {len(of_blocks)}")
+        if f"{prefix}wpe" not in kept and any(call.first is model.wpe for call in of_tables):
+            raise CheckFailed("backward with wpe frozen: expected no call of the positions', which sums over the batch")
         if of_tables and not kept & {f"{prefix}{name}" for name in ("wte", "wpe", "wse")}:
             raise CheckFailed(f"backward with {', '.join(kept) or 'nothing'} trained below the stack: expected no call "
                               "of a table's")
@@ -286,7 +288,12 @@ def answers_refused(subject: ModuleSubject, rng: Rng) -> None:
     }.items():
         refused(name, model.loss, *text, *wrong)
         refused(f"{name}, with gradients", model.loss_and_gradients, *text, *wrong)
-    refused("an answer without a head", _without_pairs(model).loss, *text, targets, not_next * 0)
+    alone = _without_pairs(model)
+    refused("an answer without a head", alone.loss, *text, targets, not_next * 0)
+    refused("no answers, of another batch", alone.loss, *text, targets, np.full(len(tokens) + 1, -100))
+    identical("what the answers are", [IS_NEXT, NOT_NEXT], [0, 1])
+    identical("the loss of lists", model.loss(*text, targets.tolist(), not_next.tolist()),
+              model.loss(*text, targets, not_next))
 
 
 def _x(subject: ModuleSubject) -> Array:
