@@ -8,7 +8,7 @@ RUN     = $(VENV)/bin/python
 .DEFAULT_GOAL := help
 .NOTPARALLEL:                            # two targets must not install at once
 unexport PYTHONPATH PYTHONHOME          # .venv has all that is needed
-.PHONY: ask help generate gradcheck test test-slow lint mutants bench fuzz test-faults test-peers clean
+.PHONY: ask help generate gradcheck gradcheck-large test test-slow lint mutants mutants-large bench fuzz test-faults test-peers clean
 
 help:           ## print this list
 	@echo "gpt2np: GPT-2 in NumPy alone, with proof that its gradients are right."
@@ -20,6 +20,9 @@ generate: $(VENV)/installed-run    ## let the demo model write a text (ARGS='"To
 
 gradcheck: $(VENV)/installed-run   ## check every gradient, and print the table (LAYER=attention: one layer's)
 	@$(RUN) -m gpt2np.gradcheck $(if $(LAYER),--layer '$(LAYER)') $(ARGS)
+
+gradcheck-large: $(VENV)/installed-run   ## the same at large sizes, each of them alone: a minute
+	@$(RUN) -m gpt2np.gradcheck --large
 
 test: $(VENV)/installed-test       ## run the tests
 	@$(RUN) -m pytest -q --numprocesses auto --maxprocesses 8
@@ -33,6 +36,10 @@ lint: $(VENV)/installed-test       ## look for mistakes of style with ruff, of t
 
 mutants: $(VENV)/installed-test    ## plant mistakes in the layers, and see that the checks find each
 	@$(RUN) -m tests.mutants
+
+mutants-large: $(VENV)/installed-test   ## plant mistakes that begin at a size: an hour
+	@$(RUN) -m tests.mutants --large
+	@$(RUN) -m tests.mutants --training
 
 bench: $(VENV)/installed-test      ## time every layer (beside PyTorch, where it is installed)
 	@$(RUN) benchmarks/layers.py

@@ -7,7 +7,6 @@
 """
 
 import sys
-from typing import TYPE_CHECKING
 
 if sys.version_info < (3, 10):      # noqa: UP036    said before an older Python meets what it cannot read
     raise SystemExit("gpt2np needs Python 3.10 or newer, and this is {}.{}".format(*sys.version_info))
@@ -15,9 +14,12 @@ if sys.version_info < (3, 10):      # noqa: UP036    said before an older Python
 __version__ = "0.1.0"
 
 if sys.argv[:1] == ["-m"]:          # python -m gpt2np.generate: before any of it is read that needs NumPy
+    from .interrupts import end_at_once_if_this_runs
+    end_at_once_if_this_runs()                      # the first import is the one that lets Ctrl-C be answered
     from .starting import expect_to_start
     expect_to_start()
 
+TYPE_CHECKING = False                               # as in typing, whose import takes longer than all that is here
 if TYPE_CHECKING:                                   # for editors and mypy, which do not run __getattr__
     from .checkpoints.loading import save
     from .generate import CallableModule

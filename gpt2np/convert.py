@@ -6,13 +6,17 @@ Chapter: S001 9 Q3.
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.convert")
 
 import os
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 from .checkpoints.errors import CheckpointError
 from .checkpoints.loading import LAYOUTS, NAMES, write_model
 from .command import Parser, not_empty, run_command
 from .interrupts import leave
 from .model_names import load
+from .models.gpt2 import GPT2
+from .terminal import wrapped
 
 NAMELESS = "SOURCE and DEST stand for themselves, as in: convert demo hf --to safetensors"
 
@@ -42,10 +46,16 @@ def convert(arguments: Sequence[str] | None) -> None:
     if os.path.lexists(options.dest):               # save() replaces a model; a slip of the hand here should not
         raise CheckpointError(options.dest, "it is there already: name a new folder")
     try:
-        write_model(options.dest, options.to, *load(options.source), options.dtype)
+        model, tokenizer = load(options.source)
+        write_model(options.dest, options.to, model, tokenizer, options.dtype)
     except OSError as error:
         error.filename = error.filename or options.dest     # a full disk is said without a name
         raise
+    size = sum(path.stat().st_size for path in Path(options.dest).iterdir())
+    print(wrapped(f"{options.source} written to {options.dest}, in the layout {options.to}, as {options.dtype}: "
+                  f"{size / 1e6:,.1f} MB"))
+    if isinstance(model, GPT2) and tokenizer is not None:
+        print(f"To use it:\n    python -m gpt2np.generate --model {shlex.quote(options.dest)}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """What a training command shows while a run goes on, and how Ctrl-C ends it: the same for every task."""
 
 import contextlib
+import errno
 import os
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .terminal import folded, wrapped
+from .terminal import folded, terminal_width, wrapped
 from .training import run_folder
 from .training.curve import write_curve
 from .training.loop import CHANGE, EVALUATION, Trainer, in_words
@@ -28,7 +28,27 @@ def follow(trainer: Trainer, command: str, afterwards: str, remark: Callable[[di
     command     the name of the command that goes on with the run
     afterwards  the line by which the best model is used when it is done
     remark      a warning by the record of the evaluation before the first step, or None
+
+    OSError for a full disk says what is safe.
     """
+    try:
+        return _follow(trainer, command, afterwards, remark)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        kept = run_folder.checkpoints(trainer.out)
+        safe = f"{kept[-1].name} in it is whole: make room, and go on by: {resuming(trainer, command)}" if kept else \
+            "nothing was kept: make room, and begin anew"
+        raise OSError(error.errno, f"{error.strerror}; {safe}", str(trainer.out)) from None
+
+
+def resuming(trainer: Trainer, command: str) -> str:
+    """The line by which the run goes on."""
+    launch = f"mpiexec -n {trainer.world.size} " * (trainer.world.size > 1)
+    return f"{launch}python -m gpt2np.{command} --resume {shlex.quote(str(trainer.out))}"
+
+
+def _follow(trainer: Trainer, command: str, afterwards: str, remark: Callable[[dict], str | None]) -> int:
     plan, state, world, task = trainer.plan, trainer.state, trainer.world, trainer.task
     with Interrupt(trainer) as interrupt:
         try:
@@ -52,9 +72,8 @@ def follow(trainer: Trainer, command: str, afterwards: str, remark: Callable[[di
         interrupt.over = True
         draw(trainer)                                   # Ctrl-C may have come before the evaluation of the last step
         if not trainer.finished:
-            launch = f"mpiexec -n {world.size} " * (world.size > 1)
-            print(f"stopped after step {state['step']:,}, and saved. To go on:\n"
-                  f"    {launch}python -m gpt2np.{command} --resume {shlex.quote(str(trainer.out))}", flush=True)
+            print(f"stopped after step {state['step']:,}, and saved. To go on:\n    {resuming(trainer, command)}",
+                  flush=True)
             return 128 + interrupt.number
     early = f", after {plan.patience} evaluations without a better one" if state["step"] < plan.steps else ""
     extreme = "highest" if task.larger_is_better else "lowest"
@@ -83,7 +102,7 @@ def show(record: dict, bar: tqdm) -> None:
     if "val_loss" in record:
         figures = ", ".join(f"{in_words(name)} {value:.4f}" for name, value in record.items() if type(value) is float)
         untrained = ", before anything is learned here" if record["step"] == 0 else ""
-        bar.write(f"step {record['step']:,}: {figures}{' (best)' * record['best']}{untrained}")
+        bar.write(wrapped(f"step {record['step']:,}: {figures}{' (best)' * record['best']}{untrained}"))
         if record.get("sample"):
             bar.write(indented(record["sample"]))
         sys.stdout.flush()
@@ -96,7 +115,7 @@ def show(record: dict, bar: tqdm) -> None:
 
 def indented(text: str) -> str:
     """A text as lines of the terminal's width; what moves the cursor, or cannot be seen, as a dot."""
-    width = shutil.get_terminal_size().columns
+    width = terminal_width()
     lines = ["".join(c if c.isprintable() else "·" for c in line.expandtabs()) for line in text.splitlines()]
     return "\n".join(folded(line, width, "    ") if line else "" for line in lines)
 

@@ -18,10 +18,21 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from .checkpoints.loading import NAMES
 from .command import Parser, not_empty, option, real, run_command, whole
-from .decoding import NgramDraft, beam_search, columns, generate, generate_batch, lay_out_for_decoding, speculate
+from .decoding import (
+    Beam,
+    NgramDraft,
+    Stop,
+    beam_search,
+    columns,
+    generate,
+    generate_batch,
+    lay_out_for_decoding,
+    speculate,
+)
 from .errors import Gpt2npError, sentence
 from .hints import Array
 from .interrupts import leave
@@ -48,7 +59,7 @@ from .text.protocol import AnyTokenizer, end_of
 from .text.streaming import StoppingDecoder, stops_at, text_before
 from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
-from .tracing import HEADER, trace
+from .tracing import HEADER, trace_run
 
 RUNNERS_UP = 4
 SAMPLER_OPTIONS = ("repetition_penalty", "frequency_penalty", "presence_penalty", "min_new_tokens", "temperature",
@@ -223,11 +234,12 @@ def run(arguments: Sequence[str] | None) -> None:
     lay_out_for_decoding(model)
     keep_freed_memory()
     if options.trace:
-        show_trace(model, tokenizer, options)
+        for prompt in prompts(options):
+            show_trace(model, tokenizer, prompt)
+        print(wrapped("Cost: multiplications and additions of products of matrices alone."), file=sys.stderr)
         return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
-                      forbidden=[*(tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")),
-                                 *([i] for i in tokenizer.unused)])
+                      forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
     sampler.filter(np.zeros(model.n_vocab), [], [])     # what it cannot do is said before all else
     write = write_probabilities if options.show_probabilities else \
         write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
@@ -253,14 +265,24 @@ def run(arguments: Sequence[str] | None) -> None:
             print(f"{n} tokens in {seconds:.2f} s, {n / seconds:.1f} tokens/s{drawn}", file=sys.stderr)
 
 
-def show_trace(model: GPT2, tokenizer: AnyTokenizer, options: argparse.Namespace) -> None:
-    """Print every operation of the first step."""
-    for prompt in prompts(options):
-        tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
-        for parts in (HEADER, *(step.parts() for step in trace(model, [tokens]))):
-            line = "  ".join(parts)
-            print(line if len(line) <= width() else "\n".join((wrapped(parts[0]), wrapped("    " + parts[1]))))
-    print(wrapped("Cost: multiplications and additions of products of matrices alone."), file=sys.stderr)
+def show_trace(model: GPT2, tokenizer: AnyTokenizer, prompt: str) -> None:
+    """Print every operation of the first step, and what comes of it.
+
+    In a terminal that has no room for a line, equations stand where they come first: all blocks have the same.
+    """
+    tokens, logits, shown = tokenizer.encode(prompt) or [end_of(tokenizer)], list[Array](), set[str]()
+    steps = trace_run(model, lambda: logits.append(model.forward([tokens], keep_cache=False)[0]))
+    for parts, formula in ((HEADER, ""), *((step.parts(), step.formula) for step in steps)):
+        line = "  ".join(parts)
+        if len(line) > width():
+            values = parts[1].removesuffix(formula) if formula in shown else parts[1]
+            line = "\n".join((wrapped(parts[0]), wrapped("    " + values)))
+            shown.add(formula)
+        print(line)
+    p = softmax_forward(logits[0][0, -1])[0]
+    best = np.argsort(-p, kind="stable")[:RUNNERS_UP + 1].tolist()
+    print(wrapped("The likeliest next tokens: " + "  ".join(f"{printable(tokenizer.decode_bytes([i]))} {p[i]:.1%}"
+                                                            for i in best)))
 
 
 def expect_room_for_texts(model: GPT2, n_prompt: int, options: argparse.Namespace) -> None:
@@ -341,10 +363,9 @@ def write_stream(task: Task) -> Iterator[int]:
 def write_whole(task: Task) -> Iterator[int]:
     """Print whole continuations when all of them have ended. Yields how many tokens each step has made."""
     tokenizer, options, n = task.tokenizer, task.options, task.options.num_return_sequences
-    rows, stop = [], stops_at(tokenizer, options.stop, task.tokens)
+    rows, stop, interrupt = [], stops_at(tokenizer, options.stop, task.tokens), None
     if options.num_beams > 1:
-        found = beam_search(task.model, task.tokens, options.max_new_tokens, options.num_beams, options.length_penalty,
-                            tokenizer.end_of_text, stop)
+        found, interrupt = follow_beams(task, stop)
         texts = [beam.written for beam in found[:n]]
         yield sum(map(len, texts))
     else:
@@ -356,10 +377,32 @@ def write_whole(task: Task) -> Iterator[int]:
         text = text_before(tokenizer, written, options.stop, task.tokens)
         if options.json:
             ended_by = "end_of_text" if written[-1] == tokenizer.end_of_text else \
-                "stop" if stop(written) else "max_new_tokens"
+                "stop" if stop(written) else "interrupt" if interrupt else "max_new_tokens"
             print(json.dumps({"prompt": task.prompt, "text": text, "ended_by": ended_by}, ensure_ascii=False))
         else:
             print((f"--- {i + 1} of {n} ---\n" if n > 1 else "") + task.prompt + text)
+    if interrupt:
+        raise interrupt
+
+
+def follow_beams(task: Task, stop: Stop) -> tuple[list[Beam], KeyboardInterrupt | None]:
+    """The beams, with a bar that shows how far they are; where Ctrl-C has ended it, the best so far, and that."""
+    options, best, interrupt = task.options, list[Beam](), None
+    with tqdm(total=options.max_new_tokens, desc="beams", unit=" tokens", delay=1, leave=False, disable=None) as bar:
+        def watch(n: int, found: list[list[Beam]]) -> None:
+            best[:] = found[0]
+            bar.update()
+
+        try:
+            best = beam_search(task.model, task.tokens, options.max_new_tokens, options.num_beams,
+                               options.length_penalty, task.tokenizer.end_of_text, stop, watch)
+        except KeyboardInterrupt as error:
+            if not best:
+                raise
+            interrupt = error
+    if interrupt:
+        print("\n" * sys.stderr.isatty() + "the best so far:", file=sys.stderr)
+    return best, interrupt
 
 
 def write_probabilities(task: Task) -> Iterator[int]:
@@ -418,8 +461,7 @@ class CallableModule(ModuleType):
             writer, tokenizer = loaded = load_with_tokenizer(model)
             lay_out_for_decoding(loaded[0])
         usual = {name: getattr(USUAL, name) for name in SAMPLER_OPTIONS}
-        forbidden = [*rules.pop("forbidden", ()), *([i] for i in tokenizer.unused)]
-        sampler = Sampler(**usual | {"end_of_text": tokenizer.end_of_text, "forbidden": forbidden} | rules)
+        sampler = Sampler(**usual | {"end_of_text": tokenizer.end_of_text} | rules)
         tokens = tokenizer.encode(prompt) or [end_of(tokenizer)]
         written = generate(writer, tokens, max_new_tokens, sampler, np.random.default_rng(seed),
                            stops_at(tokenizer, stop, tokens))

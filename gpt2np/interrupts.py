@@ -5,27 +5,42 @@ command runs, it raises KeyboardInterrupt as in any program (see run_command), o
 follow.py).  Whoever imports the package, and does not run a command of it, keeps his own handlers.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
-import threading
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 
-def end_at_once() -> None:
-    """From here on Ctrl-C ends the process: while nothing has begun, or when all is done."""
-    signal.signal(signal.SIGINT, _end)
+def module_that_runs() -> str:
+    """What stands behind python -m, while Python is on its way there; "" where nothing does."""
+    arguments = sys.orig_argv
+    return arguments[arguments.index("-m") + 1] if "-m" in arguments[:-1] else ""
+
+
+def end_at_once_if_this_runs() -> None:
+    """From here on Ctrl-C ends the process, if it is a command of this package that begins: nothing has begun yet."""
+    if module_that_runs().partition(".")[0] == __package__:
+        signal.signal(signal.SIGINT, _end)
 
 
 def raise_again() -> None:
-    """From here on Ctrl-C raises KeyboardInterrupt again, if end_at_once was called; nothing otherwise."""
+    """From here on Ctrl-C raises KeyboardInterrupt again, if it has ended the process so far; nothing otherwise."""
+    import threading  # only now: not before Ctrl-C can be answered
+
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def leave(status: int) -> NoReturn:
     """End the process, also where threads still work at what nobody waits for any more: sys.exit would wait."""
+    import threading
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
     if not others:

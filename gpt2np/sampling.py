@@ -1,8 +1,8 @@
 """From logits to a token: every sampling rule as a few lines beside its formula.
 
 Each rule is a pure function from the logits (V,) of one position to new ones, in which -inf stands for a token that can
-no longer be drawn. `Sampler` applies those that are asked for, always in this order, which is that of Hugging Face's
-generate():
+not be drawn: it may be there before any rule. `Sampler` applies those that are asked for, always in this order, which
+is that of Hugging Face's generate():
 
     logit bias, repetition penalty, frequency and presence penalty, repeated n-grams, forbidden words, minimum length,
     temperature, top-k, top-p, min-p, typical
@@ -17,6 +17,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +27,8 @@ from .hints import Array
 from .layers.softmax import log_softmax_forward, softmax_forward
 
 NEVER, LARGEST = -math.inf, 1e9             # with options up to the latter, no logit becomes infinite in float32
+ABOVE_0 = math.ulp(0.0)
+LISTS = (Sequence, np.ndarray)
 
 
 class GenerationError(Gpt2npError):
@@ -158,7 +162,10 @@ def keep_typical(logits: Array, mass: float) -> Array:
 
 
 def _smallest_set(order: Array, probability: Array, mass: float) -> Array:
-    """The first tokens in this order whose probabilities sum to at least the mass."""
+    """The first tokens in this order whose probabilities sum to at least the mass.
+
+    The smallest set leaves out some of several equal ones: those of the largest ids, since the order is a stable one.
+    """
     total = np.cumsum(probability[order], dtype=np.float64)
     return order[:np.searchsorted(total, mass) + 1]
 
@@ -183,11 +190,35 @@ def draw(probability: Array, rng: np.random.Generator) -> np.integer:
     return np.searchsorted(total, rng.random() * total[-1], side="right")
 
 
-def check_finite(logits: Array) -> None:
-    """Raise ValueError for logits that are no numbers."""
-    if not np.isfinite(logits).all():
-        raise GenerationError("logits: expected finite numbers, got NaN or infinity: the model's weights are damaged, "
-                              "or too large for their dtype")
+# ---- what is given
+
+def check_logits(logits: Array) -> None:
+    """Raise ValueError for logits (..., V) that are no numbers. -inf is one: that token cannot come; others must."""
+    if not np.isfinite(logits.max(axis=-1)).all():      # the largest is NaN where any is
+        raise GenerationError("logits: expected finite numbers, or -inf for what cannot come, got NaN or infinity: the "
+                              "model's weights are damaged, or too large for their dtype")
+
+
+def is_number(value: Any, least: float, most: float) -> bool:
+    """Whether a value is a number in this range."""
+    return isinstance(value, Real) and least <= float(value) <= most
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether a value is an integer, and not below the least."""
+    return isinstance(value, Integral) and least <= int(value)
+
+
+def are_biases(value: object) -> bool:
+    """Whether these are tokens with numbers."""
+    return isinstance(value, Mapping) and all(isinstance(token, Integral) and is_number(b, -LARGEST, LARGEST)
+                                              for token, b in value.items())
+
+
+def are_words(value: object) -> bool:
+    """Whether these are sequences of tokens, none of them empty."""
+    return isinstance(value, LISTS) and all(isinstance(word, LISTS) and len(word) > 0 and
+                                            all(isinstance(token, Integral) for token in word) for word in value)
 
 
 @dataclass(frozen=True)
@@ -226,31 +257,33 @@ class Sampler:
 
     def __post_init__(self) -> None:
         for name, good, range_ in (
-            ("temperature", 0 <= self.temperature <= LARGEST, "a number from 0 to 1e9"),
-            ("top_k", self.top_k is None or self.top_k >= 1, "an integer from 1"),
-            ("top_p", 0 < self.top_p <= 1, "a number above 0 and up to 1"),
-            ("min_p", 0 <= self.min_p <= 1, "a number from 0 to 1"),
-            ("typical_p", 0 < self.typical_p <= 1, "a number above 0 and up to 1"),
-            ("repetition_penalty", 1 / LARGEST <= self.repetition_penalty <= LARGEST, "a number from 1e-9 to 1e9"),
-            ("frequency_penalty", abs(self.frequency_penalty) <= LARGEST, "a number from -1e9 to 1e9"),
-            ("presence_penalty", abs(self.presence_penalty) <= LARGEST, "a number from -1e9 to 1e9"),
-            ("logit_bias", all(abs(b) <= LARGEST for b in self.logit_bias.values()), "numbers from -1e9 to 1e9"),
-            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "an integer from 0"),
-            ("forbidden", all(len(word) for word in self.forbidden), "words of at least one token"),
-            ("min_new_tokens", self.min_new_tokens >= 0, "an integer from 0"),
+            ("temperature", is_number(self.temperature, 0, LARGEST), "a number from 0 to 1e9"),
+            ("top_k", self.top_k is None or is_whole(self.top_k, 1), "an integer from 1"),
+            ("top_p", is_number(self.top_p, ABOVE_0, 1), "a number above 0 and up to 1"),
+            ("min_p", is_number(self.min_p, 0, 1), "a number from 0 to 1"),
+            ("typical_p", is_number(self.typical_p, ABOVE_0, 1), "a number above 0 and up to 1"),
+            ("repetition_penalty", is_number(self.repetition_penalty, 1 / LARGEST, LARGEST),
+             "a number from 1e-9 to 1e9"),
+            ("frequency_penalty", is_number(self.frequency_penalty, -LARGEST, LARGEST), "a number from -1e9 to 1e9"),
+            ("presence_penalty", is_number(self.presence_penalty, -LARGEST, LARGEST), "a number from -1e9 to 1e9"),
+            ("logit_bias", are_biases(self.logit_bias), "tokens with numbers from -1e9 to 1e9"),
+            ("no_repeat_ngram", is_whole(self.no_repeat_ngram, 0), "an integer from 0"),
+            ("forbidden", are_words(self.forbidden), "words of at least one token"),
+            ("end_of_text", self.end_of_text is None or is_whole(self.end_of_text, 0), "a token, or None"),
+            ("min_new_tokens", is_whole(self.min_new_tokens, 0), "an integer from 0"),
         ):
             if not good:
-                raise GenerationError(f"{name}: expected {range_}, got {getattr(self, name)}")
+                raise GenerationError(f"{name}: expected {range_}, got {getattr(self, name)!r}")
 
     def filter(self, logits: Array, tokens: Sequence[int], written: Sequence[int]) -> Array:
         """The logits (V,) after all rules but the temperature 0.  raises ValueError for logits that are no numbers."""
-        check_finite(logits)
+        check_logits(logits)
         if self.top_k is not None and self.top_k > len(logits):
             raise GenerationError(f"top_k: expected at most the {len(logits)} tokens of the vocabulary, "
                                   f"got {self.top_k}")
-        named = (*self.logit_bias, *chain.from_iterable(self.forbidden))
+        named = (*self.logit_bias, *chain.from_iterable(self.forbidden), self.end_of_text or 0)
         if unknown := [token for token in named if not 0 <= token < len(logits)]:
-            raise GenerationError(f"logit_bias, forbidden: expected tokens from 0 to {len(logits) - 1}, "
+            raise GenerationError(f"logit_bias, forbidden, end_of_text: expected tokens from 0 to {len(logits) - 1}, "
                                   f"got {unknown[0]}")
         if self.logit_bias: logits = bias_logits(logits, self.logit_bias)
         if self.repetition_penalty != 1: logits = penalise_repetition(logits, tokens, self.repetition_penalty)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from .interrupts import end_at_once
+from .interrupts import module_that_runs
 from .nearest import did_you_mean
 
 COMMANDS = {
@@ -20,6 +20,7 @@ COMMANDS = {
     "train_tokenizer": "learn a vocabulary from text files",
     "download": "fetch one of OpenAI's models",
     "convert": "write a model in another layout of files",
+    "interpret": "show on one page what a run computes",
     "oracle": "write every number of one step, for a port to compare with",
     "gradcheck": "check every gradient, and print the table",
 }
@@ -31,12 +32,10 @@ def expect_to_start() -> None:
 
     It is called while Python imports gpt2np, on its way to gpt2np.generate: later would be too late.
     """
-    arguments = sys.orig_argv
-    module = arguments[arguments.index("-m") + 1] if "-m" in arguments[:-1] else ""
+    module = module_that_runs()
     package, _, name = module.partition(".")
     if package != "gpt2np":
         return
-    end_at_once()
     if missing := [needed for needed in NEEDED if find_spec(needed) is None]:
         sys.exit(f"error: gpt2np needs {', '.join(missing)}, which {sys.executable} has not; {remedy(module)}")
     if name and find_spec(module) is None:

@@ -58,9 +58,14 @@ def wants_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def terminal_width() -> int:
+    """How many columns the terminal has; 80 where it does not say, as one that another program plays."""
+    return shutil.get_terminal_size().columns or 80     # Python 3.10 gives its 0
+
+
 def width() -> int:
     """How many columns a line may have: those of the terminal, and as many as it likes where there is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    return terminal_width() if sys.stdout.isatty() else sys.maxsize
 
 
 def columns_of(text: str) -> int:

@@ -41,10 +41,19 @@ from .training.mpi import World
 from .training.tasks import Task
 
 LARGE = 10                      # parameters for each token to learn from, beyond which a model learns them by heart
+NAMELESS = "files of text stand for themselves, as in: train plays.txt --out run"
 KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-size": "--batch",
             "--learning-rate": "--lr", "--num-train-epochs": "--epochs", "--max-steps": "--steps",
             "--warmup-steps": "--warmup", "--eval-steps": "--eval-every", "--save-steps": "--save-every",
-            "--block-size": "--context", "--gradient-accumulation-steps": "--accumulate", "--max-grad-norm": "--clip"}
+            "--block-size": "--context", "--gradient-accumulation-steps": "--accumulate", "--max-grad-norm": "--clip",
+            "--output-dir": "--out", "--output": "--out", "-o": "--out", "--model": "--init-from", "-m": "--init-from",
+            "--model-name-or-path": "--init-from", "--resume-from-checkpoint": "--resume", "--num-epochs": "--epochs",
+            "--per-device-train-batch-size": "--batch", "--lr-scheduler-type": "--schedule", "--n-ctx": "--context",
+            "--max-length": "--context", "--max-seq-length": "--context", "--validation-file": "--val",
+            "--d-model": "--n-embd", "--hidden-size": "--n-embd", "--num-layers": "--n-layer",
+            "--n-layers": "--n-layer", "--num-heads": "--n-head", "--n-heads": "--n-head",
+            "--logging-steps": "each step is logged, in log.jsonl", "--train-file": NAMELESS, "--data": NAMELESS,
+            "--input": NAMELESS, "--fp16": "expected none of that: in float32 a CPU is fast"}
 SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 
 

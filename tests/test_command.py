@@ -27,7 +27,7 @@ COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": 
             "convert": "gpt2np.convert", "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
             "fill": "gpt2np.fill", "similar": "gpt2np.similar",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__",
-            "oracle": "gpt2np.oracle"}
+            "oracle": "gpt2np.oracle", "interpret": "gpt2np.interpret.__main__"}
 
 # Wrong input: the command line, the status, and how the sentence begins.  %d is a folder, %e an empty file, %b bytes
 # that are no text, %x what is not there.
@@ -62,7 +62,7 @@ WRONG = [
     ("generate --num-beams 1e12", 2, "--num-beams: expected a whole number of 1 or more, got 1e12"),
     ("generate --num-beams 1000000000000", 1, "not enough memory (--num-beams 1,000,000,000,000 needs at least "),
     ("generate --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
-    ("generate --model %e", 1, "%e: not a .safetensors file"),
+    ("generate --model %e", 1, "%e: not a .safetensors file; expected the folder of a model"),
     ("generate --model %x", 1, "'%x': neither a model's name ("),
     ("train %e", 2, "expected --out DIR, a new folder for the run (or --resume DIR)"),
     ("train %e --out %x --beta1 nan", 2, "--beta1: expected a number from 0 to less than 1, got nan"),
@@ -83,7 +83,8 @@ WRONG = [
     ("evaluate %e --model demo --window 1000000000000", 1, "--window: expected at most the model's n_ctx, 256, got 10"),
     ("evaluate %e --model demo", 1, "text: expected at least 2 tokens, of which the second is predicted, got 0"),
     ("evaluate %d --model demo", 1, "%d: Is a directory"),
-    ("evaluate %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it to UTF-8"),
+    ("evaluate %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it to UTF-8; "
+                                     "from GBK: iconv -f gbk -t utf-8 %b"),
     ("convert demo %x --to gguf", 2, "--to: invalid choice: 'gguf' (choose from "),
     ("convert demo %d --to openai", 1, "%d: it is there already: name a new folder"),
     ("convert %x %x --to openai", 1, "'%x': neither a model's name ("),
@@ -105,6 +106,7 @@ WRONG = [
     ("similar a", 2, "expected two texts at least, or --file FILE, got 1"),
     ("similar a b --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),
+    ("interpret To --model %d", 1, "%d: "),
     ("oracle To --compare %x", 1, "%x: No such file or directory"),
     ("oracle To --out %x", 1, "%x: expected a name that ends in .safetensors"),
     ("gradcheck --seed 1.5", 2, "--seed: expected a whole number of 0 or more, got 1.5"),
@@ -149,7 +151,8 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
                  "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"], "oracle": ["--out"]}[name]
+                 "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"], "oracle": ["--out"],
+                 "interpret": ["--out"]}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err
@@ -284,3 +287,12 @@ def test_the_package_s_own_warnings_are_a_line_and_others_as_usual(capsys):
         assert command.run_command(warns, []) == 0
     assert capsys.readouterr().err == "warning: something was passed over\n"
     assert [str(one.message) for one in usual] == ["something else"]
+
+
+def test_a_terminal_that_does_not_say_how_wide_it_is(monkeypatch):
+    """Python 3.10 gives its 0, as of one that another program plays: nothing is as narrow as that."""
+    monkeypatch.setattr(terminal.shutil, "get_terminal_size", lambda: os.terminal_size((0, 0)))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert terminal.width() == terminal.terminal_width() == 80
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert terminal.width() == sys.maxsize

@@ -13,7 +13,7 @@ from gpt2np.gradcheck import checks
 from gpt2np.gradcheck.cases import CASES
 from gpt2np.gradcheck.laws.common import EXACT
 from tests.chapter.page import slug
-from tests.mutants.planted import PLANTED
+from tests.mutants.planted import PLANTED, PLANTED_LARGE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -85,7 +85,7 @@ def test_no_file_of_the_documentation_is_left_out_of_the_readme():
 def test_limits():
     on_page = {name: float(value) for name, value in re.findall(r"`([A-Z_]+)` = ([\d.e-]*\d)", GRADCHECK)}
     in_code = {name: value for name, value in vars(checks).items() if name.startswith("LIMIT_")}
-    in_code |= {"EXACT": EXACT, **{name: getattr(checks, name) for name in ("STEP", "TINY", "DIRECTIONS")}}
+    in_code |= {"EXACT": EXACT, **{name: getattr(checks, name) for name in ("STEP", "TINY", "DIRECTIONS", "ELEMENTS")}}
     assert on_page == in_code
 
 
@@ -119,6 +119,7 @@ def test_the_table_of_planted_mistakes():
     long = re.findall(r"^(\S.*?) +([x.](?: +[x.]){6})$", GRADCHECK, re.M)
     again = "make the tables again: python -m tests.mutants --planted"
     assert [title for title, _ in long] == [title for title, *_ in PLANTED], again
+    assert f"plants {len(PLANTED_LARGE)} mistakes that begin at a size" in GRADCHECK
     found = {title: {k for k, mark in zip(kinds, marks.split()) if mark == "x"} for title, marks in long}
     assert all(found.values())
     for title, by in found.items():

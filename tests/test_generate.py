@@ -209,12 +209,17 @@ def test_trace_stands_below_its_heading_in_any_terminal(capsys, folder, monkeypa
             assert [line[end - 3:end].strip()[-1] for end in ends] == ["P" if "FLOP" in line else "p", "B"]
             assert [len(part) for part in re.findall(r" +-?\d+\.\d{3}", values)[:3]] == [13, 10, 10]
     assert lines[1].split() == ["min", "y", "mean", "y", "max", "y", "equations"]
+    assert out.count("xhat = (x - mean(x))") == 1 and out.count("ln_") == 5        # the same in every block: once
 
 
 def test_trace(capsys, folder):
     lines = written(capsys, folder, "the cat", "--trace").out.splitlines()
     assert lines[0].startswith("name ") and lines[0].endswith(" equations") and lines[1].startswith("wte ")
-    assert lines[-1].startswith("lm_head ") and len(lines) == 1 + 2 + 2 * 8 + 2
+    assert lines[-2].startswith("lm_head ") and len(lines) == 1 + 2 + 2 * 8 + 2 + 1
+    model, tokenizer = gpt2np.load(folder)
+    token = next(generate(model, tokenizer.encode("the cat"), 1, GREEDY))
+    assert lines[-1].startswith(f"The likeliest next tokens: {terminal.printable(tokenizer.decode_bytes([token]))} ")
+    assert lines[-1].count("%") == 5
     assert "   xhat = (x - mean(x)) / sqrt(var(x) + eps); y = g xhat + b" in lines[3]
 
 
@@ -383,7 +388,7 @@ def test_options_that_go_together(capsys, folder):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--top-k", "300"], "error: top_k: expected at most the 259 tokens of the vocabulary, got 300"),
-    (["--logit-bias", "259=1"], "error: logit_bias, forbidden: expected tokens from 0 to 258, got 259"),
+    (["--logit-bias", "259=1"], "error: logit_bias, forbidden, end_of_text: expected tokens from 0 to 258, got 259"),
     (["--logit-bias", "the cat=1"], "error: --logit-bias: expected one token, got 'the cat', which is 5: the, ␣, c"),
     (["a\udcff"], "error: prompt: expected text in UTF-8, got the byte 0xff at byte 1: convert it to UTF-8"),
     (["x" * 40], "error: prompt: expected at most the 32 tokens that the model can see, got 40"),
@@ -406,6 +411,40 @@ def test_lines_that_are_no_prompts(capsys, folder, monkeypatch, typed, message):
     assert capsys.readouterr() == ("", message)
 
 
+@pytest.mark.parametrize("more", [[], ["--json"], ["--num-return-sequences", "2"]])
+def test_beams_that_are_interrupted_show_the_best_so_far(capsys, folder, monkeypatch, more):
+    model, tokenizer = gpt2np.load(folder)
+    seen, step = [], model.next_logits
+
+    def next_logits(*arguments, **options):
+        seen.append(1)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(model, "next_logits", next_logits, raising=False)
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    assert command.main(["the", "--num-beams", "3", "--max-new-tokens", "9", *more]) == 130
+    out, err = capsys.readouterr()
+    best = []
+    monkeypatch.undo()
+    beam_search(model, tokenizer.encode("the"), 4, 3, end_of_text=tokenizer.end_of_text,
+                watch=lambda n, found: best.append(found[0]))
+    texts = [tokenizer.decode(beam.written) for beam in best[-1]]
+    assert out == {"[]": f"the{texts[0]}\n", "['--json']": json.dumps(
+        {"prompt": "the", "text": texts[0], "ended_by": "interrupt"}, ensure_ascii=False) + "\n"}.get(
+            str(more), f"--- 1 of 2 ---\nthe{texts[0]}\n--- 2 of 2 ---\nthe{texts[1]}\n")
+    assert err.startswith("the best so far:\n") and err.endswith("interrupted\n") and err.count("\n") == 3
+
+
+def test_beams_that_are_interrupted_before_there_is_any(capsys, folder, monkeypatch):
+    model, tokenizer = gpt2np.load(folder)
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "beam_search", lambda *a: exec("raise KeyboardInterrupt"))
+    assert command.main(["the", "--num-beams", "3"]) == 130
+    assert capsys.readouterr() == ("", "interrupted\n")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--num-beams", "2"], ["--speculate"], ["--show-probabilities"]])
 def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, arguments):
     model, tokenizer = gpt2np.load(folder)
@@ -413,7 +452,7 @@ def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, argume
     monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
     assert command.main(["the", *arguments]) == 1
     err = capsys.readouterr().err
-    assert err.startswith("error: logits: expected finite numbers, got NaN or infinity") and err.count("\n") == 1
+    assert err.startswith("error: logits: expected finite numbers, or -inf for what") and err.count("\n") == 1
 
 
 def test_help_has_groups_and_defaults(capsys):

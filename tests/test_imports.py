@@ -16,7 +16,7 @@ ALLOWED = {
     "interrupts": set(), "command": {"interrupts", "nearest"}, "nearest": set(), "starting": {"interrupts", "nearest"},
     "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
-    "gradcheck": {"layers", "blocks", "models"}, "interpret": {"layers", "blocks", "models", "checkpoints"},
+    "gradcheck": {"layers", "blocks", "models"}, "interpret": {"layers", "blocks", "models", "checkpoints", "text"},
     "text": set(), "device": set(),
     "checkpoints": {"layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
     "filling": {"layers", "models", "text"}, "sentences": {"checkpoints", "models", "text"},

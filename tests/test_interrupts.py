@@ -39,7 +39,8 @@ PRESSED = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemE
 
 @pytest.mark.parametrize("command, modules", [
     ("train", ["argparse", "numpy", "tqdm", "threadpoolctl"]), ("evaluate", ["argparse", "numpy", "regex"]),
-    ("generate", ["argparse", "numpy", "regex"]), ("train_tokenizer", ["regex", "tqdm"]), ("convert", ["numpy"]),
+    ("generate", ["shlex", "difflib", "argparse", "numpy", "regex"]), ("train_tokenizer", ["regex", "tqdm"]),
+    ("convert", ["numpy"]),
     ("download", ["requests"]), ("text", ["regex"]), ("gradcheck", ["numpy"])])
 def test_while_a_command_is_imported(tmp_path, command, modules):
     for module in modules:

@@ -79,3 +79,13 @@ def test_a_vocabulary_by_a_name_or_a_folder(here, tmp_path):
         vocabulary("empty")
     with pytest.raises(CheckpointError, match=r"did you mean ours\?"):
         vocabulary("our")
+
+
+def test_a_file_of_a_model_names_its_folder(here, tmp_path):
+    here("model")
+    for name in ("hparams.json", "encoder.json"):
+        with pytest.raises(CheckpointError, match=f"model/{name}: not a .safetensors file; name its folder, model"):
+            load(f"model/{name}")
+    (tmp_path / "README.md").write_text("a text")
+    with pytest.raises(CheckpointError, match=r"README.md: not a .safetensors file; expected the folder of a model"):
+        load("README.md")

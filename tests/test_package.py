@@ -91,6 +91,7 @@ def test_the_call_is_explained():
 
 def test_the_demo_is_what_is_loaded_where_nothing_is_said():
     model, tokenizer = gpt2np.load()
+    assert repr(tokenizer) == "Tokenizer of 4,096 tokens: byte-level BPE of 3,839 merges, end of text 4095"
     assert repr(model) == (f"GPT2 of {model.config.n_parameters:,} parameters, float32: GPT2Config(n_vocab=4096, "
                            "n_ctx=256, n_embd=256, n_head=8, n_layer=6)")
     assert model.config == gpt2np.load("demo", np.float64)[0].config and tokenizer.n_vocab == model.n_vocab

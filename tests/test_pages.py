@@ -37,7 +37,7 @@ import gpt2np
 from gpt2np import sentences, similar, train
 from gpt2np.checkpoints import download, loading
 from gpt2np.gradcheck.cases import CASES
-from gpt2np.gradcheck.checks import Case
+from gpt2np.gradcheck.checks import Case, examine
 from gpt2np.layers.layernorm import layernorm_backward, layernorm_forward
 from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import SIZES, BertConfig, GPT2Config
@@ -95,28 +95,29 @@ class FewMutations(Fuzz):
 
 # Names of a module that stand for other things while it runs, for the same reason: the row of a module checks a pair.
 PATCHES = {
-    "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES]},
+    "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES],
+                         "examine_large": examine},
     "benchmarks.train": {"CASES": {"tiny": (TINY, 2, 8)}, "peak_memory": lambda case, side: 0},     # of whole processes
     "tests.checkpoints.fuzz": {"Fuzz": FewMutations},
     "tests.chapter": {"write": lambda path, text: None},
     "benchmarks.generate": {"CONTEXTS": (16,), "STEPS": 2, "MATRIX": 64, "SQUARE": 64},
 }
-# tests.mutants forks before it imports anything, so its cut is in a process of its own: one mistake, three changes.
+# tests.mutants forks, so its cut is in a process of its own: one mistake, three changes.
 MUTANTS = """
 import sys
 from itertools import islice
+from gpt2np.gradcheck import cases
 from tests.mutants import __main__ as command
 
-def few_cases(whole=command.cases_by_function):
-    from gpt2np.gradcheck import cases
-    cases.CASES = [case for case in cases.CASES if case.name in ("layernorm", "rmsnorm")]
-    return whole()
+def few_changes(source, large, whole=command.mechanical.mutants):
+    return islice(whole(source, large), 3)
 
-def few_changes(source, whole=command.mechanical.mutants):
-    return islice(whole(source), 3)
-
-command.PLANTED, command.EQUIVALENT = command.PLANTED[:1], []
-command.cases_by_function, command.mechanical.mutants = few_cases, few_changes
+command.PLANTED, command.PLANTED_LARGE = command.PLANTED[:1], command.PLANTED_LARGE[:1]
+command.EXPLAINED = {change for change in command.EXPLAINED if change[0] == "training/sgd.py"}
+command.FILES = [name for name in command.FILES if "norm" in name]
+command.TRAINING = {name: tests for name, tests in command.TRAINING.items() if "sgd" in name}
+command.mechanical.mutants = few_changes
+cases.CASES = [case for case in cases.CASES if case.name in ("layernorm", "rmsnorm")]
 sys.exit(command.main())
 """
 
@@ -124,6 +125,7 @@ sys.exit(command.main())
 NOT_IN_CI = {
     "bench": "it takes minutes, and fails for no reason but a crash",
     "fuzz": "it never ends",
+    "mutants-large": "it takes an hour",
     "test-faults": "make test-slow runs the same with fewer moments",
     "test-peers": "it installs gigabytes",
 }

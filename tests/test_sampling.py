@@ -1,6 +1,7 @@
 """Each sampling rule against Hugging Face's own, against what defines it, and by how often each token is drawn."""
 
 import math
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,11 @@ def test_top_p_keeps_the_smallest_set_of_that_mass(seed, p, scale):
 def test_top_p_of_equal_tokens_keeps_the_first_ones():
     assert np.flatnonzero(keep_top_p(np.zeros(8), 0.5) > NEVER).tolist() == [0, 1, 2, 3]
     assert np.flatnonzero(keep_top_p(np.zeros(8), 0.501) > NEVER).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_typical_of_equal_tokens_keeps_the_first_ones():
+    """transformers keeps all that are as typical as the last: then half of the mass is all of it."""
+    assert np.flatnonzero(keep_typical(np.zeros(8), 0.5) > NEVER).tolist() == [0, 1, 2, 3]
 
 
 def test_openais_top_p_keeps_one_token_fewer():
@@ -217,7 +223,13 @@ def test_no_token_of_probability_0_is_ever_drawn():
     {"top_p": 1.01}, {"min_p": -0.1}, {"min_p": 1.1}, {"typical_p": 0.0}, {"repetition_penalty": 0.0},
     {"temperature": 2e9}, {"repetition_penalty": 1e-10}, {"frequency_penalty": math.nan},
     {"presence_penalty": math.inf}, {"logit_bias": {3: math.nan}}, {"logit_bias": {3: -2e9}}, {"forbidden": [[]]},
-    {"min_new_tokens": -1}], ids=str)
+    {"min_new_tokens": -1}, {"end_of_text": -1},
+    # and what is no number, or none of that kind: an integer that came as 5.0 is seen before it fails inside of NumPy
+    {"top_k": 5.0}, {"top_k": "5"}, {"no_repeat_ngram": 2.5}, {"min_new_tokens": 1.0}, {"end_of_text": 1.5},
+    {"end_of_text": "</s>"}, {"logit_bias": {3: "1"}}, {"logit_bias": {"love": 1.0}}, {"forbidden": [5]},
+    {"forbidden": ["word"]}, {"forbidden": [[1.0]]},
+    *({field.name: None} for field in fields(Sampler) if field.name not in ("top_k", "openai_top_p", "end_of_text")),
+    *({field.name: "x"} for field in fields(Sampler) if field.name != "openai_top_p")], ids=str)
 def test_a_value_out_of_range_is_named(options):
     with pytest.raises(ValueError, match=f"^{next(iter(options))}: expected "):
         Sampler(**options)
@@ -237,17 +249,35 @@ def test_the_largest_options_leave_probabilities(bias, repetition, penalty, temp
         assert abs(p.sum() - 1) < 1e-6 and p.min() >= 0 and p[4] == 0
 
 
-@pytest.mark.parametrize("options", [{"logit_bias": {5: 1.0}}, {"logit_bias": {-1: 1.0}}, {"forbidden": [[0], [5, 0]]}])
+def test_numbers_may_be_numpys():
+    sampler = Sampler(np.float32(0.5), np.int64(2), logit_bias={np.int64(1): np.float64(2)}, end_of_text=np.int32(1),
+                      forbidden=(np.array([0]), (np.int64(4),)), min_new_tokens=np.int8(0))
+    assert (sampler.filter(np.zeros(5), [], []) > NEVER).sum() == 3        # 1, and two that are equal
+
+
+@pytest.mark.parametrize("options", [{"logit_bias": {5: 1.0}}, {"logit_bias": {-1: 1.0}}, {"forbidden": [[0], [5, 0]]},
+                                     {"end_of_text": 5}])
 def test_a_token_that_the_model_does_not_know(options):
-    with pytest.raises(ValueError, match=r"logit_bias, forbidden: expected tokens from 0 to 4, got (5|-1)"):
+    with pytest.raises(ValueError, match=r"^logit_bias, forbidden, end_of_text: expected tokens from 0 to 4, got "):
         Sampler(**options).filter(np.zeros(5), [], [])
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("wrong", [[0.0, math.nan], [0.0, math.inf], [-math.inf, -math.inf], [-math.inf, math.nan]])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_logits_that_are_no_numbers(wrong, temperature):
-    with pytest.raises(ValueError, match="logits: expected finite numbers"):
-        Sampler(temperature=temperature).sample(np.array([0.0, wrong]), [], [], np.random.default_rng(0))
+    with pytest.raises(ValueError, match="logits: expected finite numbers, or -inf"):
+        Sampler(temperature=temperature).sample(np.array(wrong), [], [], np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_what_cannot_come_may_be_told_before_any_rule(name):
+    """A caller masks tokens: then all goes on as if the vocabulary were that much smaller."""
+    options = CHAINS[name] | {"logit_bias": {k[0]: b for k, b in CHAINS[name].get("logit_bias", {}).items()}}
+    logits, sampler = random_logits(3, 61), Sampler(**options, end_of_text=END)
+    masked = np.append(logits, [NEVER] * 20)
+    for rule in (sampler.filter, sampler.probabilities):
+        np.testing.assert_allclose(rule(masked, TOKENS, WRITTEN)[:61], rule(logits, TOKENS, WRITTEN), rtol=1e-13)
+    assert not sampler.probabilities(masked, TOKENS, WRITTEN)[61:].any()
 
 
 def test_top_k_above_the_vocabulary():

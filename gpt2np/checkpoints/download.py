@@ -72,15 +72,19 @@ LONGEST_WAIT = 60
 MAX_REDIRECTS = 5
 SPARE_BYTES = 1 << 26                           # what a download leaves free on the disk
 CHUNK = 1 << 20
+NAME_UNKNOWN = getattr(urllib3.exceptions, "NameResolutionError", ())    # which urllib3 before 2.0 does not tell apart
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class _Transient(Exception):
-    """A failure after which it is worth trying again, after `wait` seconds if the server named a number."""
+    """A failure after which it is worth trying again, after `wait` seconds if the server named a number.
 
-    def __init__(self, problem: str, wait: int | None = None):
+    offline   the server's name is not known: it looks as if there were no network
+    """
+
+    def __init__(self, problem: str, wait: int | None = None, offline: bool = False):
         super().__init__(problem)
-        self.wait = wait
+        self.wait, self.offline = wait, offline
 
 
 def download(name: str, mirror: str | None = None) -> Path:
@@ -126,9 +130,11 @@ def download(name: str, mirror: str | None = None) -> Path:
 
 
 def by_hand(name: str, base: str, folder: Path) -> str:
-    """What to do without this program."""
+    """What else can be done."""
     urls = "\n".join(f"    {base}/{name}/{file}" for file in FILES[name])
-    return f"To do it by hand, fetch these files into the folder {folder}, under the names that they have:\n{urls}"
+    return ("Another server that has it is named by --mirror URL; and Hugging Face's folder of the model, wherever it "
+            "was fetched from, is read as it is, by --model FOLDER: config.json, model.safetensors, tokenizer.json. "
+            f"To do it by hand, fetch these files into the folder {folder}, under the names that they have:\n{urls}")
 
 
 # ---- one file
@@ -145,7 +151,7 @@ def _fetch(session: requests.Session, base: str, url: str, path: Path, release: 
         except _Transient as error:
             failures = 0 if _size(part) > most else failures + 1
             most = max(most, _size(part))               # what was lost and is fetched again is no progress
-            if failures == MAX_FAILURES:
+            if failures == MAX_FAILURES or (error.offline and not any(path.parent.iterdir())):
                 raise CheckpointError(url, f"it cannot be fetched: {error}. {advice}") from None
             wait = min(LONGEST_WAIT, 2**failures if error.wait is None else error.wait)
             print(f"{path.name}: {error}; trying again in {wait:g} s", file=sys.stderr)
@@ -235,7 +241,8 @@ def _get(session: requests.Session, base: str, url: str, headers: Mapping[str, s
         except ValueError as error:                     # from requests too, which looks where the redirection goes
             raise CheckpointError(url, f"it, or where it redirects to, is no URL ({error})") from None
         except requests.exceptions.RequestException as error:
-            raise _Transient(f"no connection ({_reason(error)})") from None
+            offline = isinstance(_innermost(error), NAME_UNKNOWN)
+            raise _Transient(f"no connection ({_reason(error)})", offline=offline) from None
     raise CheckpointError(url, f"more than {MAX_REDIRECTS} redirections")
 
 
@@ -281,11 +288,18 @@ def _named(status: int) -> str:
     return f"{status} ({responses[status]})" if status in responses else str(status)
 
 
-def _reason(error: Exception) -> str:
-    """The innermost cause of an error of requests or urllib3: the part of its text that says something."""
+def _innermost(error: Exception) -> Exception:
+    """The innermost cause of an error of requests or urllib3."""
     while error.args and isinstance(getattr(error.args[0], "reason", error.args[0]), Exception):
         error = getattr(error.args[0], "reason", error.args[0])
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return error
+
+
+def _reason(error: Exception) -> str:
+    """The part of the text of such an error that says something."""
+    error = _innermost(error)
+    said = re.sub(r"^\S*Connection\S*\([^)]*\): ", "", str(error))        # which object of urllib3's it was
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _size(path: Path) -> int:

@@ -70,7 +70,10 @@ def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, 
     source = Source(find(name_or_path))
     for layout in LAYOUTS.values():
         if layout.is_mine(source):
-            return layout.read(source, dtype)
+            model, tokenizer = layout.read(source, dtype)
+            if tokenizer is not None and tokenizer.unused:
+                model.unused = list(tokenizer.unused)
+            return model, tokenizer
     raise _not_a_model(source.path)
 
 
@@ -87,8 +90,8 @@ def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
                               f"{command} --model {name_or_path} uses it")
     if tokenizer is None:
         raise CheckpointError(find(name_or_path), "it lacks its vocabulary, so it can neither read nor write text: "
-                              "expected tokenizer.json, vocab.json and merges.txt, encoder.json and vocab.bpe, or a BERT's "
-                              "vocab.txt there")
+                              "expected tokenizer.json, vocab.json and merges.txt, encoder.json and vocab.bpe, or a "
+                              "BERT's vocab.txt there")
     return model, tokenizer
 
 
@@ -187,7 +190,11 @@ def places() -> list[Path]:
 def _not_a_model(path: Path) -> CheckpointError:
     """The error for a path at which something lies, but no model that can be read."""
     if os.path.isfile(path):
-        return CheckpointError(path, "not a .safetensors file" + what_it_looks_like(map_file(path)[:200].tobytes()))
+        source = Source(path.parent)
+        folder = f"name its folder, {path.parent}" if any(layout.is_mine(source) for layout in LAYOUTS.values()) else \
+            "expected the folder of a model"
+        looks = what_it_looks_like(map_file(path)[:200].tobytes())
+        return CheckpointError(path, f"not a .safetensors file{looks}; {folder}")
     found = [(name, what) for pattern, what in OTHERS.items() for name in sorted(p.name for p in path.glob(pattern))]
     hint = f"; {found[0][0]} is {found[0][1]}" if found else ""
     return CheckpointError(path, f"it holds neither {openai_gpt2.INDEX_FILE} nor {huggingface_gpt2.MODEL_FILE}{hint}")

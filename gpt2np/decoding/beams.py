@@ -10,12 +10,13 @@ import numpy as np
 from ..hints import Array
 from ..layers.softmax import log_softmax_forward
 from ..models.protocols import LanguageModel
-from ..sampling import NEVER, GenerationError, check_finite, forbid_repeats
+from ..sampling import NEVER, GenerationError, check_logits, forbid_repeats, is_number, is_whole
 from .loop import Stop, check_count, ends
 from .texts import Texts
 
 POWER, WU = PENALTIES = ("power", "wu")
 Bonus = Callable[[int, Sequence[int]], float]
+Watch = Callable[[int, list[list["Beam"]]], None]
 
 
 class Beam(NamedTuple):
@@ -66,11 +67,12 @@ class BeamRules:
     def __post_init__(self) -> None:
         check_count("num_beams", self.num_beams)
         for name, good, expected in (
-            ("length_penalty", -10 <= self.length_penalty <= 10, "a number from -10 to 10"),    # n^a has to stay one
+            ("length_penalty", is_number(self.length_penalty, -10, 10),               # n^a has to stay one
+             "a number from -10 to 10"),
             ("penalty", self.penalty in PENALTIES, f"one of {', '.join(PENALTIES)}"),
             ("early_stopping", self.early_stopping in (True, False, "never"), "True, False or 'never'"),
-            ("min_new_tokens", self.min_new_tokens >= 0, "an integer from 0"),
-            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "an integer from 0"),
+            ("min_new_tokens", is_whole(self.min_new_tokens, 0), "an integer from 0"),
+            ("no_repeat_ngram", is_whole(self.no_repeat_ngram, 0), "an integer from 0"),
         ):
             if not good:
                 raise GenerationError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
@@ -97,26 +99,29 @@ class BeamRules:
 
 def beam_search(model: LanguageModel, tokens: Sequence[int], max_new_tokens: int, num_beams: int = 4,
                 length_penalty: float = 1.0, end_of_text: int | None = None, stop: Stop | None = None,
-                **rules: Any) -> list[Beam]:
+                watch: Watch | None = None, **rules: Any) -> list[Beam]:
     """Look for the likeliest continuation of a text: of all texts one token longer, the num_beams likeliest go on.
 
     num_beams, length_penalty, end_of_text, rules     see BeamRules
     stop                                              as in generate
+    watch                                             see beam_search_batch
 
     returns  up to num_beams of them, the best first; each ends in end_of_text, or where stop says so, or is of
              max_new_tokens
     """
     chosen = BeamRules(num_beams, length_penalty, end_of_text=end_of_text, **rules)
-    return beam_search_batch(model, [tokens], max_new_tokens, chosen, stop)[0]
+    return beam_search_batch(model, [tokens], max_new_tokens, chosen, stop, watch=watch)[0]
 
 
 def beam_search_batch(model: LanguageModel, prompts: Sequence[Sequence[int]], max_new_tokens: int,
                       rules: BeamRules | None = None, stop: Stop | None = None,
-                      bonus: Bonus | None = None) -> list[list[Beam]]:
+                      bonus: Bonus | None = None, watch: Watch | None = None) -> list[list[Beam]]:
     """The same for several texts at once, each as if it were alone: what beam_search returns, for each of them.
 
     bonus   bonus(i, written) is added to the score of what was written to prompt i, when it has ended; it is at most 0,
             as a penalty for what a translation has left out
+    watch   watch(n, best) is called after n tokens, 1, 2, ..., with the best so far of each prompt: texts that have
+            ended, and such as go on, for whoever shows how far it is, or is not let wait for the end
     """
     rules = rules or BeamRules()
     check_count("max_new_tokens", max_new_tokens)
@@ -125,7 +130,7 @@ def beam_search_batch(model: LanguageModel, prompts: Sequence[Sequence[int]], ma
     rows = [[i] for i in range(len(searches))]          # of the model's batch, those of each search
     for n in range(1, max_new_tokens + 1):
         logits = texts.last_logits()                                        # (rows, V)
-        check_finite(logits)
+        check_logits(logits)
         log_p = log_softmax_forward(logits)[0].astype(np.float64)
         going_on: list[tuple[int, int]] = []            # (row, token), search after search
         for search, mine in zip(searches, rows):
@@ -137,6 +142,8 @@ def beam_search_batch(model: LanguageModel, prompts: Sequence[Sequence[int]], ma
         texts.select([row for row, _ in going_on])
         for text, (_, token) in zip(texts.tokens, going_on):
             text.append(token)
+        if watch:
+            watch(n, [search.best() for search in searches])
     return [search.ended for search in searches]
 
 
@@ -145,6 +152,7 @@ class Search:
 
     i, prompted   which prompt, and how many tokens it has
     sums          (beams,)   of log p of the beams that go on
+    open          these beams, as if they ended here
     ended         the best texts so far that have ended, the best first
     """
 
@@ -152,7 +160,7 @@ class Search:
                  bonus: Bonus | None):
         self.i, self.prompted, self.max_new_tokens = i, prompted, max_new_tokens
         self.rules, self.stop, self.bonus = rules, stop, bonus
-        self.sums, self.ended = np.zeros(1), list[Beam]()
+        self.sums, self.open, self.ended = np.zeros(1), list[Beam](), list[Beam]()
 
     def step(self, n: int, rows: Sequence[int], texts: Sequence[Sequence[int]], log_p: Array) -> list[tuple[int, int]]:
         """Choose the n-th token: (row, token) of the beams that go on, none when the search is over.
@@ -167,6 +175,7 @@ class Search:
         best = np.argsort(-totals, axis=None, kind="stable")[:2 * most]     # so many that num_beams can go on
         beams, tokens = np.unravel_index(best, totals.shape)
         going_on: list[tuple[int, int]] = []            # (beam, token)
+        self.open = []
         for rank, (beam, token) in enumerate(zip(beams.tolist(), tokens.tolist())):
             if totals[beam, token] == NEVER:
                 continue
@@ -176,10 +185,17 @@ class Search:
                     self._end(written, float(totals[beam, token]))
             elif len(going_on) < most:
                 going_on.append((beam, token))
+                total = float(totals[beam, token])
+                self.open.append(Beam(rules.score(total, n), written, total))
         if not going_on or self._over(totals[going_on[0]], n):
+            self.open = []
             return []
         self.sums = np.array([totals[choice] for choice in going_on])
         return [(rows[beam], token) for beam, token in going_on]
+
+    def best(self) -> list[Beam]:
+        """The best texts so far, the best first, num_beams at most."""
+        return sorted([*self.ended, *self.open], key=lambda beam: -beam.score)[:self.rules.num_beams]
 
     def _end(self, written: list[int], total: float) -> None:
         score = self.rules.score(total, len(written)) + (self.bonus(self.i, written) if self.bonus else 0.0)

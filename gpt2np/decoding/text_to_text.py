@@ -25,8 +25,7 @@ def generate_text(model: LanguageModel, tokenizer: AnyTokenizer, prompt: str, nu
     tokens = tokenizer.encode(prompt)
     if tokens and max_length <= len(tokens):
         raise GenerationError(f"max_length: expected more than the prompt's {len(tokens)} tokens, got {max_length}")
-    sampler = Sampler(temperature, min(top_k, model.n_vocab), top_p, end_of_text=tokenizer.end_of_text,
-                      forbidden=[[i] for i in tokenizer.unused])
+    sampler = Sampler(temperature, min(top_k, model.n_vocab), top_p, end_of_text=tokenizer.end_of_text)
     rows = generate_batch(model, [tokens], max_length - len(tokens), sampler, rng, num_return_sequences,
                           stops_at(tokenizer, stop, tokens))
     return [prompt + text_before(tokenizer, written, stop, tokens) for written in columns(rows)]

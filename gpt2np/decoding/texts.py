@@ -14,7 +14,7 @@ import numpy as np
 from ..device import to_host
 from ..hints import Array
 from ..models.protocols import LanguageModel
-from ..sampling import GenerationError
+from ..sampling import NEVER, GenerationError
 from .prefill import prefill
 
 PADDING = 0                             # any token: nobody sees it
@@ -23,6 +23,8 @@ PADDING = 0                             # any token: nobody sees it
 class Texts:
     """Texts that grow at the same pace, and the model's past of what it has seen of them.
 
+    model            where it has `unused`, ids that no token has, since its table has more rows than the vocabulary:
+                     these never come
     tokens           the texts, a list of ids each, to be appended to
     max_new_tokens   how many each may get: the past has room for them, up to the window
 
@@ -33,7 +35,7 @@ class Texts:
     """
 
     def __init__(self, model: LanguageModel, prompts: Sequence[Sequence[int]], max_new_tokens: int):
-        self.model = model
+        self.model, self.unused = model, list(getattr(model, "unused", ()))
         self.tokens = [check_prompt(prompt, model) for prompt in prompts]
         if not self.tokens:
             raise GenerationError("prompts: expected at least one, got none")
@@ -56,6 +58,8 @@ class Texts:
         new = np.array([row[seen:] for row in rows])
         mask = np.arange(columns) >= np.array(self.pads)[:, None] if any(self.pads) else None
         logits = to_host(prefill(self.model, new, self.past, mask, last))
+        if self.unused:
+            logits[..., self.unused] = NEVER
         return logits[:, 0] if last == 1 else logits
 
     def rewind(self, length: int) -> None:

@@ -13,6 +13,7 @@ from ..interrupts import leave
 from . import checks
 from .cases import CASES
 from .checks import ALL_PARAMETERS, MANY, Case, Outcome
+from .large import examine_large
 
 WHAT_THE_COLUMNS_SAY = f"""\
 difference  largest error of the gradient against central differences, h = 1e-5,
@@ -38,13 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(arguments: Sequence[str] | None) -> int:
     """Run the checks that the arguments ask for, and return 0 if all pass, 1 if one fails."""
     parser = Parser(
-        "gradcheck", usage="%(prog)s [--layer NAME] [--seed N]",
+        "gradcheck", usage="%(prog)s [--layer NAME] [--large] [--seed N]",
         description="Check every gradient against the forward pass it belongs to.", epilog=WHAT_THE_COLUMNS_SAY,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         known_as={"--layers": "--layer", "-l": "--layer", "": "a layer goes behind --layer"},
         examples=("python -m gpt2np.gradcheck", "python -m gpt2np.gradcheck --layer attention"))
     parser.add_argument("--layer", type=not_empty, metavar="NAME", action="append",
                         help="only layers whose name has NAME in it, with a line for every parameter; several times")
+    parser.add_argument("--large", action="store_true",
+                        help="at large sizes, each alone far above what it is in the table, with a line for each")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="of the random numbers (%(default)s)")
     options = parser.parse_args(arguments)
     cases: Sequence[Case] = CASES
@@ -53,7 +56,7 @@ def check(arguments: Sequence[str] | None) -> int:
         if not cases:
             parser.error(f"--layer: expected part of a layer's name, got {' '.join(options.layer)}; "
                          f"the layers are: {'; '.join(c.name for c in CASES)}")
-    return report(cases, options.seed, each=bool(options.layer))
+    return report_large(cases, options.seed) if options.large else report(cases, options.seed, bool(options.layer))
 
 
 def report(cases: Sequence[Case], seed: int, each: bool) -> int:
@@ -94,6 +97,32 @@ def print_case(name: str, outcomes: list[Outcome], parameters: Collection[str]) 
         print_row(name if i == 0 else "", label, worst_of(mine, "differences"), worst_of(mine, "adjoint"),
                   worst_of(mine, "order"), laws if i == 0 else "", contract if i == 0 else "",
                   "FAIL" if any(o.failure for o in mine) else "PASS")
+    print_failures(outcomes)
+
+
+def report_large(cases: Sequence[Case], seed: int) -> int:
+    """Print the table of these cases at large sizes, a line for each size.  Returns the exit code."""
+    start, count, failed, sizes, worst = time.perf_counter(), 0, 0, 0, 0.0
+    print_row("layer", "size", "", "adjoint", "", "laws", "contract", "")
+    for case in cases:
+        outcomes = list(examine_large(case, seed))
+        for i, size in enumerate(dict.fromkeys(o.argument for o in outcomes)):
+            mine, sizes = [o for o in outcomes if o.argument == size], sizes + 1
+            laws, contract = (kept([o for o in mine if o.kind == kind]) for kind in ("law", "contract"))
+            print_row(case.name if i == 0 else "", size, "", worst_of(mine, "adjoint"), "", laws, contract,
+                      "FAIL" if any(o.failure for o in mine) else "PASS")
+            print_failures(mine)
+        count += len(outcomes)
+        failed += any(o.failure for o in outcomes)
+        worst = max([worst, *(o.figure for o in outcomes if o.kind == "adjoint" and o.figure is not None)])
+    print(f"\nlayers: {len(cases)}, sizes: {sizes}, checks: {count}, in {time.perf_counter() - start:.0f} s: "
+          + (f"{failed} of the layers FAIL" if failed else "all PASS"))
+    print(f"worst: adjoint {worst:.1e} (limit {checks.LIMIT_ADJOINT:g})")
+    return 1 if failed else 0
+
+
+def print_failures(outcomes: list[Outcome]) -> None:
+    """What failed, a line for each."""
     for o in outcomes:
         if o.failure:
             print(f"    {o.check.replace('_', ' ')}: {o.failure}", flush=True)

@@ -39,7 +39,11 @@ def attention_maps(model: Module, *inputs: Any) -> dict[str, Array]:
     They are put together of what the attention keeps for its backward: h.3.attn -> p[b, h, t, s] says how much of what
     position s has to say goes to position t.  With a cross-attention, s counts the source's positions.
     """
-    seen, _ = recorded(model, *inputs)
+    return maps_of(model, recorded(model, *inputs)[0])
+
+
+def maps_of(model: Module, seen: Recording) -> dict[str, Array]:
+    """The same of a run that was recorded."""
     parts: dict[str, Any] = dict(model.named_modules())
     return {path: parts[path].weights(cache) for path, cache in seen.cache.items()
             if path in parts and hasattr(parts[path], "weights")}
@@ -62,7 +66,11 @@ def logit_lens(model: GPT2, tokens: ArrayLike) -> Array:
     nostalgebraist 2020, interpreting GPT: the logit lens.
     """
     _check_gpt2(model)
-    seen, _ = recorded(model, tokens)
+    return lens_of(model, recorded(model, tokens)[0])
+
+
+def lens_of(model: GPT2, seen: Recording) -> Array:
+    """The same of a run that was recorded."""
     stream = [seen.x["h.0"], *(seen.y[f"h.{i}"] for i in range(len(model.h)))]
     return np.stack([model.lm_head.forward(model.ln_f.forward(x)[0])[0] for x in stream])
 
@@ -72,7 +80,11 @@ def residual_norms(model: Module, *inputs: Any) -> dict[str, Array]:
 
     h.0.in, then for each block attn, mid, mlp and out, of a model with the norms first.
     """
-    seen, _ = recorded(model, *inputs)
+    return norms_of(model, recorded(model, *inputs)[0])
+
+
+def norms_of(model: Module, seen: Recording) -> dict[str, Array]:
+    """The same of a run that was recorded."""
     named = activations(model, seen)
     return {name: np.sqrt((x * x).sum(axis=-1)) for name, x in named.items()
             if name.rpartition(".")[2] in ("in", "attn", "cross_attn", "mid", "mid_2", "mlp", "out") and
@@ -98,12 +110,15 @@ def direct_attribution(model: GPT2, tokens: ArrayLike, position: int, token: int
     _check_gpt2(model)
     tokens = _one_text(tokens)
     _check_token(model, token)
-    w = model.wte.value[token]
     if against is not None:
         _check_token(model, against)
-        w = w - model.wte.value[against]
-    seen, _ = recorded(model, tokens)
-    position = _position(position, tokens.shape[1])
+    return attribution_of(model, recorded(model, tokens)[0], _position(position, tokens.shape[1]), token, against)
+
+
+def attribution_of(model: GPT2, seen: Recording, position: int, token: int,
+                   against: int | None = None) -> dict[str, float]:
+    """The same of a run of one text that was recorded."""
+    w = model.wte.value[token] - (0 if against is None else model.wte.value[against])
     g, b = model.ln_f.g.value, model.ln_f.b.value
     inv_std = seen.cache["ln_f"][1][0, position, 0]
     direction = g * w                                   # what is left of a vector's mean is taken off:

@@ -83,8 +83,8 @@ def tapped(model: Module, tap: AnyTap) -> Iterator[AnyTap]:
         for path, part in parts:
             for forward, backward in PAIRS:
                 if hasattr(part, forward):
-                    for name, watched in ((forward, _forward(tap, path, getattr(part, forward))),
-                                          (backward, _backward(tap, path, getattr(part, backward)))):
+                    for name, watched in ((forward, _on_the_way_up(tap, path, getattr(part, forward))),
+                                          (backward, _on_the_way_down(tap, path, getattr(part, backward)))):
                         before.append((part, name, vars(part).get(name)))
                         setattr(part, name, watched)
         yield tap
@@ -107,14 +107,14 @@ class Watched:
                              "or copy it before")
 
 
-def _forward(tap: Tap, path: str, method: Callable[..., Any]) -> Watched:
+def _on_the_way_up(tap: Tap, path: str, method: Callable[..., Any]) -> Watched:
     def forward(x: Any, *arguments: Any, **options: Any) -> tuple[Any, Cache]:
         y, cache = method(tap.before(path, x), *arguments, **options)
         return tap.after(path, y, cache), cache
     return Watched(forward)
 
 
-def _backward(tap: Tap, path: str, method: Callable[..., Any]) -> Watched:
+def _on_the_way_down(tap: Tap, path: str, method: Callable[..., Any]) -> Watched:
     def backward(dy: Any, cache: Cache) -> Any:
         return tap.after_backward(path, method(tap.before_backward(path, dy, cache), cache))
     return Watched(backward)

@@ -34,6 +34,8 @@ class GPT2(Module):
     dropout    rate in training, at the three places of GPT-2: embedding, attention weights, end of each sub-layer
     recompute  True: need far less memory in training, and somewhat more time: see Stack
 
+    unused     the ids that no token of its vocabulary has, where the table has more rows than that: none is written
+
     Initial weights as in OpenAI's code: N(0, 0.02^2), positions N(0, 0.01^2), biases 0, gains 1.  The paper also says
     that the weights of residual layers are scaled by 1/sqrt(N) at first, N being how many there are, 2L: the code that
     came with it does not do that, nor does this one.
@@ -45,7 +47,7 @@ class GPT2(Module):
         if not isinstance(config, GPT2Config):
             raise ValueError(f"config: expected a GPT2Config, such as SIZES['124M'], got {config!r}")
         check_rate(dropout)
-        self.config, self.dropout = config, dropout
+        self.config, self.dropout, self.unused = config, dropout, list[int]()
         self.wte = Embedding(config.n_vocab, config.n_embd, rng, std=0.02, dtype=dtype)
         self.wpe = Embedding(config.n_ctx, config.n_embd, rng, std=0.01, dtype=dtype)
         self.h = Stack((PreNormBlock(config.n_embd, config.n_head, rng, dropout=dropout, dtype=dtype)

@@ -52,7 +52,7 @@ def show_bpe(text: str, tokenizer: Tokenizer, special: bool) -> None:
 
 def show_wordpiece(text: str, tokenizer: WordPiece, special: bool) -> None:
     """Print how a text becomes tokens of a WordPiece."""
-    passages = tokenizer.explain(text, SPECIAL if special else ())
+    passages = tokenizer.explain(text, (*SPECIAL, END_OF_TEXT) if special else ())
     colour = wants_colour()
     for passage in passages:
         for line in explanation_of_words(passage, tokenizer, colour):

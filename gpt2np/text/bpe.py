@@ -210,6 +210,11 @@ class Tokenizer:
         self._made = [ids[left + right] for left, right in merges]
         self._ids_of_piece = _RememberedPieces(self)
 
+    def __repr__(self) -> str:
+        unused = f", {len(self.unused):,} of them unused" if self.unused else ""
+        return f"{type(self).__name__} of {self.n_vocab:,} tokens{unused}: byte-level BPE of {len(self.merges):,} " \
+               f"merges, end of text {self.end_of_text}"
+
     @classmethod
     def gpt2(cls) -> "Tokenizer":
         """GPT-2's vocabulary, one for all its sizes: it comes with this package, so nothing is downloaded."""

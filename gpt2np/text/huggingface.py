@@ -1,6 +1,6 @@
 """The vocabulary in a model's folder: which files are there, what each says, and whether that fits together.
 
-    vocab.txt                    where it is alone: BERT's WordPiece (vocab_txt.py)
+    vocab.txt, or tokenizer.json that says so, and no files of a BPE: BERT's WordPiece (vocab_txt.py)
     tokenizer.json               all of it (tokenizer_json.py), as Hugging Face's libraries write it today; or
     vocab.json, merges.txt       the ids and the merges, with GPT-2's own rules; encoder.json, vocab.bpe are OpenAI's
     tokenizer_config.json        more rules; the names of special tokens; tokens that no merge makes, with their ids
@@ -83,11 +83,12 @@ def read_tokenizer(folder: str | Path, n_vocab: int = 0,
     """
     folder = Path(folder)
     pairs = [names for names in (FILES, PAIR) if any(os.path.exists(folder / name) for name in names)]
-    if not pairs and not os.path.exists(folder / FILE) and os.path.exists(folder / vocab_txt.FILE):
+    content = read_object(folder / FILE) if os.path.exists(folder / FILE) else None
+    if not pairs and (os.path.exists(folder / vocab_txt.FILE) if content is None else vocab_txt.is_mine(content)):
         return _word_piece(folder, n_vocab, end_of_text)
     config = _read_config(folder)
-    if os.path.exists(folder / FILE):
-        vocabulary = parse(read_object(folder / FILE))
+    if content is not None:
+        vocabulary = parse(content)
         if config.get("add_prefix_space", vocabulary.prefix_space) != vocabulary.prefix_space:
             raise TokenizerError(f"{FILE} and {CONFIG_FILE} contradict each other in add_prefix_space: make them "
                                  "the same, as the model was trained")
@@ -113,6 +114,10 @@ def read_tokenizer(folder: str | Path, n_vocab: int = 0,
 def _word_piece(folder: Path, n_vocab: int, end_of_text: int | None) -> WordPiece:
     """The tokenizer of a GPT-2 with BERT's vocabulary, as Chinese ones have it."""
     tokenizer = WordPiece.load(folder)
+    if all(os.path.exists(folder / name) for name in (vocab_txt.FILE, FILE)) and \
+            vocab_txt.read_json(folder)[0] != tokenizer.pieces:
+        raise TokenizerError(f"{vocab_txt.FILE} and {FILE} contradict each other: take away the file that the model "
+                             "was not trained with")
     if n_vocab and tokenizer.n_vocab != n_vocab:
         raise WrongSize(tokenizer.n_vocab, n_vocab)
     if end_of_text is not None:

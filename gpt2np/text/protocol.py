@@ -12,7 +12,7 @@ class AnyTokenizer(Protocol):
 
     n_vocab       how many ids there are, from 0 on: as many as the model has rows for
     unused        those of them that no token has, since a model's table may be larger than its vocabulary: not to be
-                  written
+                  written, which the model that is loaded with it knows
     end_of_text   the id that ends a text, and that stands between two; None where the vocabulary has none
     cuts          whether a long text may be cut before white space: its ids are then those of its parts
     """

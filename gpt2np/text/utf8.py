@@ -31,7 +31,8 @@ def read_utf8(path: str | Path) -> Iterator[str]:
             try:
                 text = decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
-                raise _not_utf8(path, error, read - len(error.object)) from None    # the object ends where we are
+                start = read - len(error.object)        # the object ends where we are
+                raise _not_utf8(path, error, start, f"; from GBK: iconv -f gbk -t utf-8 {path}") from None
             if text:
                 yield text.removeprefix(mark)
                 mark = ""                               # further on it is a character like any other
@@ -53,8 +54,8 @@ def lone_surrogate(text: str) -> TokenizerError:
                           f"cannot hold; text.encode('utf-8', 'replace').decode() puts '?' in its place")
 
 
-def _not_utf8(source: str | Path, error: UnicodeDecodeError, start: int) -> TokenizerError:
+def _not_utf8(source: str | Path, error: UnicodeDecodeError, start: int, advice: str = "") -> TokenizerError:
     """What is said where a decoder fails on bytes, of a file or from elsewhere, that begin there at byte `start`."""
     byte, place = error.object[error.start], start + error.start
     return TokenizerError(f"{os.fspath(source)}: expected text in UTF-8, got the byte 0x{byte:02x} at byte {place:,}: "
-                          "convert it to UTF-8")
+                          f"convert it to UTF-8{advice}")

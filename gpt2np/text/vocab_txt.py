@@ -83,6 +83,12 @@ def read_json(folder: str | Path) -> tuple[list[str], dict[str, bool | None]]:
     return sorted(ids, key=ids.__getitem__), read_options(folder, options)
 
 
+def is_mine(tokenizer: Mapping) -> bool:
+    """Whether a tokenizer.json is one of a WordPiece, as far as its model goes."""
+    model = tokenizer.get("model")
+    return isinstance(model, dict) and model.get("type") == "WordPiece"
+
+
 def _part(tokenizer: Mapping, part: str, expected: Mapping) -> dict:
     """A part of tokenizer.json, in which these fields, where they are there, have these values."""
     fields = tokenizer.get(part)

@@ -153,6 +153,10 @@ class WordPiece:
         self._last_break = regex.compile(f"(?r)[{WHITE}{CHINESE if tokenize_chinese_chars else ''}]")
         self._ids_of_word = _RememberedWords(self)
 
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        return f"WordPiece of {self.n_vocab:,} pieces: {options}, end of text {self.end_of_text}"
+
     @classmethod
     def load(cls, path: str | Path) -> "WordPiece":
         """The vocabulary in a folder's vocab.txt, or in the file of this path, whatever its name; in a folder without

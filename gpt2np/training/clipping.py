@@ -38,6 +38,7 @@ def clip_scale(norm: float, max_norm: float) -> float:
 
         scale = min(1, max_norm / norm)
 
+    PyTorch divides by norm + 1e-6: of a norm of 1, that is a scale smaller by a millionth.
     Pascanu, Mikolov, Bengio 2013, arXiv:1211.5063, section 3.2.
     """
     return max_norm / norm if 0 < max_norm < norm else 1.0

@@ -72,6 +72,7 @@ class LanguageModelling(Task):
             raise TrainingError(f"validation text: expected at least 2 tokens, got {len(val)}: give more text (--val)")
         self.batches = Batches(train, plan.batch, plan.context, plan.seed, plan.order)
         self.model, self.tokenizer, self.val, self.plan = model, tokenizer, val, plan
+        model.unused = list(tokenizer.unused)           # its samples have none of them
 
     @classmethod
     def load(cls, folder: Path, out: Path, plan: LanguagePlan) -> "LanguageModelling":

@@ -75,7 +75,8 @@ class Plan:
     eps: Annotated[float, NOT_NEGATIVE, "what adamw and adam add to the root of that mean, by which they divide"] = 1e-8
     momentum: Annotated[float, SHARE, "how much of its last step sgd takes again"] = 0.9
     weight_decay: Annotated[float, NOT_NEGATIVE, "how much of a weight adamw takes away in a step, times the learning "
-                            "rate; with adam and sgd, the factor of an L2 penalty, added to the gradient"] = 0.1
+                            "rate; with adam and sgd, the factor of an L2 penalty, added to the gradient; for what has "
+                            "more than one axis, tables of embeddings too, and not for gains and biases"] = 0.1
     clip: Annotated[float, NOT_NEGATIVE, "the highest norm of a gradient, 0 for no limit"] = 1.0
     train_only: Annotated[tuple[str, ...], NAMES, "freeze all but what this names, component by component, with all "
                           "below it, as ln_f, h.11, h.*.attn.c_attn; may be given several times"] = ()

@@ -374,6 +374,23 @@ def test_nobody_listens(server, tmp_path):
     fails(server, tmp_path, "no connection", "To do it by hand", "http://127.0.0.1:9/models/124M/encoder.json")
 
 
+def test_without_a_network_it_is_said_at_once(tmp_path, monkeypatch, capsys):
+    """In one sentence, with what else can be done; but where something has come before, it is tried again."""
+    waited = []
+    monkeypatch.setattr(module.time, "sleep", waited.append)
+    monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))
+    with pytest.raises(CheckpointError) as caught:
+        download("124M", "https://server.invalid/models")
+    first = str(caught.value).splitlines()[0]
+    assert first.startswith("https://server.invalid/models/124M/encoder.json: it cannot be fetched: no connection (")
+    assert "HTTPSConnection" not in first and "--mirror URL" in first and "--model FOLDER" in first
+    assert waited == [] and capsys.readouterr().err == ""
+    (tmp_path / "weights" / ".124M.part" / "vocab.bpe.part").write_bytes(b"#version")
+    with pytest.raises(CheckpointError):
+        download("124M", "https://server.invalid/models")
+    assert waited == [2, 4, 8, 16] and capsys.readouterr().err.count("; trying again in ") == 4
+
+
 def test_a_full_disk_is_seen_before(server, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=1000))

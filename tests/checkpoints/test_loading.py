@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import gpt2np
-from gpt2np import bytes_in, convert, evaluate, generate, train
+from gpt2np import bytes_in, convert, decoding, evaluate, generate, train
 from gpt2np.checkpoints import huggingface_gpt2, loading, openai_gpt2
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.checkpoints.parameters import values_of
@@ -25,6 +25,7 @@ from gpt2np.models.gpt2 import GPT2
 from gpt2np.text import vocab_txt
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.wordpiece import WordPiece
+from gpt2np.training.language_modelling import LanguageModelling, LanguagePlan, load_to_train
 from tests.checkpoints.tiny import MERGES, SMALL, model_of, weights
 from tests.golden.make_huggingface import IDS
 from tests.golden.make_tf_bundles import GOLDEN
@@ -243,6 +244,8 @@ def test_a_model_may_have_more_rows_than_its_vocabulary_has_tokens(folder, model
         (folder / name).unlink()
     Tokenizer(MERGES[:1]).save(folder)
     padded = gpt2np.load(folder)[1]
+    assert repr(padded) == ("RuledTokenizer of 259 tokens, 1 of them unused: byte-level BPE of 1 merges, "
+                            "end of text 257")
     assert padded.n_vocab == 259 and padded.unused == [258] and padded.encode("the") == [256, 68]
     for layout in ("openai", "safetensors"):
         loading.write_model(tmp_path / layout, layout, model, padded)
@@ -253,7 +256,7 @@ def test_a_model_may_have_more_rows_than_its_vocabulary_has_tokens(folder, model
 
 
 def test_ids_without_a_token_are_not_written(model, tmp_path, capsys):
-    """Not by the command, nor by generate_text, though the model finds them the likeliest by far, and then "a"."""
+    """Not by the command, nor by any function, though the model finds them the likeliest by far, and then "a"."""
     model.ln_f.b.value[:] = 1
     model.wte.value[258], model.wte.value[64] = 50, 25
     loading.write_model(tmp_path / "x", "safetensors", model, None)
@@ -261,11 +264,18 @@ def test_ids_without_a_token_are_not_written(model, tmp_path, capsys):
     loaded, tokenizer = gpt2np.load(tmp_path / "x")
     assert loaded.forward([[1]])[0].argmax() == 258 and tokenizer.unused == [258]
     for options in (["--temperature", "0"], ["--seed", "1"], ["--speculate", "--seed", "2"],
-                    ["--num-return-sequences", "3"]):
+                    ["--num-return-sequences", "3"], ["--num-beams", "3"]):
         assert generate.main(["the", "--model", str(tmp_path / "x"), "--max-new-tokens", "5", *options]) == 0
         assert "theaaaaa\n" in capsys.readouterr().out
     assert generate_text(loaded, tokenizer, "the", max_length=8) == ["theaaaaaa"]
     assert gpt2np.generate("the", tmp_path / "x", max_new_tokens=3) == "theaaa"
+    assert list(decoding.generate(loaded, [1], 3, decoding.GREEDY)) == [64] * 3
+    assert {beam.written[0] for beam in decoding.beam_search(loaded, [1], 1, 300)} == {*range(258)}
+    plan = LanguagePlan(steps=1, context=4, sample=4)
+    task = LanguageModelling(*load_to_train(tmp_path / "x", plan), np.arange(9), np.arange(9), plan)
+    assert task.sample(np.random.default_rng(0)) == "aaaa"
+    draft = decoding.ModelDraft(loaded)
+    assert 258 not in decoding.speculate(loaded, [1], 9, draft, rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("layout", ["openai", "safetensors"])
@@ -447,7 +457,11 @@ def run(*arguments, **environment):
 
 
 def test_convert_there_and_back(folder, tmp_path):
-    assert run("gpt2np.convert", folder, tmp_path / "hf", "--to", "safetensors").returncode == 0
+    done = run("gpt2np.convert", folder, tmp_path / "h f", "--to", "safetensors")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout == (
+        f"{folder} written to {tmp_path / 'h f'}, in the layout safetensors, as float32: 0.0 MB\nTo use it:\n"
+        f"    python -m gpt2np.generate --model '{tmp_path / 'h f'}'\n")
+    (tmp_path / "h f").rename(tmp_path / "hf")
     assert run("gpt2np.convert", tmp_path / "hf", tmp_path / "back", "--to", "openai").returncode == 0
     for path in folder.iterdir():
         assert (tmp_path / "back" / path.name).read_bytes() == path.read_bytes()

@@ -135,6 +135,21 @@ def test_repeats_by_hand():
         Sampler(no_repeat_ngram=-1)
 
 
+def test_whoever_watches_sees_the_best_so_far():
+    """After each token but the last: texts that have ended, and such as go on, with the scores that they would have."""
+    model, rules, seen = TableModel(5), BeamRules(3, 0.5, end_of_text=END, early_stopping="never"), []
+    found = beam_search_batch(model, [[0], [1]], 6, rules, watch=lambda n, best: seen.append((n, best)))
+    assert found == beam_search_batch(model, [[0], [1]], 6, rules) and [n for n, _ in seen] == [1, 2, 3, 4, 5]
+    for n, best in seen:
+        for prompt, beams in zip([[0], [1]], best):
+            assert len(beams) == 3 and beams == sorted(beams, key=lambda beam: -beam.score)
+            all_of_them = beam_search(model, prompt, n, 200, 0.5, END, early_stopping="never")
+            assert all(any(beam.written == other.written and beam.score == pytest.approx(other.score)
+                           for other in all_of_them) for beam in beams)
+    ended = [beam.written[-1] == END for _, best in seen for beams in best for beam in beams]
+    assert any(ended) and not all(ended)
+
+
 def test_several_prompts_are_each_as_if_alone():
     model, prompts = TableModel(2), [[0, 1], [1, 1], [0, 0], [1, 0]]
     for rules in (BeamRules(3, end_of_text=END), BeamRules(2, 0.0, early_stopping=True, end_of_text=END)):
@@ -159,6 +174,10 @@ def test_coverage_by_hand():
 
 @pytest.mark.parametrize("wrong, message", [
     ({"num_beams": 0}, "num_beams: expected an integer from 1, got 0"),
+    ({"num_beams": 2.0}, "num_beams: expected an integer from 1, got 2.0"),
+    ({"length_penalty": "1"}, "length_penalty: expected a number from -10 to 10, got '1'"),
+    ({"min_new_tokens": None}, "min_new_tokens: expected an integer from 0, got None"),
+    ({"no_repeat_ngram": 2.5}, "no_repeat_ngram: expected an integer from 0, got 2.5"),
     ({"length_penalty": 11}, "length_penalty: expected a number from -10 to 10, got 11"),
     ({"penalty": "mean"}, "penalty: expected one of power, wu, got 'mean'"),
     ({"early_stopping": "always"}, "early_stopping: expected True, False or 'never', got 'always'"),

@@ -61,8 +61,9 @@ def test_adjoint_linearity_and_reference(case, data, seed, scale):
         for name in checks.floating(subject.arguments):
             subject.arguments[name] = subject.arguments[name] * scale
     rng = fresh(seed)
+    known = checks.linearised(subject, rng)
     for name in subject.differentiable():
-        checks.adjoint(subject, name, rng)
+        checks.adjoint(subject, name, rng, known)
     checks.linearity(subject, rng)
     checks.reference(subject, rng)
 
@@ -83,9 +84,10 @@ def test_contract(case, data, seed):
 @examples(3)
 @given(data=st.data(), seed=seeds)
 def test_differences(case, data, seed):
-    subject = case.make(np.random.default_rng(seed), **data.draw(sizes(case)))
+    subject, rng = case.make(np.random.default_rng(seed), **data.draw(sizes(case))), fresh(seed)
+    known = checks.linearised(subject, rng)
     for name in subject.differentiable():
-        checks.differences(subject, name, fresh(seed))
+        checks.differences(subject, name, rng, known)
 
 
 @every_case

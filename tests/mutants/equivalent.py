@@ -8,7 +8,13 @@ NOTHING = "with a smoothing of 0, nothing is added"
 MATRIX = "the tiles are matrices: the last axis is axis 1, and take_along_axis takes the last by default"
 UNKNOWN = "NumPy takes any negative length in reshape as the unknown one"
 
+ZERO = "with a decay of 0, nothing is added, and nothing multiplied but by 1"
+
 EQUIVALENT = (
+    (ZERO, "training/adam.py", "adam_update", "if weight_decay:", "if True:"),
+    (ZERO, "training/adamw.py", "adamw_update", "if weight_decay:", "if True:"),
+    (ZERO, "training/sgd.py", "sgd_update", "if weight_decay:", "if True:"),
+    (UNKNOWN, "training/clipping.py", "square_sum", "g = rows(g).reshape(-1)", "g = rows(g).reshape(-2)"),
     (SIZES, "layers/tiles.py", "", "TILE = 1 << 18", "TILE = 2 << 18", "TILE = 1 << 19"),
     (SIZES, "layers/tiles.py", "tiles", "step = max(1, TILE // max(1, width))",
      "step = max(2, TILE // max(1, width))", "step = max(1, max(1, width))", "step = max(1, TILE)",

@@ -3,6 +3,8 @@
 import ast
 import copy
 
+import numpy as np
+
 SWAPPED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
            ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Or: ast.And,
            ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
@@ -12,24 +14,38 @@ OPTIONAL = ("rng", "padding_mask", "memory_padding_mask")
 INITIAL = ("__init__", "initial")                       # the values that training starts from are not maths
 
 
-def mutants(source):
-    """Yield (function, before, after, make) for every change of one place in one statement; make() gives the tree."""
+def mutants(source, large=False):
+    """Yield (function, before, after, make) for every change of one place in one statement; make() gives the tree.
+
+    large   True: the change is there only where the function holds something large, and inside functions alone
+    """
     tree = ast.parse(source)
     for function, statement in _statements(tree):
         before = ast.unparse(statement)
-        for change in _changes(statement):
+        for change in _changes(statement) if function or not large else ():
             new = change(copy.deepcopy(statement))
             after = ast.unparse(new)
             if after != before:
-                yield function, *_shortened(before, after), lambda old=statement, new=new: _changed(tree, old, new)
+                yield (function, *_shortened(before, after),
+                       lambda old=statement, new=new: _changed(tree, old, new, large))
 
 
-def _changed(tree, old, new):
+def _changed(tree, old, new, large):
     """A copy of the tree with one statement replaced."""
     mutated = copy.deepcopy(tree)
     place, i = _same_place(tree, mutated, old)
-    place[i] = new
+    place[i] = ast.If(ast.parse("__import__('tests').mutants.mechanical.is_large(locals())").body[0].value,
+                      [new], [place[i]]) if large else new
     return ast.fix_missing_locations(mutated)
+
+
+def is_large(names):
+    """Whether one of these is an array with an axis longer than 64, a number above 64, or a list of more than 3."""
+    for a in names.values():
+        sizes = (a,) if type(a) is int else (a.size and max(a.shape),) if isinstance(a, np.ndarray) and a.ndim else ()
+        if any(n > 64 for n in sizes) or (isinstance(a, list) and len(a) > 3):
+            return True
+    return False
 
 
 def _shortened(before, after):

@@ -304,3 +304,156 @@ PLANTED = (
     ("parameter: a frozen one gets a gradient", "layers/module.py", [
         ("        if not self.trainable:\n            return\n", "")], ["Linear"]),
 )
+
+# Mistakes that begin at a size, for `python -m tests.mutants --large`: below it, all is right.
+PLANTED_LARGE = (
+    ("layernorm: no eps in wide rows", NORM, [("np.sqrt(y_t @ mean + eps)", "np.sqrt(y_t @ mean + eps * (C <= 64))")],
+     ["layernorm"]),
+    ("layernorm: mean in float32 for wide rows", NORM, [
+        ("mean = np.full_like(g, 1 / C)", "mean = np.full_like(g, 1 / C if C <= 256 else np.float32(1 / C))")],
+     ["layernorm"]),
+    ("layernorm: dg of 256 rows alone", NORM, [("dg += ones @ dy_xhat", "dg += ones[:256] @ dy_xhat[:256]")],
+     ["layernorm"]),
+    ("layernorm: dg of the last tile alone", NORM, [("        dg += ones @ dy_xhat", "        dg[:] = ones @ dy_xhat")],
+     ["layernorm"]),
+    ("layernorm: db counted twice in wide rows", NORM, [
+        ("db += ones @ dy_t", "db += (1 + (dy_t.shape[1] > 128)) * ones @ dy_t")], ["layernorm"]),
+    ("gelu: 0 far to the left", ACT, [("np.divide(x_t, inv_s, out=y_t)",
+                                       "np.divide(x_t, inv_s, out=y_t); y_t[x_t.real < -5.5] = 0")], ["gelu"]),
+    ("gelu: the form for inference without its last tile", ACT, [
+        ("        np.multiply(x_t, x_t, out=y_t)\n        exp_minus_u",
+         "        if x_t.base is not None and len(x_t) < len(x): y_t[:] = 0; continue\n"
+         "        np.multiply(x_t, x_t, out=y_t)\n        exp_minus_u")], ["gelu"]),
+    ("gelu_erf: 1 - Phi cancels from -4 on", ACT, [
+        ("np.maximum(y_t, np.minimum(1", "np.maximum(np.where(x_t.real < -4, 1 - (1 - y_t), y_t), np.minimum(1")],
+     ["gelu_erf"]),
+    ("gelu: wide layers by the erf form", ACT, [
+        ("    for x_t, y_t, slope_t in tiles(x, y, slope):\n        xx",
+         "    if x.shape[-1] > 256:\n        return gelu_erf_forward(x)\n"
+         "    for x_t, y_t, slope_t in tiles(x, y, slope):\n        xx")], ["MLP"]),
+    ("softmax: largest not subtracted from long rows", SOFT, [
+        ("np.subtract(x, x.max(axis=-1, keepdims=True), out=out)",
+         "np.subtract(x, x.max(axis=-1, keepdims=True) * (x.shape[-1] < 65), out=out)")], ["softmax"]),
+    ("softmax: sum of 128 numbers", SOFT, [("y_t *= 1 / y_t.sum(axis=-1,", "y_t *= 1 / y_t[..., :128].sum(axis=-1,")],
+     ["softmax"]),
+    ("cross-entropy: targets of 8 bits", CE, [("np.where(targets != IGNORED, targets, 0)",
+                                               "np.where(targets != IGNORED, targets, 0) % 256")], ["cross_entropy"]),
+    ("cross-entropy: mean over 64 targets at most", CE, [
+        ("np.maximum(counts.sum(), 1)", "np.minimum(np.maximum(counts.sum(), 1), 64)")], ["cross_entropy"]),
+    ("cross-entropy: no smoothing over a large vocabulary", CE, [
+        ("        if label_smoothing:\n            d_t", "        if label_smoothing and V < 257:\n            d_t")],
+     ["cross_entropy, smooth"]),
+    ("head and loss: float32 for many rows", HEAD, [
+        ("e = rows(x) @ wte.T ",
+         "e = rows(x) @ (wte.T if len(rows(x)) < 65 or wte.dtype == 'c16' else wte.T.astype('f4')) ")],
+     ["lm_head_loss"]),
+    ("head and loss: dwte of a small vocabulary alone", HEAD, [
+        ("dw = e.T @ (scaled / total)", "dw = e.T @ (scaled / total); dw[256:] = 0")], ["lm_head_loss"]),
+    ("attention: wide heads scaled in float32", ATT, [
+        ("(q[b, h, queries] * (1 / math.sqrt(D)))",
+         "(q[b, h, queries] * (1 / math.sqrt(D) if D <= 64 else np.float32(1 / math.sqrt(D))))")], ["attention"]),
+    ("attention: float32 weights where heads are wide", ATT, [
+        ("        p *= 1 / (total + (total == 0))",
+         "        p *= (1 / (total + (total == 0))).astype(p.dtype if D <= 64 or p.dtype != 'f8' else 'f4')")],
+     ["attention"]),
+    ("attention: 256 keys at most", ATT, [("seen = S - T + last if causal else S",
+                                           "seen = min(256, S - T + last if causal else S)")], ["attention"]),
+    ("attention: gradient of the last block of queries alone", ATT, [
+        ("dv[b, h, keys] += _dropped", "dv[b, h, keys] = _dropped")], ["attention"]),
+    ("attention: a second block looks one ahead", ATT, [
+        ("p[..., -t:] += future[:t, :t] ", "p[..., -t:] += future[:t, :t] if queries.start == 0 else "
+         "np.triu(future[:t, :t], 2) ")], ["attention, causal"]),
+    ("attention: low scores of a whole row give zeros", ATT, [
+        ("LOWEST = -1e30 ", "LOWEST = -1e4 ")], ["attention"]),
+    ("attention: 64 heads at most", ATT, [
+        ("return x.reshape(B, T, H, C // H).swapaxes(1, 2)",
+         "return x.reshape(B, T, H, C // H).swapaxes(1, 2)[:, np.arange(H) % 64]")], ["SelfAttention"]),
+    ("dropout: the same mask for each 64 columns", "layers/dropout.py", [
+        ("    y = x * keep\n", "    keep = keep[..., np.arange(x.shape[-1]) % 64]\n    y = x * keep\n")], ["dropout"]),
+    ("embedding: repeated ids lost where there are thousands", "layers/embedding.py", [
+        ("        np.add.at(flat, (first + columns).reshape(-1), dy_t.reshape(-1))",
+         "        if ids.size > 4096:\n            flat[(first + columns).reshape(-1)] += dy_t.reshape(-1)\n"
+         "        else:\n            np.add.at(flat, (first + columns).reshape(-1), dy_t.reshape(-1))")],
+     ["embedding"]),
+    ("embedding: rows counted twice where they are long", "layers/embedding.py", [
+        ("(first + columns).reshape(-1), dy_t.reshape(-1))",
+         "(first + columns).reshape(-1), dy_t.reshape(-1) * (1 + (C > 64)))")], ["embedding"]),
+    ("embedding: ids of 8 bits", "layers/embedding.py", [("return y, (ids, w, scale)",
+                                                          "return y, (ids % 256, w, scale)")], ["embedding"]),
+    ("embedding: what is there is lost where ids are many", "layers/embedding.py", [
+        ("        if self.grad is None:\n", "        if self.grad is None or cache[0].size > 64:\n")], ["Embedding"]),
+    ("linear: db of 256 rows", "layers/linear.py", [("db = sum_rows(dy)\n", "db = sum_rows(rows(dy)[:256])\n")],
+     ["linear"]),
+    ("linear: dw halved where the input is wide", "layers/linear.py", [
+        ("dw = rows(x).T @ rows(dy)", "dw = rows(x).T @ rows(dy) * (0.5 if w.shape[0] > 256 else 1)")], ["linear"]),
+    ("tiles: what is left over at the end forgotten", "layers/tiles.py", [
+        ("for first in range(0, n, step):", "for first in range(0, n - n % step if n > step else n, step):")],
+     ["softmax"]),
+    ("tiles: rows beyond 512 not multiplied", "layers/tiles.py", [
+        ("    return x @ w\n", "    y = x @ w\n    y[512:] = 0\n    return y\n")], ["linear"]),
+    ("stack: the fourth block's cache is the third's", STACK, [
+        ("            cache.append(before or c_block)",
+         "            cache.append(before or (c_block if i != 3 else cache[2]))")], ["Stack"]),
+    ("stack: frozen rule of three blocks", STACK, [
+        ("for i, needed in enumerate(trained) if needed), len(self))",
+         "for i, needed in enumerate(trained) if needed and i < 3), len(self))")], ["Stack"]),
+    ("module: a fifth child has no parameters", "layers/module.py", [
+        ("for path, child in [(f\"{name}.{i}\", c) for i, c in enumerate(value)]",
+         "for path, child in [(f\"{name}.{i}\", c) for i, c in enumerate(value) if i < 4]")], ["Stack"]),
+    ("checks: ids of a long text not looked at", "layers/checks.py", [
+        ("if isinstance(ids, np.ndarray):", "if isinstance(ids, np.ndarray) and ids.size < 65:")], ["embedding"]),
+    ("past: 64 positions", "blocks/kv_cache.py", [
+        ("        end = self.length + T\n",
+         "        end = min(64, self.length + T)\n        T = end - self.length\n"
+         "        k, v = k[:, :, :T], v[:, :, :T]\n")], ["SelfAttention"]),
+    # ---- by another pair of eyes: where else could a size matter?
+    ("log_softmax: sum of 128 numbers", SOFT, [("np.exp(y_t).sum(axis=-1,", "np.exp(y_t)[..., :128].sum(axis=-1,")],
+     ["log_softmax"]),
+    ("softmax: backward of the first 256 columns", SOFT, [
+        ("np.subtract(dy_t, dx_t.sum(axis=-1, keepdims=True), out=dx_t)",
+         "np.subtract(dy_t, dx_t[..., :256].sum(axis=-1, keepdims=True), out=dx_t)")], ["softmax"]),
+    ("cross-entropy: places of 16 bits", CE, [
+        ("rows(dlogits)[row, safe] -=", "rows(dlogits)[row, safe.astype(np.int16)] -=")], ["cross_entropy"]),
+    ("cross-entropy: what is left out counts in a large batch", CE, [
+        ("counts = (targets != IGNORED).astype(like.dtype)",
+         "counts = ((targets != IGNORED) | (len(targets) > 256)).astype(like.dtype)")], ["cross_entropy"]),
+    ("head and loss: smoothing of a small vocabulary in dwte", HEAD, [
+        ("        dw -= sum_rows(scaled) * (label_smoothing / len(wte))",
+         "        dw -= sum_rows(scaled) * (label_smoothing / min(256, len(wte)))")], ["lm_head_loss, smooth"]),
+    ("head: bias of 256 words", HEAD, [("        logits += b\n", "        logits[..., :256] += b[:256]\n")],
+     ["lm_head, bias"]),
+    ("attention: padding of 64 sequences", ATT, [
+        ("            p += padding[b, :, :, keys]", "            p[:64] += padding[b, :, :, keys][:64]")],
+     ["attention, padded"]),
+    ("attention: dk of 64 queries of each block", ATT, [
+        ("dk[b, h, keys] += dp.swapaxes(2, 3) @ q_t",
+         "dk[b, h, keys] += dp[:, :, :64].swapaxes(2, 3) @ q_t[:, :, :64]")], ["attention"]),
+    ("attention: nothing dropped where keys are many", ATT, [
+        ("if dropout and rng is not None else None", "if dropout and rng is not None and S <= 128 else None")],
+     ["attention, dropout"]),
+    ("feed-forward: nothing dropped from wide rows", "blocks/feedforward.py", [
+        ("dropout_forward(y, self.dropout, rng)",
+         "dropout_forward(y, self.dropout if y.shape[2] <= 64 else 0.0, rng)")], ["MLP, varied"]),
+    ("GPT-2: positions begin again after 64", GPT2, [
+        ("positions_of(T, S, padding_mask, tokens)", "positions_of(T, S, padding_mask, tokens) % 64")], ["GPT2"]),
+    ("GPT-2: positions of padded rows end at 63", "models/tokens.py", [
+        ("np.maximum(padding_mask.cumsum(axis=1) - 1, 0)", "np.clip(padding_mask.cumsum(axis=1) - 1, 0, 63)")],
+     ["GPT2"]),
+    ("GPT-2: nothing dropped from long texts", GPT2, [
+        ("dropout_forward(word + place, self.dropout, rng)",
+         "dropout_forward(word + place, self.dropout if T <= 64 else 0.0, rng)")], ["GPT2, dropout"]),
+    ("GPT-2: ids of 8 bits", GPT2, [
+        ("        return np.asarray(ids, like=self.wte.value)",
+         "        return np.asarray(ids % 256, like=self.wte.value)")], ["GPT2"]),
+    ("stack: the memory's gradient of three blocks", STACK, [
+        ("dmemory_of_block if dmemory is None else dmemory + dmemory_of_block",
+         "dmemory_of_block if dmemory is None else dmemory + dmemory_of_block * (len(self) - len(caches) <= 3)")],
+     ["Transformer"]),
+    ("stack: from the fourth block on other numbers dropped", STACK, [
+        ("copy.deepcopy(rng)", "copy.deepcopy(rng) if i < 3 else rng")], ["Stack, recomputed"]),
+    ("Transformer: places of the source begin again after 64", SEQ, [
+        ("np.arange(source.shape[1], like=source), rng)", "np.arange(source.shape[1], like=source) % 64, rng)")],
+     ["Transformer"]),
+    ("embedding: a scale for small vocabularies", "layers/embedding.py", [
+        ("    if scale != 1:", "    if scale != 1 and len(w) <= 256:")], ["embedding, scaled"]),
+)

@@ -17,7 +17,9 @@ import pytest
 import gpt2np
 from gpt2np.checkpoints import loading
 from gpt2np.checkpoints.errors import CheckpointError
+from gpt2np.text import vocab_txt
 from gpt2np.text.ruled import RuledTokenizer
+from gpt2np.text.wordpiece import WordPiece
 
 pytestmark = [pytest.mark.skipif(not os.environ.get("GPT2NP_PEERS"), reason="opt-in: make test-peers"),
               pytest.mark.filterwarnings("default")]            # theirs are not ours to mend
@@ -293,6 +295,33 @@ def no_vocabulary(folder, pair, greek):
     return weights(folder, 300), None
 
 
+def bert_tokenizer(folder, **options):
+    """A GPT-2 with BERT's vocabulary, as Chinese ones have it, saved by today's transformers: tokenizer.json alone."""
+    import transformers
+    pieces = [*vocab_txt.SPECIAL, *map(chr, range(33, 127)), *"世界ασςελáé①", "to", "be", "##be", "##ly", "dragon", "ﬁ"]
+    model = weights(folder, len(pieces), eos_token_id=102, bos_token_id=101)
+    (folder.parent / "pieces").write_text("".join(f"{piece}\n" for piece in pieces))
+    tokenizer = transformers.BertTokenizer(str(folder.parent / "pieces"), **options)
+    tokenizer.save_pretrained(folder)
+    return model, tokenizer.backend_tokenizer
+
+
+def word_piece(folder, pair, greek):
+    found = bert_tokenizer(folder)
+    assert not (folder / "vocab.txt").exists()
+    return found
+
+
+def word_piece_with_capitals(folder, pair, greek):
+    return bert_tokenizer(folder, do_lower_case=False)
+
+
+def word_piece_in_both_files(folder, pair, greek):
+    found = bert_tokenizer(folder, tokenize_chinese_chars=False)
+    shutil.copy(folder.parent / "pieces", folder / "vocab.txt")
+    return found
+
+
 def change(folder, **fields):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
@@ -302,7 +331,8 @@ LOADED = [transformers_5, tokenizer_json_alone, all_files_at_once, prefix_space,
           decomposed, added_tokens, added_and_normalised, added_tokens_json, added_tokens_decoder, a_name_without_an_id,
           padded, trained_with_special_tokens_first, trained_without_special_tokens, partial_alphabet,
           partial_alphabet_with_unk, partial_alphabet_with_fused_unk, windows_line_ends, no_last_line_end, shards,
-          head_alone, untied_but_equal, half_precision, n_ctx_beside_n_positions, the_stack_alone, no_vocabulary]
+          head_alone, untied_but_equal, half_precision, n_ctx_beside_n_positions, the_stack_alone, no_vocabulary,
+          word_piece, word_piece_with_capitals, word_piece_in_both_files]
 
 
 @pytest.mark.parametrize("make", LOADED, ids=lambda make: make.__name__)
@@ -334,8 +364,8 @@ def test_a_folder_loads_with_the_same_logits_and_ids(make, tmp_path, pair, greek
 def compare(tokenizer, right):
     """The ids of all texts, in which special tokens are found by theirs always, and by ours when they are allowed."""
     from gpt2np.text.vocabulary import TokenizerError
-    special = {token.content for token in tokenizer.rules.added} if isinstance(tokenizer, RuledTokenizer) else {
-        "<|endoftext|>"}
+    special = {token.content for token in tokenizer.rules.added} if isinstance(tokenizer, RuledTokenizer) else \
+        {*vocab_txt.SPECIAL} if isinstance(tokenizer, WordPiece) else {"<|endoftext|>"}
     found = {token for token in special if right.token_to_id(token) is not None and is_found(right, token)}
     n = 0
     for text in texts():
@@ -455,10 +485,17 @@ def add_bos_in_the_config(folder, pair, greek):
     (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": True}))
 
 
-def word_piece(folder, pair, greek):
+def word_level(folder, pair, greek):
+    from tokenizers import Tokenizer, models
+    weights(folder, 5)
+    Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2, "d": 3, "[UNK]": 4}, "[UNK]")).save(
+        str(folder / "tokenizer.json"))
+
+
+def word_piece_that_keeps_controls(folder, pair, greek):
     from tokenizers import BertWordPieceTokenizer
     weights(folder, 5)
-    BertWordPieceTokenizer({token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])}).save(
+    BertWordPieceTokenizer({token: i for i, token in enumerate(vocab_txt.SPECIAL)}, clean_text=False).save(
         str(folder / "tokenizer.json"))
 
 
@@ -498,7 +535,8 @@ REFUSED = [
     with_tokenizer("metaspace", "decoder.type is not supported: expected 'ByteLevel', got 'Metaspace'", metaspace),
     (add_bos_token, "post_processor.single is not supported"),
     (add_bos_in_the_config, "tokenizer_config.json: add_bos_token is not supported: expected False, got True"),
-    (word_piece, "model.type is not supported: expected 'BPE', got 'WordPiece'"),
+    (word_level, "model.type is not supported: expected 'BPE', got 'WordLevel'"),
+    (word_piece_that_keeps_controls, "normalizer: expected clean_text true, got false"),
     (contradiction, "tokenizer.json and vocab.json contradict each other in 'he'"),
     (too_many_tokens, "its vocabulary is not the model's: expected 4,095 tokens, found 4,096"),
     (a_missing_shard, "there is no such file, which model.safetensors.index.json asks for")]

@@ -9,7 +9,7 @@ import pytest
 
 from gpt2np.text import vocab_txt
 from gpt2np.text.bpe import Tokenizer
-from gpt2np.text.huggingface import read_tokenizer
+from gpt2np.text.huggingface import WrongSize, read_tokenizer
 from gpt2np.text.ruled import RuledTokenizer
 from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, TokenizerError, spell
 from gpt2np.text.wordpiece import WordPiece
@@ -80,6 +80,34 @@ def test_none_and_gpt2s_own(tmp_path):
     assert read_tokenizer(tmp_path, 50257).encode("Hello") == own.encode(" Hello")
     (tmp_path / "tokenizer.model").write_text("")
     refused(tmp_path, "tokenizer.model is a vocabulary of SentencePiece, which is not supported", n_vocab=50257)
+
+
+def test_a_tokenizer_json_of_a_word_piece(tmp_path):
+    """As transformers 5 leaves it beside a GPT-2 with BERT's vocabulary: alone; earlier ones wrote vocab.txt, too."""
+    right = WordPiece([*vocab_txt.SPECIAL, "床", "前", "a", "##b", "A"], do_lower_case=False)
+    content = {"model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                         "vocab": {piece: i for i, piece in enumerate(right.pieces)}},
+               "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+                              "strip_accents": None, "lowercase": False}, "pre_tokenizer": {"type": "BertPreTokenizer"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    for _ in range(2):
+        tokenizer = read_tokenizer(tmp_path, 10, 6)
+        assert type(tokenizer) is WordPiece and tokenizer.fingerprint() == right.fingerprint()
+        assert tokenizer.encode("床前 ab A") == [5, 6, 7, 8, 9] and tokenizer.end_of_text == 6
+        (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in right.pieces))
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    assert repr(tokenizer) == ("WordPiece of 10 pieces: do_lower_case=False, strip_accents=None, "
+                               "tokenize_chinese_chars=True, end of text 6")
+    with pytest.raises(WrongSize):
+        read_tokenizer(tmp_path, 11)
+    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in (*right.pieces[:5], *right.pieces[:4:-1])))
+    with pytest.raises(TokenizerError, match=r"^vocab.txt and tokenizer.json contradict each other"):
+        read_tokenizer(tmp_path)
+    (tmp_path / "vocab.txt").unlink()
+    content["normalizer"]["clean_text"] = False
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(TokenizerError, match="normalizer: expected clean_text true, got false"):
+        read_tokenizer(tmp_path)
 
 
 def test_vocab_txt_alone_is_wordpiece(tmp_path):

@@ -202,6 +202,9 @@ def test_it_shows_words_pieces_and_ids(capsys, words):
 
 
 def test_special_pieces_are_asked_for(capsys, words):
+    assert explain.main(["--special", "--vocab", str(words), END_OF_TEXT]) == 0
+    sep = WordPiece.load(words).sep
+    assert capsys.readouterr().out.endswith(f"1 word, 1 token\n{sep}\n")
     assert explain.main(["--special", "--vocab", str(words), "un[MASK]"]) == 0
     assert capsys.readouterr().out == (
         "un   un\n    = un 5\n[MASK]   [MASK]\n    = [MASK] 4\n8 characters, 2 words, 2 tokens\n5 4\n")

@@ -386,7 +386,8 @@ def test_a_full_disk_is_said_and_the_run_goes_on_from_its_last_checkpoint(text, 
     for place in (run_folder.safetensors, "write"), (run_folder, "write_text"):
         with monkeypatch.context() as patch:
             patch.setattr(*place, full)
-            refused(capsys, ["--resume", str(out), "--steps", "3"], "No space left on device")
+            refused(capsys, ["--resume", str(out), "--steps", "3"], f"{out}: No space left on device; "
+                    f"step-00000001 in it is whole: make room, and go on by: python -m gpt2np.train --resume {out}\n")
         assert contents(out / "step-00000001") == before and [path.name for path in out.glob(".*")] == [".lock"]
         (out / "run.json").write_text((out / "run.json").read_text().replace('"steps": 3', '"steps": 1'))
     assert train.main(["--resume", str(out), "--steps", "3"]) == 0
@@ -516,8 +517,17 @@ def test_what_others_call_an_option(text, tmp_path):
                        "270", "--context", "8"]) == 0
     plan = json.loads((out / "run.json").read_text())["plan"]
     assert (plan["batch"], plan["lr"], gpt2np.load(out / "best")[0].config.n_vocab) == (3, 0.25, 270)
-    ours = [*plan, "vocab", "n_vocab", "epochs"]
-    assert set(train.KNOWN_AS.values()) <= {"--" + name.replace("_", "-") for name in ours}
+    ours = {"--" + name.replace("_", "-")
+            for name in (*plan, *train.SIZES, "vocab", "n_vocab", "epochs", "out", "val", "init_from", "resume")}
+    assert {name for name in train.KNOWN_AS.values() if name.startswith("-")} <= ours and not ours & {*train.KNOWN_AS}
+
+
+@pytest.mark.parametrize("arguments, hint", [
+    (["--train-file", "x"], "--train-file; files of text stand for themselves, as in: train plays.txt --out run"),
+    (["--fp16"], "--fp16; expected none of that: in float32 a CPU is fast"),
+    (["--logging_steps", "3"], "--logging-steps; each step is logged, in log.jsonl")])
+def test_what_there_is_no_option_for(arguments, hint, tmp_path, capsys):
+    refused(capsys, ["--output_dir", str(tmp_path / "run"), *arguments], f"error: unrecognized arguments: {hint}", 2)
 
 
 # ---- what is said

@@ -1,5 +1,6 @@
 """What the cases are made of: numbers, ids and masks that are drawn, and the parameters of a module drawn anew."""
 
+import math
 from typing import TypeVar
 
 from ...hints import Array, Rng
@@ -13,8 +14,9 @@ def normal(rng: Rng, *shape: int) -> Array:
 
 
 def ids(rng: Rng, n: int, *shape: int) -> Array:
-    """Token ids of which some are the same: the gradients of a repeated token add."""
+    """Token ids, the last of the table among them, of which some are the same: gradients of a repeated token add."""
     drawn = rng.integers(0, n, shape)
+    drawn.flat[2:3] = n - 1
     if drawn.size > 1:
         drawn.flat[-1] = drawn.flat[0]
     return drawn
@@ -29,7 +31,13 @@ def mask(rng: Rng, *shape: int) -> Array:
 
 
 def filled(module: SomeModule, rng: Rng) -> SomeModule:
-    """Every parameter drawn anew: the gains of 1 and biases of 0 that a model starts with would hide mistakes."""
+    """Every parameter drawn anew: the gains of 1 and biases of 0 that a model starts with would hide mistakes.
+
+    A matrix with many rows gets smaller numbers: the scores of attention must not grow with the width, or p is all 0
+    and 1.
+    """
     for _, parameter in module.named_parameters():
-        parameter.value = rng.standard_normal(parameter.value.shape) * 0.7
+        shape = parameter.value.shape
+        fan_in = shape[0] if len(shape) == 2 else 1
+        parameter.value = rng.standard_normal(shape) * (0.7 * min(1.0, math.sqrt(8 / max(1, fan_in))))
     return module

@@ -35,9 +35,11 @@ def gpt2(rng: Rng, B: int = 3, T: int = 4, H: int = 2, D: int = 2, L: int = 2, V
 
 CASES.append(Case("GPT2", gpt2, (
     laws.later_words_do_not_matter, laws.unused_positions_have_no_gradient, laws.loss_is_head_and_cross_entropy,
-    laws.tokens_refused, laws.a_cache_serves_once, common.inference_is_forward, laws.next_logits_are_the_full_forward,
+    laws.parts_of_a_batch_add, laws.tokens_refused, laws.a_cache_serves_once, common.inference_is_forward,
+    laws.next_logits_are_the_full_forward,
     laws.recomputed_is_stored, laws.frozen_blocks_cost_nothing, laws.hidden_gives_the_gradient_by_the_embeddings,
-    laws.padded_rows_train_as_alone, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+    laws.padded_rows_train_as_alone, laws.five_blocks_have_gradients_of_their_own, nothing_frozen_is_summed,
+    *common.OF_ANY_MODULE)))
 
 
 def gpt2_dropout(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 2, L: int = 1, V: int = 5,
@@ -53,10 +55,10 @@ CASES.append(Case("GPT2, dropout", gpt2_dropout, (
 
 
 def transformer(rng: Rng, B: int = 3, S: int = 4, T: int = 3, V: int = 7, *, H: int = 2, D: int = 2, L: int = 2,
-                F: int = 5, norms: str = "post", rate: float = 0.0) -> ModuleSubject:
+                F: int = 5, norms: str = "post", rate: float = 0.0, **options: Any) -> ModuleSubject:
     # tanh, for ReLU has a kink to step over
     config = TransformerConfig(V, max(S, T) + 2, H * D, H, L, F, norms)
-    module = Transformer(config, rng, rate, np.float64, activation=TANH)
+    module = Transformer(config, rng, rate, np.float64, activation=TANH, **options)
     inputs = {"source": ids(rng, V, B, S), "source_mask": mask(rng, B, S), "tokens": ids(rng, V, B, T)}
     return ModuleSubject(filled(module, rng),
                          partial(slow.transformer, H=H, L=L, norms=norms, activation=tanh, rate=rate),
@@ -68,15 +70,17 @@ OF_TRANSFORMER = (
     of_transformer.padding_of_the_source_does_not_matter, of_transformer.padding_of_the_target_does_not_matter,
     of_transformer.stepwise_is_teacher_forced, of_transformer.the_tables_gradient_is_a_sum,
     of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing,
-    of_transformer.sources_refused, laws.a_cache_serves_once, common.inference_is_forward)
+    of_transformer.sources_refused, laws.parts_of_a_batch_add, laws.a_cache_serves_once, common.inference_is_forward)
 
 CASES.append(Case("Transformer", transformer, (*OF_TRANSFORMER, *common.OF_ANY_MODULE)))
 OF_EACH_FORM = (
     of_transformer.padding_of_the_source_does_not_matter, of_transformer.stepwise_is_teacher_forced,
     of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing)
 
-CASES.append(Case("Transformer, pre", partial(transformer, B=2, L=1, norms="pre", rate=0.3), OF_EACH_FORM))
-CASES.append(Case("Transformer, last", partial(transformer, B=2, L=1, norms="post, last"), OF_EACH_FORM))
+CASES.append(Case("Transformer, pre", partial(transformer, B=2, L=1, norms="pre", rate=0.3, recompute=True),
+                  OF_EACH_FORM))
+CASES.append(Case("Transformer, last", partial(transformer, B=2, L=1, norms="post, last", label_smoothing=0.2),
+                  OF_EACH_FORM))
 
 
 # ---- BERT: the encoder, what stands on it, and all of it; eps large enough to be seen

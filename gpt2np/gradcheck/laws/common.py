@@ -8,6 +8,7 @@ from ...layers.linear import Linear
 from ...layers.module import Constant, Module, Parameter
 from ...layers.tiles import TILE
 from ..checks import (
+    MANY,
     CheckFailed,
     ModuleSubject,
     Subject,
@@ -103,13 +104,18 @@ def frozen_parameters_get_nothing(subject: ModuleSubject, rng: Rng) -> None:
     """What is frozen has no gradient, and for a matrix none is made; all others are what they were (to the bit, unless
     a stack uses another form of an activation where nothing is trained).
 
-    One frozen parameter, all but one, and all.
+    One frozen parameter, all but one, and all; where there are many, three of them so, and halves of all, so that of
+    any two each is once frozen while the other is trained.
     """
     y, cache = subject.forward(subject.arguments)
     dy = upstream(y, rng)
     free = subject.backward(dy, cache)
-    trained = set(subject.gradients())
-    for frozen in [*({path} for path in trained), *(trained - {path} for path in trained), trained]:
+    paths = subject.trained()
+    trained, many = set(paths), len(paths) > MANY
+    alone = [{paths[i]} for i in rng.permutation(len(paths))[:3 if many else MANY]]
+    digits = range((len(paths) - 1).bit_length()) if many else ()
+    halves = [{path for i, path in enumerate(paths) if i >> digit & 1 == bit} for digit in digits for bit in (0, 1)]
+    for frozen in [*alone, *(trained - one for one in alone), *halves, trained]:
         with subject.frozen(frozen), calls_of(Parameter.accumulate) as offered:
             _, cache = subject.forward(subject.arguments)
             gradients = subject.backward(dy, cache)     # CheckFailed where a frozen one has a gradient

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ...hints import Rng
-from ...layers import attention, cross_entropy, dropout, embedding, layernorm, linear, lm_head
+from ...layers import activations, attention, cross_entropy, dropout, embedding, layernorm, linear, lm_head
 from ...layers.tiles import TILE, sum_rows
 from ..checks import (
     CheckFailed,
@@ -15,6 +15,7 @@ from ..checks import (
     arrays_of,
     calls_of,
     close,
+    each_close,
     identical,
     refused,
     upstream,
@@ -40,6 +41,14 @@ def log_probabilities(subject: Subject, rng: Rng) -> None:
     y, _ = subject.forward({"x": eighths})
     shifted, _ = subject.forward({"x": eighths + 2 ** 20})
     close("y of x + 2^20", shifted, y, EXACT)
+
+
+def small_probabilities_keep_their_digits(subject: Subject, rng: Rng) -> None:
+    """Each element by itself, 10^-300 too, is what its formula gives."""
+    x = np.array([[0.0, -1, -30, -300, -690]])
+    total = math.fsum(math.exp(a) for a in x[0])
+    y, _ = subject.forward({"x": x})
+    each_close("y", y, [[math.exp(a) / total for a in x[0]]], EXACT)
 
 
 # ---- layernorm
@@ -147,23 +156,43 @@ def slope_keeps_its_digits(subject: Subject, rng: Rng) -> None:
     close("slope in float32", slope_32, slope, 3e-7)
 
 
-def small_tail_keeps_its_digits(subject: Subject, rng: Rng) -> None:
-    """Phi(x) at x = -6 is 10^-9: computed without cancellation."""
-    x = np.array([[-1.0, -3.0, -6.0]])
-    y, _ = subject.forward({"x": x})
-    expected = [0.5 * a * math.erfc(-a / math.sqrt(2)) for a in x[0]]
-    for i in range(3):
-        close(f"gelu({x[0, i]:g})", y[0, i], expected[i], EXACT)
+def tail_keeps_its_digits(subject: PairSubject, rng: Rng) -> None:
+    """Far to the left gelu and its slope are nearly 0, 10^-30 and less: each has all its digits."""
+    erf = subject.inference is activations.gelu_erf
+    for dtype, limit in ((np.float64, 1e-12), (np.float32, 1e-4)):
+        x = np.array([[-1, -1.5, -2, -3, -4, -5, -6, -7, -8.5]], dtype)
+        y, cache = subject.forward({"x": x})
+        expected = [(_gelu_erf if erf else _gelu_tanh)(float(a)) for a in x[0]]
+        each_close("gelu", y, [[value for value, _ in expected]], limit)
+        slope = subject.backward(np.ones_like(x), cache)["x"]
+        each_close("slope", slope, [[slope for _, slope in expected]], limit)
+
+
+def _gelu_tanh(x: float) -> tuple[float, float]:
+    """gelu and its slope, for x < 0: s = 1 / (1 + exp(-u)) = exp(u) / (1 + exp(u))."""
+    a = 2 * math.sqrt(2 / math.pi)
+    u, du = a * (x + 0.044715 * x ** 3), a * (1 + 3 * 0.044715 * x * x)
+    s = math.exp(u) / (1 + math.exp(u))
+    return x * s, s * (1 + x * du / (1 + math.exp(u)))
+
+
+def _gelu_erf(x: float) -> tuple[float, float]:
+    """gelu and its slope: Phi = erfc(-x / sqrt(2)) / 2, and phi its density."""
+    Phi, phi = math.erfc(-x / math.sqrt(2)) / 2, math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    return x * Phi, Phi + x * phi
 
 
 def without_a_cache(subject: PairSubject, rng: Rng) -> None:
-    """The form for inference gives the same, and leaves x as it is."""
+    """The form for inference gives the same, also far out and over many tiles, and leaves x as it is."""
     if subject.inference is None:
         raise CheckFailed("inference: expected the pair's form without a cache, got None")
     x = subject.arguments["x"].copy()
-    y, _ = subject.forward({"x": x})
-    for layout in (np.array, np.asfortranarray):
-        close("y for inference", subject.inference(layout(x)), y, EXACT)
+    many = rng.standard_normal((TILE // x.shape[-1] + 2, x.shape[-1]))
+    many[-1] = 1e4 * np.sign(many[-1])
+    for values in (x, many):
+        y, _ = subject.forward({"x": values})
+        for layout in (np.array, np.asfortranarray):
+            close("y for inference", subject.inference(layout(values)), y, EXACT)
     identical("x after the form for inference", x, subject.arguments["x"])
 
 
@@ -198,6 +227,19 @@ def small_ids_reach_far(subject: Subject, rng: Rng) -> None:
     expected = np.zeros_like(w)
     expected[[0, 250, 299]] = dy
     close("dw", subject.backward(dy, cache)["w"], expected, EXACT)
+
+
+def many_repeated_ids_add(subject: Subject, rng: Rng) -> None:
+    """Thousands of places of three ids, in rows of more than 64: each is added once, to what is there already too."""
+    ids, table = rng.integers(0, 3, 5003), embedding.Embedding(3, 70, None, dtype=np.float64)
+    y, cache = subject.forward({"ids": ids, "w": table.value})
+    dy = upstream(y, rng)
+    expected = np.stack([dy[ids == i].sum(axis=0) for i in range(3)])
+    close("dw", subject.backward(dy, cache)["w"], expected, 1e-12)
+    for times in (1, 2, 3):
+        _, cache = table.forward(ids)
+        table.backward(dy, cache)
+        close(f"dw of {times} backwards", table.grad, times * expected, 1e-12)
 
 
 def sums_are_not_lost_in_a_copy(subject: Subject, rng: Rng) -> None:
@@ -280,6 +322,26 @@ def one_query_at_a_time(subject: Subject, rng: Rng) -> None:
             close(f"y of query {t} of {T}", y[:, :, t:t + 1], y_t, EXACT, floor=1.0)
         for name, alone in {"q": dq, "k": dk, "v": dv}.items():
             close(f"d{name} of {T} queries", gradients[name], alone, 1e-12)
+
+
+def a_constant_of_all_scores_changes_nothing(subject: Subject, rng: Rng) -> None:
+    """The same number added to all scores, -10^5 or 10^5, changes nothing: one more column of q and k adds it."""
+    D = subject.arguments["q"].shape[-1]
+    y, cache = subject.forward(subject.arguments)
+    dy = upstream(y, rng)
+    gradients = subject.backward(dy, cache)
+    longer = math.sqrt((D + 1) / D)                     # the scores are divided by the root of the width
+    for c in (-1e5, 1e5):
+        columns = {"q": c * math.sqrt(D + 1), "k": 1.0, "v": 0.0}
+        wide = {name: np.concatenate([a, np.full_like(a[..., :1], columns[name])], axis=-1)
+                for name, a in (("q", subject.arguments["q"] * longer), ("k", subject.arguments["k"]),
+                                ("v", subject.arguments["v"]))}
+        y_wide, cache = subject.forward(subject.arguments | wide)
+        close(f"y of scores {c:+.0e}", y_wide[..., :D], y, 1e-9, floor=1.0)
+        wide_gradients = subject.backward(np.concatenate([dy, np.zeros_like(dy[..., :1])], axis=-1), cache)
+        for name, gradient in gradients.items():
+            got = wide_gradients[name][..., :D] * (longer if name == "q" else 1.0)
+            close(f"d{name} of scores {c:+.0e}", got, gradient, 1e-9, floor=1.0)
 
 
 def padding_is_not_seen(subject: Subject, rng: Rng) -> None:

@@ -1,6 +1,7 @@
 """Laws of GPT-2: what it makes of tokens, whatever of it is trained."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,25 @@ def padded_rows_train_as_alone(subject: ModuleSubject, rng: Rng) -> None:
         close(f"d{path} of padded rows", gradient, subject.parameters[path].grad, 1e-12, floor=1.0)
 
 
+def parts_of_a_batch_add(subject: ModuleSubject, rng: Rng) -> None:
+    """Losses and gradients of the rows of a batch, each told what the whole counts, add up to those of the batch."""
+    model, inputs = subject.module, [a for a in subject.inputs.values() if isinstance(a, np.ndarray)]
+    targets = rng.integers(0, model.wte.value.shape[0], subject.inputs["tokens"].shape)
+    targets[0, :1] = -100
+    batch = (*inputs, targets)
+    counted, rows = model.counted(*batch), range(len(targets))
+    model.zero_grad()
+    whole = model.loss_and_gradients(*batch)
+    gradients = subject.gradients()
+    model.zero_grad()
+    parts = [model.loss_and_gradients(*(a[b:b + 1] for a in batch), counted=counted) for b in rows]
+    close("loss of the rows", sum(parts), whole, EXACT, floor=1.0)
+    for path, gradient in subject.gradients().items():
+        close(f"d{path} of the rows", gradient, gradients[path], EXACT, floor=1.0)
+    alone = [model.loss(*(a[b:b + 1] for a in batch), counted=counted) for b in rows]
+    close("loss of the rows, without gradients", sum(alone), model.loss(*batch), EXACT, floor=1.0)
+
+
 def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
     """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
     model = subject.module
@@ -217,7 +237,7 @@ def hidden_gives_the_gradient_by_the_embeddings(subject: ModuleSubject, rng: Rng
     logits, _ = one.forward(one.arguments)
     dlogits, v = upstream(logits, rng), rng.standard_normal(model.wpe.value.shape)
     dx = _dx(one, dlogits, needs_dx=True)
-    forward, backward = derivative(one, "wpe", v) * dlogits, v[:logits.shape[1]] * dx[0]
+    forward, backward = derivative(one, {"wpe": v}) * dlogits, v[:logits.shape[1]] * dx[0]
     close("<v, dx>", backward.sum(), forward.sum(), EXACT, scale=np.abs(forward).sum() + np.abs(backward).sum())
     for frozen in (set(), {"wte", "wpe"}, set(one.parameters)):
         with one.frozen(frozen):
@@ -235,6 +255,16 @@ def _dx(subject: ModuleSubject, dlogits: Array, needs_dx: bool = False) -> Any:
     x, c_hidden = model.hidden(subject.inputs["tokens"], needs_dx=needs_dx, **_generator(subject))
     _, c_head = model.lm_head.forward(x)
     return model.hidden_backward(model.lm_head.backward(dlogits, c_head), c_hidden)
+
+
+def five_blocks_have_gradients_of_their_own(subject: ModuleSubject, rng: Rng) -> None:
+    """No two gradients share memory, in a model of five blocks too."""
+    model = type(subject.module)(dataclasses.replace(subject.module.config, n_layer=5), rng, dtype=np.float64)
+    model.loss_and_gradients(subject.arguments["tokens"], subject.arguments["tokens"])
+    gradients = [(path, p.grad) for path, p in model.named_parameters()]
+    for (path, gradient), (other, gradient_of_other) in itertools.combinations(gradients, 2):
+        if np.shares_memory(gradient, gradient_of_other):
+            raise CheckFailed(f"d{path}: expected memory of its own, got that of d{other}")
 
 
 def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:

@@ -31,7 +31,8 @@ def every_word_of_the_source_matters(subject: ModuleSubject, rng: Rng) -> None:
         changed[b, s] = (changed[b, s] + 1) % V
         changed_logits, _ = subject.forward(subject.arguments | {"source": changed})
         identical(f"logits of other rows than {b}", np.delete(changed_logits, b, 0), np.delete(logits, b, 0))
-        if V > 1 and not np.abs(changed_logits[b] - logits[b]).max(axis=-1).min() > 0:
+        seen, few = np.abs(changed_logits[b] - logits[b]).max(axis=-1) > 0, mask.sum() * logits.shape[1] < 100
+        if few and V > 1 and not seen.all():            # of many, some weigh less than rounding
             raise CheckFailed(f"logits of row {b}: expected that all positions see a change of the source at {s}")
 
 
@@ -139,7 +140,7 @@ def smoothed_in_training_alone(subject: ModuleSubject, rng: Rng) -> None:
     targets[0, 0] = -100
     plain, _ = cross_entropy_forward(model.forward(source, mask, tokens)[0], targets)
     logits, cache = subject.forward(subject.arguments)
-    counted = model.counted(source, mask, tokens, targets)
+    counted, found = model.counted(source, mask, tokens, targets), model.label_smoothing
     for smoothing in (0.0, 0.3):
         model.label_smoothing = smoothing
         try:
@@ -148,7 +149,7 @@ def smoothed_in_training_alone(subject: ModuleSubject, rng: Rng) -> None:
             parts = [model.loss_and_gradients(source[b:b + 1], mask[b:b + 1], tokens[b:b + 1], targets[b:b + 1],
                                               counted=counted) for b in range(len(tokens))]
         finally:
-            model.label_smoothing = 0.0
+            model.label_smoothing = found
         logits, cache = subject.forward(subject.arguments)
         expected, c_loss = cross_entropy_forward(logits, targets, smoothing)
         close(f"loss smoothed by {smoothing}", loss, expected, EXACT)

@@ -9,10 +9,11 @@ from ...hints import Array, Rng
 
 
 def linear(x: Array, w: Array, b: Array) -> Array:
-    y = np.zeros((*x.shape[:-1], w.shape[1]))
+    y, columns = np.zeros((*x.shape[:-1], w.shape[1])), w.T.tolist()
     for n in np.ndindex(x.shape[:-1]):
-        for o in range(w.shape[1]):
-            y[n][o] = b[o] + sum(x[n][i] * w[i, o] for i in range(w.shape[0]))
+        row = x[n].tolist()
+        for o, column in enumerate(columns):
+            y[n][o] = b[o] + sum(x_i * w_i for x_i, w_i in zip(row, column))
     return y
 
 
@@ -23,10 +24,11 @@ def embedding(ids: Array, w: Array, scale: float = 1.0) -> Array:
 def layernorm(x: Array, g: Array, b: Array, eps: float = 1e-5) -> Array:
     y, C = np.zeros(x.shape), x.shape[-1]
     for n in np.ndindex(x.shape[:-1]):
-        mean = sum(x[n]) / C
-        var = sum((a - mean) ** 2 for a in x[n]) / C
+        row = x[n].tolist()
+        mean = sum(row) / C
+        var = sum((a - mean) ** 2 for a in row) / C
         for i in range(C):
-            y[n][i] = g[i] * (x[n][i] - mean) / math.sqrt(var + eps) + b[i]
+            y[n][i] = g[i] * (row[i] - mean) / math.sqrt(var + eps) + b[i]
     return y
 
 
@@ -49,18 +51,20 @@ def tanh(x: Array) -> Array:
 def softmax(x: Array) -> Array:
     y = np.zeros(x.shape)
     for n in np.ndindex(x.shape[:-1]):
-        total = math.fsum(math.exp(a - max(x[n])) for a in x[n])
-        for i, a in enumerate(x[n]):
-            y[n][i] = math.exp(a - max(x[n])) / total
+        row, top = x[n].tolist(), max(x[n])
+        total = math.fsum(math.exp(a - top) for a in row)
+        for i, a in enumerate(row):
+            y[n][i] = math.exp(a - top) / total
     return y
 
 
 def log_softmax(x: Array) -> Array:
     y = np.zeros(x.shape)
     for n in np.ndindex(x.shape[:-1]):
-        total = math.fsum(math.exp(a - max(x[n])) for a in x[n])
-        for i, a in enumerate(x[n]):
-            y[n][i] = a - max(x[n]) - math.log(total)
+        row, top = x[n].tolist(), max(x[n])
+        total = math.fsum(math.exp(a - top) for a in row)
+        for i, a in enumerate(row):
+            y[n][i] = a - top - math.log(total)
     return y
 
 
@@ -75,15 +79,15 @@ def dropout(x: Array, rate: float, rng: Rng) -> Array:
 def attention(q: Array, k: Array, v: Array, causal: bool = False, padding_mask: Array | None = None,
               dropout: float = 0.0, rng: Rng | None = None) -> Array:
     (B, H, T, D), S = q.shape, k.shape[2]
-    y = np.zeros(q.shape)
+    y, queries, keys, values = np.zeros(q.shape), q.tolist(), k.tolist(), v.tolist()
     keep = np.ones((B, H, T, S)) if rng is None else rng.random((B, H, T, S), dtype=np.float32)
     for b, h, t in np.ndindex(B, H, T):
         seen = [s for s in range(S) if (not causal or s <= S - T + t) and (padding_mask is None or padding_mask[b, s])]
-        scores = [sum(q[b, h, t, d] * k[b, h, s, d] for d in range(D)) / math.sqrt(D) for s in seen]
-        for s, p in zip(seen, softmax(np.array(scores)) if seen else []):
+        scores = [sum(q_d * k_d for q_d, k_d in zip(queries[b][h][t], keys[b][h][s])) / math.sqrt(D) for s in seen]
+        for s, p in zip(seen, softmax(np.array(scores)).tolist() if seen else []):
             if keep[b, h, t, s] >= dropout:
                 for d in range(D):
-                    y[b, h, t, d] += p / (1 - dropout) * v[b, h, s, d]
+                    y[b, h, t, d] += p / (1 - dropout) * values[b][h][s][d]
     return y
 
 

@@ -1,0 +1,150 @@
+"""One HTML page about a run: tokens, attention, what each layer would say, what each part contributed.
+
+Everything on it is worked out here, by lens.py, and lies in the page as JSON; page.html draws it, with a script of its
+own, and fetches nothing.
+"""
+
+import base64
+import html
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..hints import Array
+from ..layers.softmax import softmax_forward
+from ..models.gpt2 import GPT2
+from ..text.protocol import AnyTokenizer
+from .lens import attribution_of, lens_of, logit_difference, maps_of, norms_of, patching, recorded
+from .taps import InterpretError
+
+EXPECTED, OF_A_LAYER = 8, 3             # likeliest tokens that are listed: of the model, of a layer
+Progress = Callable[[int, int], None]
+
+
+def page(data: dict[str, Any]) -> str:
+    """The page with its data in it."""
+    text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    inside = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")    # no </script>
+    return text.replace("{{title}}", html.escape(data["title"]), 1).replace("{{data}}", inside, 1)
+
+
+def look(model: GPT2, tokenizer: AnyTokenizer, text: str, against: str | None = None,
+         progress: Progress = lambda done, of: None) -> dict[str, Any]:
+    """What the page of a GPT-2 shows of a text.
+
+    against    another text of as many tokens: what of the first, put into its run, brings the first one's answer back
+    """
+    ids = tokenizer.encode(text)
+    if not 1 <= len(ids) <= model.n_ctx:
+        raise InterpretError(f"the text: expected from 1 to {model.n_ctx:,} tokens, which the model sees at once, got "
+                             f"{len(ids):,}")
+    seen, logits = recorded(model, [ids])
+    p, _ = softmax_forward(logits[0].astype(np.float64))
+    names = [spelled(tokenizer, i) for i in ids]
+    top = likeliest(p, EXPECTED)
+    data: dict[str, Any] = {
+        "title": text, "characters": characters(tokenizer, ids),
+        "tokens": [{"text": names[t], "id": ids[t], "surprise": bits(p[t - 1, ids[t]]) if t else None,
+                    "entropy": round(float(-(p[t] * np.log2(p[t] + 1e-300)).sum()), 2),
+                    "next": listed(tokenizer, p[t], top[t])} for t in range(len(ids))],
+        "groups": [group("h.*.attn", list(maps_of(model, seen).values()), names, names, causal=True)],
+        "lens": [[listed(tokenizer, row, best) for row, best in zip(layer, likeliest(layer, OF_A_LAYER))]
+                 for layer in (softmax_forward(rows[0].astype(np.float64))[0] for rows in lens_of(model, seen))],
+        "parts": parts(model, seen, top),
+    }
+    norms = norms_of(model, seen)
+    data["norms"] = {"names": list(norms), "values": [rounded(row[0]) for row in norms.values()]}
+    if against is not None:
+        data["patch"] = patch(model, tokenizer, ids, against, p[-1], progress)
+    return data
+
+
+def parts(model: GPT2, seen: Any, top: Array) -> dict[str, Any]:
+    """For each position: what each part contributed to the likeliest token's logit beyond the second one's."""
+    found = [attribution_of(model, seen, t, int(best[0]), int(best[1])) for t, best in enumerate(top)]
+    return {"names": list(found[0]), "values": [rounded(list(one.values())) for one in found],
+            "sums": rounded([sum(one.values()) for one in found])}
+
+
+def patch(model: GPT2, tokenizer: AnyTokenizer, ids: Sequence[int], against: str, p: Array,
+          progress: Progress) -> dict[str, Any]:
+    """The grid of patching: 1 where the answer of the first text is back, 0 where nothing has changed."""
+    others = tokenizer.encode(against)
+    if len(others) != len(ids):
+        raise InterpretError(f"--against: expected as many tokens as the text has, {len(ids)}, got {len(others)}: the "
+                             "texts are laid side by side token by token, and python -m gpt2np.text shows them")
+    dirty, _ = model.forward([others], keep_cache=False)
+    answer = int(np.argmax(p))
+    rival = int(np.argsort(-dirty[0, -1])[int(np.argmax(dirty[0, -1]) == answer)])      # the other text's answer
+    metric = logit_difference(-1, answer, rival)
+    clean = metric(model.forward([list(ids)], keep_cache=False)[0])[0]
+    base, rows = metric(dirty)[0], []
+    for i in range(len(model.h)):
+        progress(i, len(model.h))
+        rows.append(patching(model, ids, others, metric, [f"h.{i}"])[0])
+    progress(len(model.h), len(model.h))
+    scale = clean - base or math.nan
+    return {"text": against, "token": spelled(tokenizer, answer), "against": spelled(tokenizer, rival),
+            "values": [rounded(np.nan_to_num((row - base) / scale)) for row in rows]}
+
+
+def group(name: str, layers: Sequence[Array], rows: Sequence[str], columns: Sequence[str],
+          causal: bool) -> dict[str, Any]:
+    """The weights of all heads, p (1, H, T, S) of each layer, as a byte each: 255 sqrt(p), of keys that can be seen."""
+    p = np.stack([layer[0] for layer in layers])
+    T, S = p.shape[2:]
+    visible = np.tri(T, S, S - T, dtype=bool) if causal else np.ones((T, S), bool)
+    packed = np.rint(255 * np.sqrt(p[:, :, visible])).astype(np.uint8)
+    return {"name": name, "layers": len(layers), "heads": p.shape[1], "rows": list(rows), "columns": list(columns),
+            "causal": causal, "data": base64.b64encode(packed.tobytes()).decode()}
+
+
+# ---- tokens and numbers as they are shown
+
+def spelled(tokenizer: AnyTokenizer, i: int) -> str:
+    """A token as text; a part of a character by its bytes."""
+    data = tokenizer.decode_bytes([i])
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return f"<{data.hex(' ')}>"
+
+
+def characters(tokenizer: AnyTokenizer, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The tokens by the shortest texts that they are together: most by themselves, a character's bytes side by side."""
+    found: list[dict[str, Any]] = []
+    begin = 0
+    for end in range(1, len(ids) + 1):
+        try:
+            text = tokenizer.decode_bytes(ids[begin:end]).decode()
+        except UnicodeDecodeError:
+            if end < len(ids) and end - begin < 8:
+                continue
+            text = ""
+        found.append({"text": text, "tokens": list(range(begin, end))})
+        begin = end
+    return found
+
+
+def likeliest(p: Array, n: int) -> Array:
+    """p (T, V) -> the ids of the n likeliest tokens of each row, the likeliest first."""
+    n = min(n, p.shape[-1])
+    some = np.argpartition(-p, n - 1, axis=-1)[:, :n]
+    return np.take_along_axis(some, np.argsort(-np.take_along_axis(p, some, -1), axis=-1, kind="stable"), -1)
+
+
+def listed(tokenizer: AnyTokenizer, p: Array, ids: ArrayLike) -> list[tuple[str, float]]:
+    return [(spelled(tokenizer, int(i)), round(float(p[i]), 4)) for i in np.asarray(ids)]
+
+
+def bits(p: float) -> float:
+    return round(-math.log2(max(float(p), 1e-300)), 2)
+
+
+def rounded(values: ArrayLike) -> list[float]:
+    return [float(f"{x:.4g}") for x in np.asarray(values, dtype=np.float64)]

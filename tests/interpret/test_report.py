@@ -1,0 +1,145 @@
+"""The page: what is in it, and that a browser shows it."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+import gpt2np
+from gpt2np.interpret import __main__ as command
+from gpt2np.interpret import lens
+from gpt2np.interpret.report import characters, look, page
+from gpt2np.interpret.taps import InterpretError
+from gpt2np.layers.softmax import softmax_forward
+from gpt2np.models.config import SIZES
+from gpt2np.models.gpt2 import GPT2
+
+TEXT = "To be </script><b>\n 问题"
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return gpt2np.load("demo")
+
+
+@pytest.fixture(scope="module")
+def data(demo):
+    return look(*demo, TEXT)
+
+
+def test_its_numbers_are_the_models(demo, data):
+    model, tokenizer = demo
+    ids = tokenizer.encode(TEXT)
+    logits, _ = model.forward([ids])
+    p, _ = softmax_forward(logits[0].astype(np.float64))
+    assert [t["id"] for t in data["tokens"]] == ids and data["tokens"][0]["surprise"] is None
+    for t, token in enumerate(data["tokens"]):
+        if t:
+            assert token["surprise"] == pytest.approx(-np.log2(p[t - 1, ids[t]]), abs=0.006)
+        assert token["entropy"] == pytest.approx(-(p[t] * np.log2(p[t])).sum(), abs=0.006)
+        assert [x for _, x in token["next"]] == pytest.approx(np.sort(p[t])[:-9:-1], abs=6e-5)
+        assert data["lens"][-1][t] == token["next"][:3]
+        best = np.argsort(-logits[0, t])[:2]
+        assert data["parts"]["sums"][t] == pytest.approx(logits[0, t, best[0]] - logits[0, t, best[1]], abs=2e-3)
+    assert len(data["lens"]) == 1 + len(model.h)
+    norms = lens.residual_norms(model, [ids])
+    assert data["norms"]["names"] == list(norms)
+
+
+def test_its_attention_is_the_models(demo, data):
+    model, tokenizer = demo
+    ids = tokenizer.encode(TEXT)
+    group, = data["groups"]
+    T, packed = len(ids), np.frombuffer(base64.b64decode(group["data"]), np.uint8)
+    packed = packed.reshape(group["layers"], group["heads"], T * (T + 1) // 2)
+    for i, p in enumerate(lens.attention_maps(model, [ids]).values()):
+        np.testing.assert_allclose((packed[i] / 255)**2, p[0][:, np.tri(T, dtype=bool)], atol=0.004)
+
+
+def test_characters_are_whole_over_their_tokens(demo):
+    _, tokenizer = demo
+    ids = tokenizer.encode("a 问题")
+    found = characters(tokenizer, ids)
+    assert "".join(c["text"] for c in found) == "a 问题"
+    assert [i for c in found for i in c["tokens"]] == list(range(len(ids)))
+    assert next(c for c in found if c["text"] == "题")["tokens"] == list(range(len(ids) - 3, len(ids)))
+    cut_off = characters(tokenizer, ids[:-1])
+    assert [i for c in cut_off for i in c["tokens"]] == list(range(len(ids) - 1))
+
+
+def test_the_page_is_one_file_whose_data_cannot_leave_their_place(data):
+    text = page(data)
+    assert "http" not in text.replace("http-equiv", "") and text.count("</script>") == 2
+    assert "<title>To be &lt;/script&gt;&lt;b&gt;" in text
+    inside = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.S)[1]
+    assert json.loads(inside) == json.loads(json.dumps(data))
+
+
+def test_patching(demo):
+    model, tokenizer = demo
+    one, other = "My lord", "My lady"
+    assert len(tokenizer.encode(one)) == len(tokenizer.encode(other))
+    done = []
+    grid = look(model, tokenizer, one, other, lambda *n: done.append(n))["patch"]
+    values = np.array(grid["values"])
+    assert values.shape == (len(model.h), len(tokenizer.encode(one))) and done[-1] == (len(model.h), len(model.h))
+    assert values[-1, -1] == pytest.approx(1, abs=1e-3) and (np.abs(values[-1, :-1]) < 1e-3).all()
+    with pytest.raises(InterpretError, match=r"expected as many tokens as the text has, .* side by side"):
+        look(model, tokenizer, one, "My")
+
+
+@pytest.mark.parametrize("text", ["", "To be " * 200])
+def test_a_text_that_cannot_be_shown(demo, text):
+    with pytest.raises(InterpretError, match="the text: expected from 1 to 256 tokens"):
+        look(*demo, text)
+
+
+def test_one_token_is_enough(demo):
+    found = look(*demo, "To")
+    assert len(found["tokens"]) == 1 and "patch" not in found
+
+
+@pytest.mark.slow
+def test_of_gpt2_it_is_small():
+    """Twenty tokens of the 124M shape: under 150 kB."""
+    _, tokenizer = gpt2np.load("demo")
+    model = GPT2(SIZES["124M"], np.random.default_rng(0))
+
+    class Vocabulary:
+        def encode(self, text):
+            return list(range(300, 320))
+
+        def decode_bytes(self, ids):
+            return b"".join(b" token" if i > 4000 else tokenizer.decode_bytes([i]) for i in ids)
+    assert len(page(look(model, Vocabulary(), "x")).encode()) < 150_000
+
+
+def in_browser(path, *arguments):
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((found for name in names if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("there is no Chromium")
+    return subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", *arguments, "--dump-dom",
+                           path.as_uri()], capture_output=True, text=True, timeout=120).stdout
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["My lord, 问", "--against", "My lady, 问", "--out", "page.html"]) == 0
+    assert re.fullmatch(r"page\.html: \d+ kB; open it in a browser\n", capsys.readouterr().out)
+    for language, heading in (("en-US", "What each layer would say"), ("zh-CN", "每一层会怎么说")):
+        shown = in_browser(tmp_path / "page.html", f"--lang={language}", f"--accept-lang={language}")
+        assert shown.count("<section") == 7 and shown.count("<canvas") == 48
+        assert heading in shown and "问" in shown and 'aria-pressed="true"' in shown
+        buttons = re.findall(r"<button[^>]*>", shown)
+        assert all("aria-label" in b or "data-token" in b or 'id="language"' in b for b in buttons)
+
+
+def test_a_folder_that_is_not_there(tmp_path, capsys):
+    assert command.main(["To be", "--out", str(tmp_path / "no" / "page.html")]) == 1
+    assert f"page.html: there is no folder {tmp_path / 'no'}" in capsys.readouterr().err
