@@ -13,6 +13,8 @@ from .nearest import did_you_mean
 COMMANDS = {
     "generate": "let a model write",
     "translate": "translate texts, from Chinese to English",
+    "fill": "let a BERT fill the gaps of a text",
+    "similar": "say which texts mean the same",
     "train": "train a model on text files",
     "evaluate": "measure how well a model predicts a text, or translates",
     "average": "average the weights of several checkpoints",

@@ -1,6 +1,7 @@
 """Train a model on text files:  python -m gpt2np.train FILE... --out DIR
 
-A GPT-2 learns to go on from texts; with --task translation, a Transformer learns from pairs of texts to translate.
+A GPT-2 learns to go on from texts; with --task translation, a Transformer learns from pairs of texts to translate; with
+--task masked, a BERT learns which words are hidden, and what follows what.
 Without FILE it trains a small model for a few minutes, on this package's own source, or on numbers and dates that it
 generates, so that the command can be tried on a machine without a network.
 Ctrl-C saves; python -m gpt2np.train --resume DIR goes on as if nothing had happened.
@@ -27,16 +28,17 @@ from .command import Parser, not_empty, option, real, run_command, whole
 from .follow import follow
 from .interrupts import leave
 from .memory import keep_freed_memory
-from .models.config import NORMS, GPT2Config, TransformerConfig
+from .models.config import NORMS, BertConfig, GPT2Config, TransformerConfig
 from .models.transformer import Transformer
 from .plan_options import add_plan_options, make_plan
 from .ranks import as_one, join_world
 from .terminal import wrapped
-from .training import language_modelling, run, run_folder, translation
+from .training import language_modelling, masked_words, run, run_folder, translation
 from .training.batches import EPOCHS
 from .training.diagnosis import initial_loss_warning
 from .training.language_modelling import LanguageModelling
 from .training.loop import Trainer
+from .training.masked_words import MaskedWords
 from .training.mpi import World
 from .training.tasks import Task
 from .training.translation import Translation
@@ -65,6 +67,7 @@ class Kind(NamedTuple):
     usual     what an option is that is not given: with FILE;
     trying    without, a model that learns something in a few minutes;
     tuning    with --init-from
+    least     tokens that a vocabulary has at least
     fitted    what of it becomes less where texts, model or run are small
     sizes     options of a new model, with what they mean
     words     for --help: what it trains, FILE, --val, --vocab, what --n-vocab is learned from, and without FILE
@@ -79,6 +82,7 @@ class Kind(NamedTuple):
     usual: dict[str, Any]
     trying: dict[str, Any]
     tuning: dict[str, Any]
+    least: int
     fitted: tuple[str, ...]
     sizes: dict[str, str]
     words: dict[str, str]
@@ -154,6 +158,20 @@ def make_translation(options: argparse.Namespace) -> Translation:
                                 init_from=start_of(options, loading.TRANSLATION), **common(options))
 
 
+def expect_masked(options: argparse.Namespace) -> None:
+    """See Kind."""
+    options.texts = options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
+    language_modelling.size_of([*options.texts, *([options.val] if options.val else [])])
+    if not options.init_from:
+        masked_words.expect_room_to_train(options.config, options.plan)
+
+
+def make_masked(options: argparse.Namespace) -> MaskedWords:
+    """The task of a new run on documents."""
+    return masked_words.new_task(options.out, options.plan, options.texts, init_from=start_of(options, ""),
+                                 **common(options))
+
+
 def start_of(options: argparse.Namespace, usual: str) -> str | Path:
     """The model to go on from, where one is asked for."""
     return model_names.find_model(options.init_from) if options.init_from else usual
@@ -200,6 +218,16 @@ def pairs_learned(trainer: Trainer) -> str:
             f"most, of which {batches.padding:.1%} are padding; {len(batches):,} steps go through all")
 
 
+def documents_learned(trainer: Trainer) -> str:
+    """Of a run on documents."""
+    task: Any = trainer.task
+    batches = task.batches
+    asked = "hidden words, and what follows what," if batches.pairs else "hidden words"
+    return (f"{int(batches.lengths.sum()):,} of them in {len(batches.documents):,} documents to learn {asked} from, "
+            f"{int(task.val_batches.lengths.sum()):,} to measure by, where always guessing the commonest is right in "
+            f"{task.guessing():.1%}; a step sees {batches.B:,} rows, {len(batches):,} steps go through all")
+
+
 def tokens_to_learn_from(task: Any) -> int:
     """How many different ones there are, however often they are gone through."""
     return len(task.batches.tokens) if isinstance(task, LanguageModelling) else int(task.batches.lengths.sum())
@@ -210,13 +238,16 @@ def afterwards(trainer: Trainer) -> str:
     best = shlex.quote(str(Path(trainer.out, run_folder.BEST)))
     if isinstance(trainer.task, LanguageModelling):
         return f"python -m gpt2np.generate --model {best}"
-    example = shlex.quote(trainer.task.val[0][0])       # type: ignore[attr-defined]
-    return f"python -m gpt2np.translate {example} --model {best}"
+    if isinstance(trainer.task, Translation):
+        return f"python -m gpt2np.translate {shlex.quote(trainer.task.val[0][0])} --model {best}"
+    example = masked_words.example(trainer.task)        # type: ignore[arg-type]
+    return f"python -m gpt2np.fill {shlex.quote(example)} --model {best}"
 
 
 def warning(trainer: Trainer, record: dict) -> str | None:
     """Of the loss before the first step."""
-    return initial_loss_warning(record["val_loss"], trainer.task.model.config.n_vocab, is_new(trainer))
+    loss = record.get("val_masked_loss", record["val_loss"])
+    return initial_loss_warning(loss, trainer.task.model.config.n_vocab, is_new(trainer))
 
 
 def is_new(trainer: Trainer) -> bool:
@@ -230,16 +261,17 @@ LANGUAGE = Kind(
     trying={"steps": 300, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 1024, "context": 128, "eval_every": 50,
             "warmup": 100, "lr": 3e-3},
     tuning={"steps": 500, "lr": 5e-5, "warmup": 20, "eval_every": 50, "sgd": {"lr": 0.01}},
-    fitted=("n_vocab", "context", "warmup"), sizes=SIZES,
+    least=257, fitted=("n_vocab", "context", "warmup"), sizes=SIZES,
     words={"what": "Train a GPT-2 on text files", "file": "text in UTF-8; <|endoftext|> in it ends a document",
            "val": "text to measure by (the last tenth of the text, which a vocabulary is learned from too)",
            "vocab": "gpt2, demo, or a folder with encoder.json and vocab.bpe (learned from the text)",
            "from": "the text", "names": f"one of {', '.join(loading.GPT2_NAMES)}, or the model in a folder",
            "without": "a small model learns from this package's own source for a few minutes. --help with --task "
-                      "translation lists its options"},
+                      "translation or --task masked lists their options"},
     examples=("python -m gpt2np.train --out run", "python -m gpt2np.train --resume run --steps 600",
               "python -m gpt2np.train plays.txt --out run --init-from demo",
-              "python -m gpt2np.train --task translation --out run"),
+              "python -m gpt2np.train --task translation --out run",
+              "python -m gpt2np.train --task masked poems.txt --out run"),
     config=lambda plan, sizes: GPT2Config(sizes["n_vocab"], plan.context, sizes["n_embd"], sizes["n_head"],
                                           sizes["n_layer"]),
     expect=expect_language, make=make_language, learned=texts_learned)
@@ -253,7 +285,7 @@ TRANSLATION = Kind(
             "lr": 2e-3, "batch_tokens": 1250, "dropout": 0.0, "label_smoothing": 0.0},
     tuning={"steps": 1000, "optimizer": "adam", "beta2": 0.98, "eps": 1e-9, "schedule": "linear", "lr": 2e-4,
             "warmup": 50, "eval_every": 100},
-    fitted=("n_vocab", "context", "warmup"),
+    least=257, fitted=("n_vocab", "context", "warmup"),
     sizes=SIZES | {"n_inner": "inner width of the MLPs"},
     words={"what": "Train a Transformer on pairs of texts, to translate",
            "file": "a pair in each line, in UTF-8: source, tab, target; what is behind a second tab is not read",
@@ -271,7 +303,32 @@ TRANSLATION = Kind(
         sizes["n_inner"] or 4 * sizes["n_embd"], sizes["norms"], True),
     expect=expect_translation, make=make_translation, learned=pairs_learned)
 
-KINDS = {"language": LANGUAGE, "translation": TRANSLATION}
+MASKED = Kind(
+    MaskedWords,
+    usual={"steps": 4000, "n_layer": 4, "n_head": 4, "n_embd": 256, "n_inner": None, "n_vocab": 4096, "beta2": 0.98,
+           "weight_decay": 0.01, "schedule": "linear", "warmup": 400, "eval_every": 400},
+    trying={"steps": 500, "n_layer": 2, "n_head": 4, "n_embd": 128, "n_inner": None, "n_vocab": 300, "beta2": 0.98,
+            "weight_decay": 0.01, "schedule": "linear", "warmup": 50, "eval_every": 100, "lr": 2e-3, "dropout": 0.0},
+    tuning={"steps": 500, "beta2": 0.98, "weight_decay": 0.01, "schedule": "linear", "lr": 5e-5, "warmup": 20,
+            "eval_every": 50},
+    least=6, fitted=("n_vocab", "context", "warmup"),
+    sizes=SIZES | {"n_inner": "inner width of the MLPs"},
+    words={"what": "Train a BERT on documents, to tell which words are hidden, and what follows what",
+           "file": "a sentence in each line, in UTF-8, and an empty line between two documents",
+           "val": "documents to measure by (the last tenth of the documents, at most "
+                  f"{masked_words.MOST_HELD_OUT:,}; of a single one, its end)",
+           "vocab": "a folder with vocab.txt (the characters of the text)",
+           "from": "the characters of the text", "names": "the BERT in a folder",
+           "without": "a small model learns from this package's own source for a few minutes"},
+    examples=("python -m gpt2np.train --task masked poems.txt --out run",
+              "python -m gpt2np.train --task masked words.txt --out run --unit spaces",
+              "python -m gpt2np.train --resume run"),
+    config=lambda plan, sizes: BertConfig(
+        sizes["n_vocab"], plan.context, sizes["n_embd"], sizes["n_head"], sizes["n_layer"],
+        sizes["n_inner"] or 4 * sizes["n_embd"]),
+    expect=expect_masked, make=make_masked, learned=documents_learned)
+
+KINDS = {"language": LANGUAGE, "translation": TRANSLATION, "masked": MASKED}
 
 
 def task_of(arguments: Sequence[str]) -> str:
@@ -294,8 +351,9 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
                "With mpiexec -n N before it, N processes share each batch; that needs pip install 'gpt2np[mpi]'.",
         known_as=KNOWN_AS, examples=kind.examples)
     parser.add_argument("files", nargs="*", type=not_empty, metavar="FILE", help=words["file"])
-    parser.add_argument("--task", choices=KINDS, help="language: to go on from texts, a GPT-2; translation: from one "
-                                                      "text to another, a Transformer (language)")
+    parser.add_argument("--task", choices=KINDS,
+                        help="language: to go on from texts, a GPT-2; translation: from one text to another, a "
+                             "Transformer; masked: which words are hidden, and what follows what, a BERT (language)")
     parser.add_argument("--out", type=not_empty, metavar="DIR",
                         help="a new folder for the run: checkpoints, the best model, the log")
     parser.add_argument("--resume", type=not_empty, metavar="DIR",
@@ -303,7 +361,7 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     parser.add_argument("--val", type=not_empty, metavar="FILE", help=words["val"])
     parser.add_argument("--init-from", type=not_empty, metavar="MODEL", help=f"fine-tune {words['names']}")
     parser.add_argument("--vocab", type=not_empty, metavar="NAME", help=words["vocab"])
-    parser.add_argument("--n-vocab", type=whole(257), metavar="N",
+    parser.add_argument("--n-vocab", type=whole(kind.least), metavar="N",
                         help=f"learn a vocabulary of this many tokens from {words['from']} ({usual['n_vocab']}, or "
                              "what it suffices for)")
     for name, what in kind.sizes.items():

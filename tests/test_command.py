@@ -26,6 +26,7 @@ from gpt2np.text.vocabulary import TokenizerError
 COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
             "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
             "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
+            "fill": "gpt2np.fill", "similar": "gpt2np.similar",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
             "interpret": "gpt2np.interpret.__main__"}
 
@@ -104,6 +105,16 @@ WRONG = [
     ("train_tokenizer %e --n-vocab 300 --out %d", 1, "the text has too few pairs that occur twice for 300 tokens"),
     ("text --vocab %d a", 1, "the vocabulary in %d cannot be used: encoder.json cannot be read: No such file"),
     ("text --vocab", 2, "--vocab: expected one argument"),
+    ("train %e --out %x --task translate", 2, "--task: invalid choice: 'translate' (choose from "),
+    ("train %e --out %x --task masked", 1, "text: expected at least one sentence to learn from, beside those to "),
+    ("train %e --out %x --task masked --unit spaces --context 4", 2, "--context: expected a whole number of 5 or more"),
+    ("train %x --out %x --task masked", 1, "%x: No such file or directory"),
+    ("train %e --out %x --unit spaces", 2, "unrecognized arguments: --unit spaces"),
+    ("fill a", 1, "fill: this model is in none of "),
+    ("fill --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: fill"),
+    ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
+    ("similar a", 2, "expected two texts at least, or --file FILE, got 1"),
+    ("similar a b --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),
     ("interpret To --model %d", 1, "%d: "),
     ("oracle To --compare %x", 1, "%x: No such file or directory"),
@@ -119,7 +130,7 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "translate", "train", "evaluate"):
+    for name in ("generate", "translate", "train", "evaluate", "fill", "similar"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -150,7 +161,8 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
                  "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "gradcheck": ["--layer"], "oracle": ["--out"], "interpret": ["--out"]}[name]
+                 "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"], "oracle": ["--out"],
+                 "interpret": ["--out"]}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err

