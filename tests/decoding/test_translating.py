@@ -138,6 +138,15 @@ def test_of_a_long_text_the_beginning_is_read(model):
     assert translate(model, TOKENIZER, ["y" * n + "abc"]) == translate(model, TOKENIZER, ["y" * n])
 
 
+def test_a_translation_may_have_so_many_tokens_more_than_its_source():
+    """Where it does not end by itself; and never more than the model sees."""
+    for n_ctx, n in (MORE + 9, MORE + 1), (MORE + 1, MORE + 1), (MORE, MORE), (MORE - 9, MORE - 9):
+        model = model_of(n_ctx=n_ctx)
+        model.wte.value[END] = 0
+        endless = BeamRules(1, min_new_tokens=n_ctx)
+        assert [len(beam.written) for beam, in best_translations(model, TOKENIZER, ["a"], endless)] == [n]
+
+
 def test_a_source_may_end(tmp_path):
     """In the token that ends a text: it is read as if it stood there."""
     config = TransformerConfig(257, 12, 12, 3, 2, 24, source_end=True)
