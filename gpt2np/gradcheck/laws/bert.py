@@ -260,7 +260,32 @@ def parts_of_a_batch_add(subject: ModuleSubject, rng: Rng) -> None:
     close("loss of the rows", sum(parts), loss, EXACT, floor=1.0)
     for path, p in model.named_parameters() if parts else ():
         close(f"d{path} of the rows", p.grad, whole[path], EXACT, floor=1.0)
+    alone = [model.loss(*(a[b:b + 1] for a in batch), counted=counted) for b in range(len(targets))]
+    close("loss alone of the rows", sum(alone), loss, EXACT, floor=1.0)
     model.zero_grad()
+
+
+def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:
+    """With recompute the loss and all gradients are the same but for rounding, with a second head and without."""
+    config, text = subject.module.model.config, tuple(subject.arguments[name] for name in TEXT)
+    for pairs in (True, False):
+        found = []
+        for recompute in (False, True):
+            model = BertForPreTraining(config, np.random.default_rng(0), dtype=np.float64, recompute=recompute,
+                                       next_sentence=pairs)
+            batch = (*text, *_answers(model, text[0], 0.5, np.random.default_rng(1)))
+            found.append([model.loss_and_gradients(*batch), *(p.grad for _, p in model.named_parameters())])
+        for i, (stored, again) in enumerate(zip(*found)):
+            close(f"loss and gradients, recomputed, number {i}", again, stored, EXACT, floor=1.0)
+    plain, again = (BERT(config, np.random.default_rng(0), dtype=np.float64, recompute=r) for r in (False, True))
+    (x, cache), (y, kept) = plain.forward(*text), again.forward(*text)
+    identical("x of a model that recomputes", y, x)
+    dx = upstream(x, rng)
+    plain.backward(dx, cache)
+    again.backward(dx, kept)
+    for (path, p), (_, q) in zip(plain.named_parameters(), again.named_parameters()):
+        if p.grad is not None:
+            close(f"d{path}, recomputed", q.grad, p.grad, EXACT, floor=1.0)
 
 
 def one_table_for_both_uses(subject: ModuleSubject, rng: Rng) -> None:
