@@ -153,7 +153,7 @@ def bert_for_pre_training(rng: Rng, B: int = 3, T: int = 3, V: int = 7, *, rate:
 OF_PRE_TRAINING = (of_bert.loss_is_the_sum_of_both_means, of_bert.parts_of_a_batch_add, of_bert.one_table_for_both_uses)
 
 CASES.append(Case("BertForPreTraining", bert_for_pre_training, (
-    *OF_PRE_TRAINING, of_bert.recomputed_is_stored, of_bert.answers_refused, of_bert.frozen_parts_cost_nothing, of_bert.a_cache_serves_once,
-    common.inference_is_forward, *common.OF_ANY_MODULE)))
+    *OF_PRE_TRAINING, of_bert.recomputed_is_stored, of_bert.answers_refused, of_bert.frozen_parts_cost_nothing,
+    of_bert.a_cache_serves_once, common.inference_is_forward, *common.OF_ANY_MODULE)))
 CASES.append(Case("BertForPre., drop", partial(bert_for_pre_training, B=2, rate=0.3), (
     *OF_PRE_TRAINING, of_bert.frozen_parts_cost_nothing, common.inference_is_forward)))
