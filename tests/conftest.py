@@ -5,9 +5,13 @@
 """
 
 import os
+import signal
 
 from hypothesis import settings
 
 settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# What a shell runs behind the scenes, with &, is deaf to Ctrl-C, and so are its children: the tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,6 +1,7 @@
 """python -m gpt2np, and what is said to who starts a command in a way that cannot be."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def test_a_wrong_name(arguments, got):
 @pytest.mark.parametrize("there, remedy", [
     ([".venv/bin/python"], "the one in .venv has it: .venv/bin/python -m gpt2np.text"),
     (["Makefile"], "make generate, once, puts it into .venv; then: .venv/bin/python -m gpt2np.text"),
-    ([], f"install it: {sys.executable} -m pip install numpy regex requests threadpoolctl tqdm")])
+    ([], f"install it: {shlex.quote(sys.executable)} -m pip install numpy regex requests threadpoolctl tqdm")])
 def test_a_python_without_what_it_needs(tmp_path, there, remedy):
     shutil.copytree(ROOT / "gpt2np", tmp_path / "gpt2np", ignore=shutil.ignore_patterns("__pycache__"))
     for name in there:
