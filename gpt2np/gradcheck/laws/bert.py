@@ -125,7 +125,7 @@ def what_is_no_text_is_refused(subject: ModuleSubject, rng: Rng) -> None:
 
 def frozen_parts_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
     """With the embeddings and the blocks below the k-th frozen, nothing is kept of them and none of their backwards is
-    called; all that is trained has the gradient that it has, but for the rounding of the GELU's form for inference.
+    called; all that is trained has the gradient that it has, to the bit.
 
     For every k, and with one of the parameters below the stack trained: then nothing of the stack is left out.
     """
@@ -152,7 +152,7 @@ def frozen_parts_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
                 subject.backward(dy, cache)
         for path, p in subject.parameters.items():
             if path not in frozen:
-                close(f"d{path} with {len(frozen)} of {len(free)} frozen", p.grad, free[path], EXACT, floor=1.0)
+                identical(f"d{path} with {len(frozen)} of {len(free)} frozen", p.grad, free[path])
         if [call.first for call in of_blocks] != list(reversed(model.h[first:])):
             raise CheckFailed(f"backward from block {k}: expected {L - first} calls, got {len(of_blocks)}")
         if f"{prefix}wpe" not in kept and any(call.first is model.wpe for call in of_tables):
@@ -266,7 +266,7 @@ def parts_of_a_batch_add(subject: ModuleSubject, rng: Rng) -> None:
 
 
 def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:
-    """With recompute the loss and all gradients are the same but for rounding, with a second head and without."""
+    """With recompute the loss and all gradients are the same, to the bit, with a second head and without."""
     config, text = subject.module.model.config, tuple(subject.arguments[name] for name in TEXT)
     for pairs in (True, False):
         found = []
@@ -276,7 +276,7 @@ def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:
             batch = (*text, *_answers(model, text[0], 0.5, np.random.default_rng(1)))
             found.append([model.loss_and_gradients(*batch), *(p.grad for _, p in model.named_parameters())])
         for i, (stored, again) in enumerate(zip(*found)):
-            close(f"loss and gradients, recomputed, number {i}", again, stored, EXACT, floor=1.0)
+            identical(f"loss and gradients, recomputed, number {i}", again, stored)
     plain, again = (BERT(config, np.random.default_rng(0), dtype=np.float64, recompute=r) for r in (False, True))
     (x, cache), (y, kept) = plain.forward(*text), again.forward(*text)
     identical("x of a model that recomputes", y, x)
@@ -285,7 +285,7 @@ def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:
     again.backward(dx, kept)
     for (path, p), (_, q) in zip(plain.named_parameters(), again.named_parameters()):
         if p.grad is not None:
-            close(f"d{path}, recomputed", q.grad, p.grad, EXACT, floor=1.0)
+            identical(f"d{path}, recomputed", q.grad, p.grad)
 
 
 def one_table_for_both_uses(subject: ModuleSubject, rng: Rng) -> None:
