@@ -5,7 +5,6 @@ own, and fetches nothing.
 """
 
 import base64
-import html
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike
 from ..hints import Array
 from ..layers.softmax import softmax_forward
 from ..models.gpt2 import GPT2
+from ..page import html_page
 from ..text.protocol import AnyTokenizer
 from .lens import attribution_of, lens_of, logit_difference, maps_of, norms_of, patching, recorded
 from .taps import InterpretError
@@ -28,9 +28,9 @@ Progress = Callable[[int, int], None]
 
 def page(data: dict[str, Any]) -> str:
     """The page with its data in it."""
-    text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    body = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     inside = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")    # no </script>
-    return text.replace("{{title}}", html.escape(data["title"]), 1).replace("{{data}}", inside, 1)
+    return html_page(data["title"], body.replace("{{data}}", inside, 1))
 
 
 def look(model: GPT2, tokenizer: AnyTokenizer, text: str, against: str | None = None,
