@@ -6,9 +6,11 @@ import argparse
 from collections.abc import Sequence
 
 from .checkpoints.download import FILES, download
+from .checkpoints.loading import NAMES
 from .command import Parser, not_empty, run_command
 from .interrupts import leave
 from .model_names import known_as
+from .models.config import SIZES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,8 +35,8 @@ def fetch(arguments: Sequence[str] | None) -> None:
 
 def released(argument: str) -> str:
     """The type of the model: one of OpenAI's, under any name."""
-    if (name := known_as(argument)) == "demo":
-        raise argparse.ArgumentTypeError("demo comes with gpt2np, and need not be fetched")
+    if (name := known_as(argument)) in NAMES and name not in SIZES:
+        raise argparse.ArgumentTypeError(f"{name} comes with gpt2np, and need not be fetched")
     return name
 
 

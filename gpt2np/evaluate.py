@@ -1,4 +1,7 @@
-"""Measure how well a model predicts a text:  python -m gpt2np.evaluate --model MODEL FILE"""
+"""Measure how well a model predicts a text, or translates:  python -m gpt2np.evaluate --model MODEL FILE
+
+A GPT-2 is measured on texts; a Transformer on pairs of texts, a source, a tab and its target in each line.
+"""
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.evaluate")
 
@@ -10,21 +13,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .checkpoints import loading
-from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
+from .decoding import BeamRules, best_translations, translate
 from .hints import Array
 from .interrupts import leave
+from .layers.module import Module
 from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
+from .models.transformer import Transformer
 from .terminal import wrapped
-from .text.protocol import AnyTokenizer
+from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
+from .text.protocol import AnyTokenizer, end_of
 from .training.batches import PART, map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
 from .training.evaluation import bits_per_byte, evaluate, perplexity
+from .training.pairs import PairBatches, read_pairs
 from .training.parallel import DataParallel
+from .training.translation import encoded, loss_and_accuracy, tokenisation_of
 
+OF_PAIRS = ("num_beams", "length_penalty", "tokenise", "smooth")
+MOST_POSITIONS = 4096           # of a batch of pairs
 FOREIGN = 0.8                   # tokens for a byte, from which on a text is one that the vocabulary was not made for
 
 
@@ -42,12 +54,21 @@ class Measured(NamedTuple):
 
 
 def measure(arguments: Sequence[str] | None) -> None:
-    """Print loss, perplexity and bits per byte."""
-    options = parse(arguments)
+    """Print loss, perplexity and bits per byte; of a model that translates, loss, accuracy and BLEU."""
+    options, parser = parse(arguments)
     for path in options.files:
         if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
             open(path, "rb").close()                    # what cannot be read is said before the work begins
-    model, tokenizer = load_with_tokenizer(options.model)
+    model, tokenizer = load_with_tokenizer(options.model, kind=Module)
+    others = [name for name in ("window", "stride") if getattr(options, name)] if isinstance(model, Transformer) else \
+        [name for name in OF_PAIRS if getattr(options, name) is not None]
+    if others:
+        whose = "one that goes on from a text" if isinstance(model, Transformer) else "one that translates"
+        parser.error(f"{option(others[0])}: expected with another model, {whose}")
+    if isinstance(model, Transformer):
+        keep_freed_memory()
+        measure_pairs(options, model, tokenizer)
+        return
     window = options.window or model.config.n_ctx
     if window > model.config.n_ctx:
         raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {window}")
@@ -79,6 +100,43 @@ def measure_text(path: str, parallel: DataParallel, tokenizer: AnyTokenizer, win
                 raise TrainingError(f"{path}: {error}") if several else error from None
         n_bytes = bytes_of(tokens[1:], tokenizer)
         return Measured(len(tokens) - 1, n_bytes, loss)
+
+
+def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: AnyTokenizer) -> None:
+    """Print loss and accuracy of the targets' tokens, and how good the translations of the sources are."""
+    pairs = list(read_pairs(options.files))
+    if not pairs:
+        raise TrainingError("pairs: expected at least one, got none: give more lines")
+    n_ctx, threads, num_beams = model.config.n_ctx, options.threads or cores(), options.num_beams or 1
+    ids, cut = encoded(pairs, tokenizer, n_ctx, model.config.source_end)
+    if cut:
+        print(wrapped(f"note: {cut:,} of {len(pairs):,} pairs have a side of more than the {n_ctx:,} tokens that the "
+                      "model sees: what is beyond is left out of loss and accuracy, and not translated"))
+    batches = PairBatches(ids, max(MOST_POSITIONS, 2 * n_ctx), end_of(tokenizer), 0)
+    with tqdm(desc="measuring", unit=" pairs", delay=1, leave=False, disable=None) as bar:
+        n = len(batches) + len(pairs)
+        with DataParallel(model, threads) as parallel:
+            figures = loss_and_accuracy(parallel, batches, lambda done: show(bar, done, n))
+        sources, references = zip(*pairs)
+        begin = len(batches)
+        with threadpool_limits(threads, "blas"):
+            if num_beams == 1:
+                texts = translate(model, tokenizer, sources, done=lambda done: show(bar, begin + done, n))
+            else:
+                rules = BeamRules(num_beams, 1.0 if options.length_penalty is None else options.length_penalty)
+                texts = [beams[0].text if beams else "" for beams in best_translations(
+                    model, tokenizer, sources, rules, done=lambda done: show(bar, begin + done, n))]
+    bleu = corpus_bleu(texts, references, options.tokenise or tokenisation_of(references), options.smooth or "exp")
+    right = sum(map(str.__eq__, texts, references))
+    print(wrapped(f"{options.model} on {' and '.join(options.files)}: {len(pairs):,} pairs, "
+                  f"{int(batches.lengths[:, 1].sum()):,} tokens of targets, the ends among them"))
+    loss = figures["val_loss"]
+    print(f"loss per token {loss:10.4f} nats\n"
+          f"perplexity     {perplexity(loss):10.4f}\n"
+          f"likeliest      {figures['val_accuracy']:10.1%} of the tokens, each given those before it\n"
+          f"exact          {right / len(pairs):10.1%} of the translations, "
+          f"{'the likeliest token each time' if num_beams == 1 else f'the best of {num_beams} beams'}")
+    print(wrapped(str(bleu)))
 
 
 def show(bar: tqdm, done: int, of: int) -> None:
@@ -113,17 +171,19 @@ def report(of_what: str, found: Measured, windows: tuple[int, int] | None = None
         print(wrapped(f"note: who guesses every byte blindly needs 8 bits for it{foreign}"))
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments by their names."""
+def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
+    """The arguments by their names, and the parser, for what only the model can tell."""
     parser = Parser("evaluate", usage="%(prog)s FILE... --model MODEL [OPTIONS]",
-                    description="Measure how well a model predicts a text, or each of several and all together. In "
-                                "brackets: what holds where nothing is said.",
+                    description="Measure how well a model predicts a text, or each of several and all together; or how "
+                                "well a model that translates does so, of all pairs together. In brackets: what holds "
+                                "where nothing is said.",
                     known_as={"-m": "--model", "--context": "--window", "--max-length": "--window",
                               "": "the model goes behind --model"},
                     examples=("python -m gpt2np.evaluate play.txt --model demo",
-                              "python -m gpt2np.evaluate play.txt --model run/best --stride 32"))
+                              "python -m gpt2np.evaluate play.txt --model run/best --stride 32",
+                              "python -m gpt2np.evaluate pairs.tsv --model translation --num-beams 4"))
     parser.add_argument("files", nargs="+", type=not_empty, metavar="FILE",
-                        help="text in UTF-8; <|endoftext|> in it ends a document")
+                        help="text in UTF-8; <|endoftext|> in it ends a document. Or lines of source, tab, target")
     parser.add_argument("--model", required=True, type=not_empty,
                         help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder")
     parser.add_argument("--window", type=whole(1), metavar="N", help="tokens that the model sees at a time (its n_ctx)")
@@ -131,8 +191,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="tokens from one window to the next (half a window); fewer give more context, and take "
                              "longer")
     parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
-                        help="how many windows are worked out at once (all cores)")
-    return parser.parse_args(arguments)
+                        help="how many windows, or parts of a batch, are worked out at once (all cores)")
+    pairs = parser.add_argument_group("of a model that translates")
+    pairs.add_argument("--num-beams", type=whole(1), metavar="N",
+                       help="for BLEU, the best of so many beams (1: the likeliest token each time)")
+    pairs.add_argument("--length-penalty", type=real, metavar="X", help="of the beams: see translate (1.0)")
+    pairs.add_argument("--tokenise", choices=TOKENISATIONS,
+                       help="what BLEU takes for a token (zh where the targets are Chinese, 13a elsewhere)")
+    pairs.add_argument("--smooth", choices=SMOOTHINGS, help="what BLEU does where no n-gram is right (exp)")
+    options = parser.parse_args(arguments)
+    if options.length_penalty is not None and not -10 <= options.length_penalty <= 10:
+        parser.error(f"--length-penalty: expected a number from -10 to 10, got {options.length_penalty}")
+    if options.length_penalty is not None and options.num_beams in (None, 1):
+        parser.error("--length-penalty: expected only with --num-beams of 2 or more")
+    return options, parser
 
 
 if __name__ == "__main__":

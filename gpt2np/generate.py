@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from .checkpoints.loading import NAMES
+from .checkpoints.loading import GPT2_NAMES
 from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import (
     Beam,
@@ -109,7 +109,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     parser.add_argument("prompt", nargs="*", help="the text to continue")
     what = parser.add_argument_group("what is written, and where it ends")
     what.add_argument("--model", type=not_empty,
-                      help=f"one of {', '.join(NAMES)}; or the path of a model's folder ({USUAL.model})")
+                      help=f"one of {', '.join(GPT2_NAMES)}; or the path of a model's folder ({USUAL.model})")
     what.add_argument("--max-new-tokens", type=whole(1), metavar="N",
                       help=f"it ends after this many tokens ({USUAL.max_new_tokens})")
     what.add_argument("--num-return-sequences", type=whole(1), metavar="N",

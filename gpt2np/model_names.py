@@ -1,6 +1,7 @@
 """From what people call a model, or a vocabulary, to what is loaded.
 
-A model is called demo, 124M, 355M, 774M or 1558M, or by the path of its folder (checkpoints/loading.py). Understood are
+A model is called demo, translation, 124M, 355M, 774M or 1558M, or by the path of its folder (checkpoints/loading.py).
+Understood are
 
     gpt2, gpt2-medium, gpt2-large, gpt2-xl      too, Hugging Face's names of OpenAI's four
     demo/                                       a name with a slash behind it, as a shell completes it
@@ -11,6 +12,7 @@ but for what lies under that path itself.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -31,14 +33,15 @@ OTHER_NAMES = {"gpt2": "124M", "gpt2-small": "124M", "gpt2-medium": "355M", "gpt
 RUN, BEST = "run.json", "best"                          # of training/run_folder.py
 
 
-def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer | None]:
+def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
     """A model and its tokenizer, None where a folder has no vocabulary.
 
         model, tokenizer = gpt2np.load("124M")
 
-    name_or_path   demo, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's layout, of a
-                   .safetensors file with config.json beside it, of one of several checkpoints of TensorFlow's, as
-                   tf/model-1000, or of a run's folder (a folder here that is called 124M: ./124M)
+    name_or_path   demo, translation, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's
+                   layout, or in that of a Transformer, of a .safetensors file with config.json beside it, of one of
+                   several checkpoints of TensorFlow's, as tf/model-1000, or of a run's folder (a folder here that is
+                   called 124M: ./124M)
     dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
                    use; training changes only this process's copy), or float64
 
@@ -47,10 +50,10 @@ def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32) -> tu
     return loading.load(find_model(name_or_path), dtype)
 
 
-def load_with_tokenizer(name_or_path: str | Path = "demo",
-                        dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
-    """The same for whoever needs text; CheckpointError where there is no tokenizer."""
-    return loading.load_with_tokenizer(find_model(name_or_path), dtype)
+def load_with_tokenizer(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32,
+                        kind: type[Any] = GPT2) -> tuple[Any, AnyTokenizer]:
+    """The same for whoever needs text; CheckpointError where there is no tokenizer, or a model of another class."""
+    return loading.load_with_tokenizer(find_model(name_or_path), dtype, kind)
 
 
 def find_model(name_or_path: str | Path) -> str | Path:

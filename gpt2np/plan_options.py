@@ -8,6 +8,7 @@ from .command import MAX_THREADS, not_empty, option, real, whole
 from .training.errors import TrainingError
 from .training.optimizers import OPTIMIZERS
 from .training.plan import Plan, Setting, settings
+from .training.schedules import NOAM
 
 
 def add_plan_options(parser: argparse.ArgumentParser, plan_type: type[Plan],
@@ -53,7 +54,7 @@ def make_plan(plan_type: type[Plan], usual: Mapping[str, Any], given: Mapping[st
 
     TrainingError, which begins with the name of the field, for what cannot be, or does not go together.
     """
-    optimizer = given.get("optimizer", plan_type.optimizer)
+    optimizer = given.get("optimizer", usual.get("optimizer", plan_type.optimizer))
     for name in given:
         whose = [o for o, choice in OPTIMIZERS.items() if name in choice.options]
         if whose and optimizer in OPTIMIZERS and optimizer not in whose:
@@ -61,6 +62,9 @@ def make_plan(plan_type: type[Plan], usual: Mapping[str, Any], given: Mapping[st
     if optimizer == "sgd" and given.get("clip") == 0 and "lr" not in given:
         raise TrainingError("lr: expected one with --optimizer sgd and --clip 0, for its steps are then as long as the "
                             "gradients, and no default fits those of every model")
+    if given.get("schedule") == NOAM and "lr" in given:
+        raise TrainingError("lr: expected none with --schedule noam, whose peak follows from width and warm-up, got "
+                            f"{given['lr']}")
     values = {**usual, **OPTIMIZERS[optimizer].usual, **usual.get(optimizer, {}), **given}
     values["train_only"] = tuple(values.get("train_only", ()))
     return plan_type(**{setting.name: values[setting.name] for setting in settings(plan_type)

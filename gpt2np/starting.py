@@ -12,8 +12,12 @@ from .nearest import did_you_mean
 
 COMMANDS = {
     "generate": "let a model write",
-    "train": "train a GPT-2 on text files",
-    "evaluate": "measure how well a model predicts a text",
+    "translate": "translate texts, from Chinese to English",
+    "fill": "let a BERT fill the gaps of a text",
+    "similar": "say which texts mean the same",
+    "train": "train a model on text files",
+    "evaluate": "measure how well a model predicts a text, or translates",
+    "average": "average the weights of several checkpoints",
     "text": "show how a text becomes tokens, merge by merge",
     "train_tokenizer": "learn a vocabulary from text files",
     "download": "fetch one of OpenAI's models",

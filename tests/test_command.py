@@ -23,10 +23,12 @@ from gpt2np.errors import Gpt2npWarning
 from gpt2np.text.utf8 import decode_utf8
 from gpt2np.text.vocabulary import TokenizerError
 
-COMMANDS = {"generate": "gpt2np.generate", "train": "gpt2np.train", "evaluate": "gpt2np.evaluate",
-            "convert": "gpt2np.convert", "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
-            "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__",
-            "oracle": "gpt2np.oracle", "interpret": "gpt2np.interpret.__main__"}
+COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
+            "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
+            "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
+            "fill": "gpt2np.fill", "similar": "gpt2np.similar",
+            "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
+            "interpret": "gpt2np.interpret.__main__"}
 
 # Wrong input: the command line, the status, and how the sentence begins.  %d is a folder, %e an empty file, %b bytes
 # that are no text, %x what is not there.
@@ -41,16 +43,16 @@ WRONG = [
     ("generate --prompt a", 2, "unrecognized arguments: --prompt; the prompt stands for itself, as in: generate"),
     ("generate a b --seed 1 c", 2, "unrecognized arguments: c; words of a prompt stand together: put them in quotes"),
     ("generate -x", 2, "unrecognized arguments: -x\n"),
-    ("generate --model 124m", 1, "'124m': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one; "
-                                 "did you mean 124M?"),
-    ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path of one"
-                                  "; did you mean gpt2"),
+    ("generate --model 124m", 1, "'124m': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) nor the "
+                                 "path of one; did you mean 124M?"),
+    ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) nor "
+                                  "the path of one; did you mean gpt2"),
     ("generate --model gpt2", 1, "124M: this model is in none of "),
     ("evaluate demo %e", 2, "the following arguments are required: --model; the model goes behind --model\n"),
     ("evaluate %x %e --model demo", 1, "%x: No such file or directory"),
     ("convert demo --out %x --to openai", 2, "unrecognized arguments: --out; SOURCE and DEST stand for themselves"),
-    ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, 124M, 355M, 774M, 1558M) nor the path "
-                                       "of one; did you mean demo?"),
+    ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) "
+                                       "nor the path of one; did you mean demo?"),
     ("download demo", 2, "MODEL: demo comes with gpt2np, and need not be fetched"),
     ("download gpt3", 2, "MODEL: invalid choice: 'gpt3' (choose from "),
     ("train_tokenizer %e --n-vocb 300 --out %d", 2, "the following arguments are required: --n-vocab; --n-vocb: did "
@@ -63,6 +65,12 @@ WRONG = [
     ("generate --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("generate --model %e", 1, "%e: not a .safetensors file; expected the folder of a model"),
     ("generate --model %x", 1, "'%x': neither a model's name ("),
+    ("translate a --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("translate a --model demo", 1, "demo: expected a model that translates, found one that goes on from a text: pyt"),
+    ("translate a --num-beams 0", 2, "--num-beams: expected a whole number of 1 or more, got 0"),
+    ("train --task translation %e --out %x", 1, "pairs: expected at least one, got none: give more lines"),
+    ("train --task translation %d --out %x", 1, "%d: Is a directory"),
+    ("train --task translation --out %x --n-layer 1000000000", 1, "not enough memory (training "),
     ("train %e", 2, "expected --out DIR, a new folder for the run (or --resume DIR)"),
     ("train %e --out %x --beta1 nan", 2, "--beta1: expected a number from 0 to less than 1, got nan"),
     ("train %e --out %x --dropout 1e12", 2, "--dropout: expected a number from 0 to less than 1, got 1000000000000.0"),
@@ -84,6 +92,9 @@ WRONG = [
     ("evaluate %d --model demo", 1, "%d: Is a directory"),
     ("evaluate %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it to UTF-8; "
                                      "from GBK: iconv -f gbk -t utf-8 %b"),
+    ("average demo --out %x", 1, "demo: it is one model, and the mean of one is itself: name several, or a run that "),
+    ("average demo %x --out %x", 1, "'%x': neither a model's name ("),
+    ("average demo demo --out %d", 1, "%d: it is there already: name a new folder"),
     ("convert demo %x --to gguf", 2, "--to: invalid choice: 'gguf' (choose from "),
     ("convert demo %d --to openai", 1, "%d: it is there already: name a new folder"),
     ("convert %x %x --to openai", 1, "'%x': neither a model's name ("),
@@ -94,6 +105,16 @@ WRONG = [
     ("train_tokenizer %e --n-vocab 300 --out %d", 1, "the text has too few pairs that occur twice for 300 tokens"),
     ("text --vocab %d a", 1, "the vocabulary in %d cannot be used: encoder.json cannot be read: No such file"),
     ("text --vocab", 2, "--vocab: expected one argument"),
+    ("train %e --out %x --task translate", 2, "--task: invalid choice: 'translate' (choose from "),
+    ("train %e --out %x --task masked", 1, "text: expected at least one sentence to learn from, beside those to "),
+    ("train %e --out %x --task masked --unit spaces --context 4", 2, "--context: expected a whole number of 5 or more"),
+    ("train %x --out %x --task masked", 1, "%x: No such file or directory"),
+    ("train %e --out %x --unit spaces", 2, "unrecognized arguments: --unit spaces"),
+    ("fill a", 1, "fill: this model is in none of "),
+    ("fill --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: fill"),
+    ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
+    ("similar a", 2, "expected two texts at least, or --file FILE, got 1"),
+    ("similar a b --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),
     ("interpret To --model %d", 1, "%d: "),
     ("oracle To --compare %x", 1, "%x: No such file or directory"),
@@ -109,7 +130,7 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "train", "evaluate"):
+    for name in ("generate", "translate", "train", "evaluate", "fill", "similar"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -138,9 +159,9 @@ def test_wrong_input_is_one_sentence(tmp_path, capsys, line, status, message):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
-    arguments = {"generate": ["--model"], "train": ["--out"], "evaluate": [], "convert": [],
-                 "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "gradcheck": ["--layer"], "oracle": ["--out"],
+    arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
+                 "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
+                 "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"], "oracle": ["--out"],
                  "interpret": ["--out"]}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])

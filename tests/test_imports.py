@@ -12,7 +12,8 @@ ROOT = Path(gpt2np.__file__).parent
 # What each part of the package may import of the rest; `device` is the border to the GPU and imports nothing.
 # The commands, each __main__.py among them, may import anything, and nothing imports them.
 ALLOWED = {
-    "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "tracing", "page"},
+    "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "tracing", "filling",
+                 "page"},
     "interrupts": set(), "command": {"interrupts", "nearest"}, "nearest": set(), "starting": {"interrupts", "nearest"},
     "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
@@ -20,6 +21,7 @@ ALLOWED = {
     "interpret": {"layers", "blocks", "models", "checkpoints", "text", "page", "decoding"},
     "text": set(), "device": set(), "page": set(),
     "checkpoints": {"layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
+    "filling": {"layers", "models", "text"}, "sentences": {"checkpoints", "models", "text"},
     "sampling": {"layers"}, "tracing": {"layers"}, "memory": set(),
     "model_names": {"checkpoints", "models", "text", "nearest"},
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},
@@ -50,9 +52,10 @@ def test_imports_point_one_way():
 
 
 def test_what_serves_any_task_knows_nothing_of_texts():
-    """LanguageModelling, with its batches and its evaluation, is one task of many, and Translation another."""
+    """LanguageModelling, with its batches and its evaluation, is one task of many; Translation and MaskedWords are
+    others."""
     of_texts = {"language_modelling.py", "batches.py", "evaluation.py",
-                "translation.py", "pairs.py", "number_pairs.py"}
+                "translation.py", "pairs.py", "number_pairs.py", "masked_words.py", "documents.py"}
     for path in (ROOT / "training").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         modules = {f"{n.module}.py" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1}
@@ -82,5 +85,5 @@ def test_a_wheel_holds_every_part():
     setup = configparser.ConfigParser()
     setup.read(ROOT.parent / "setup.cfg", encoding="utf-8")
     parts = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
-    assert set(setup["options"]["packages"].split()) == parts | {"gpt2np.demo"}
+    assert set(setup["options"]["packages"].split()) == parts | {"gpt2np.demo", "gpt2np.translation"}
     assert setup["options.package_data"]["gpt2np"] == "py.typed" and (ROOT / "py.typed").exists()   # or hints go unseen

@@ -34,13 +34,19 @@ import numpy as np
 import pytest
 
 import gpt2np
+from gpt2np import sentences, similar, train
 from gpt2np.checkpoints import download, loading
 from gpt2np.gradcheck.cases import CASES
 from gpt2np.gradcheck.checks import Case, examine
 from gpt2np.layers.layernorm import layernorm_backward, layernorm_forward
-from gpt2np.models.config import SIZES, GPT2Config
+from gpt2np.models.bert import BERT, BertForPreTraining
+from gpt2np.models.config import SIZES, BertConfig, GPT2Config, TransformerConfig
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.models.transformer import Transformer
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.text.wordpiece import learn_characters
+from gpt2np.training import translation
+from gpt2np.training.number_pairs import number_pairs
 from tests.checkpoints.fuzz import Fuzz
 from tests.checkpoints.test_download import Server
 from tests.checkpoints.tiny import MERGES
@@ -55,6 +61,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
 LONG = ("docs/commands.md", "docs/chapter.md", "weights/demo/README.md")         # make test-slow reads these
 RELEASED = dict(SIZES)
 TINY = GPT2Config(n_embd=8, n_head=2, n_layer=1)        # goes by the names of OpenAI's models, with their vocabulary
+TRANSLATOR = TransformerConfig(257 + len(MERGES), 16, 8, 2, 1, 8)       # takes the place of weights/translation
 
 # ---- the tables: what the rules below do not know by themselves
 
@@ -63,8 +70,10 @@ PROGRAMS = ("make", "python", "python3", ".venv/bin/python", "pip", "mpiexec", "
 # What a page leaves to the reader, and what stands for it. FILE and DIR are names like others here.
 PLACEHOLDERS = {r"(\w+)\.\.\.(?= |$)": r"\1 \1",        # FILE..., several of them
                 r"\bstep-\d{8}\b": "step-00000002",     # a checkpoint of a run of 2 steps, where there were thousands
-                "--init-from demo": "--init-from tiny"}
+                "--init-from demo": "--init-from tiny",
+                r"\[MASK\](.*) --model DIR/best": r"[MASK]\1 --model minibert"}       # of a run of another task
 FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
+PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0))
 
 # Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
 # is on the page runs as it is.
@@ -319,7 +328,8 @@ class Reader:
         return folder
 
     def pip(self, words):
-        """What is installed is this package with an extra of setup.cfg, or something that setup.cfg names."""
+        """What is installed is this package with an extra of setup.cfg, or something that setup.cfg names, or weights.
+        """
         setup = ConfigParser()
         setup.read(ROOT / "setup.cfg")
         extras, known = setup["options.extras_require"], re.findall(r"^[\w-]+", "\n".join(
@@ -331,7 +341,7 @@ class Reader:
             if package in (".", "gpt2np"):
                 if unknown := set(filter(None, (named or "").split(","))) - set(extras):
                     raise PageError(f"setup.cfg has no extra {', '.join(unknown)}")
-            elif package not in ("-e", "--editable", *known):
+            elif package not in ("-e", "--editable", "--no-deps", sentences.PACKAGE, *known):
                 raise PageError(f"setup.cfg does not name {package}")
         return ""
 
@@ -436,6 +446,7 @@ def cut(module, arguments):
     """The arguments with short runs for long ones; all that are on the page are still there."""
     arguments = list(arguments)
     ruled_out = {name for option, names in NOT_BESIDE.items() if option in arguments for name in names}
+    ruled_out |= {"--n-vocab"} & set(CUT.get(module, {})) if "masked" in arguments else set()   # few characters there
     for option, value in CUT.get(module, {}).items():
         if option in arguments and value is not None:
             arguments[arguments.index(option) + 1] = value
@@ -495,9 +506,10 @@ def options_of_all_commands():
     for path in sorted((ROOT / "gpt2np").rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         if "\nif __name__ ==" in path.read_text(encoding="utf-8"):
-            with pytest.MonkeyPatch.context() as patch:
-                text = in_process(module.removesuffix(".__main__"), ["--help"], patch)
-            found |= set(re.findall(r"--[\w-]+", text))
+            for more in [["--task", task] for task in train.KINDS] if module == "gpt2np.train" else [[]]:
+                with pytest.MonkeyPatch.context() as patch:
+                    text = in_process(module.removesuffix(".__main__"), [*more, "--help"], patch)
+                found |= set(re.findall(r"--[\w-]+", text))
     return found
 
 
@@ -567,9 +579,9 @@ def release(tmp_path_factory):
 
 @pytest.fixture
 def reader(release, tmp_path, monkeypatch):
-    """A reader in a folder with FILES, docs/ and tiny, a model, and nothing else.
+    """A reader in a folder with FILES, PAIRS.tsv, docs/ and tiny, a model, and nothing else.
 
-    OpenAI's models are small, and come from this machine's loopback.
+    OpenAI's models are small, and come from this machine's loopback; all-MiniLM-L6-v2 is small, too.
     """
     work, weights = tmp_path / "work", tmp_path / "weights"
     work.mkdir()
@@ -582,11 +594,20 @@ def reader(release, tmp_path, monkeypatch):
     files = {path.name: path.read_bytes() for path in release.iterdir()}
     known = {name: download.Release(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
     (weights / "demo").symlink_to(ROOT / "weights" / "demo")
+    (work / "PAIRS.tsv").write_text(PAIRS, encoding="utf-8")
+    gpt2np.save(weights / "translation", Transformer(TRANSLATOR, np.random.default_rng(0)), vocabulary)
+    pieces = learn_characters([TEXT, "床前明月光", "How do I get my money back? The cat sits outside."], 999)
+    encoder = BERT(BertConfig(pieces.n_vocab, 64, 8, 2, 1, 8), np.random.default_rng(0))
+    gpt2np.save(tmp_path / "minilm", encoder, pieces)
+    gpt2np.save(work / "minibert", BertForPreTraining(encoder.config, np.random.default_rng(0)), pieces)
+    monkeypatch.setattr(similar, "find_minilm", lambda: tmp_path / "minilm")
     for name in SIZES:
         (weights / name).symlink_to(release)
         monkeypatch.setitem(SIZES, name, TINY)
         monkeypatch.setitem(download.FILES, name, known)
     monkeypatch.setattr(loading, "places", lambda: [weights])
+    monkeypatch.setattr(translation, "NUMBERS", 50)
+    monkeypatch.setattr(translation, "MOST_HELD_OUT", 10)
     monkeypatch.setattr(download, "places", loading.places)
     monkeypatch.setattr(download, "SPARE_BYTES", 0)
     monkeypatch.setattr(socket, "getaddrinfo", functools.partial(loopback_only, socket.getaddrinfo))

@@ -83,6 +83,7 @@ def test_a_python_without_what_it_needs(tmp_path, there, remedy):
 
 
 @pytest.mark.parametrize("path", ["gpt2np", "gpt2np/__main__.py", "gpt2np/generate.py", "gpt2np/train.py",
+                                  "gpt2np/translate.py", "gpt2np/average.py",
                                   "gpt2np/evaluate.py", "gpt2np/convert.py", "gpt2np/download.py",
                                   "gpt2np/train_tokenizer.py", "gpt2np/text", "gpt2np/text/__main__.py",
                                   "gpt2np/gradcheck", "gpt2np/gradcheck/__main__.py"])

@@ -13,7 +13,8 @@ class Stack(list):
 
     blocks     of one class of transformer.py
     recompute  True: of each block only its input is kept, and the block runs again in the backward pass, which saves
-               most of the memory and gives the same gradients, bit for bit; see docs/memory.md
+               most of the memory and gives the same gradients, bit for bit, unless the activation has another form
+               for inference, as the exact GELU has: then but for rounding; see docs/memory.md
 
     A block that is frozen costs nothing in training where no gradient has to pass through it:
 

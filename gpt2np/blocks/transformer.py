@@ -170,6 +170,11 @@ class DecoderBlock(Module):
         dx = dh + self.attn.backward(dh, c_attn)
         return dx, dmemory
 
+    def cross_weights(self, cache: Cache) -> Array:
+        """p (B, H, T, S) of the forward that this cache is of: how much each position looked at which of the memory."""
+        c_attn, c_ln_1, c_cross_attn, c_ln_2, c_mlp, c_ln_3 = cache
+        return self.cross_attn.weights(c_cross_attn)
+
 
 class PreNormDecoderBlock(DecoderBlock):
     """The same with the norms before the sub-layers, as PreNormBlock has them.
@@ -211,3 +216,8 @@ class PreNormDecoderBlock(DecoderBlock):
         dh = self.attn.backward(dx, c_attn)
         dx = dx + self.ln_1.backward(dh, c_ln_1)
         return dx, dmemory
+
+    def cross_weights(self, cache: Cache) -> Array:
+        """As DecoderBlock's."""
+        c_ln_1, c_attn, c_ln_2, c_cross_attn, c_ln_3, c_mlp = cache
+        return self.cross_attn.weights(c_cross_attn)

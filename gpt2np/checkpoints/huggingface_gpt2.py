@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..hints import Array
-from ..models.config import GPT2Config
+from ..models.config import GPT2Config, TransformerConfig
 from ..models.gpt2 import GPT2
 from ..text.huggingface import PAIR
 from ..text.protocol import AnyTokenizer
@@ -89,7 +89,7 @@ def read_config(source: Source) -> GPT2Config:
     return config
 
 
-def read_end_of_text(source: Source, config: GPT2Config) -> int | None:
+def read_end_of_text(source: Source, config: GPT2Config | TransformerConfig) -> int | None:
     """The token at which generation ends: that of generation_config.json, or else of config.json.
 
     None where neither names one, or one that the model does not have: transformers writes GPT-2's 50256 for every
@@ -117,7 +117,7 @@ def read_weights(source: Source, config: GPT2Config, dtype: DTypeLike = np.float
     Raises CheckpointError, and nothing else, for whatever is wrong with the file.
     """
     model = GPT2(config, dtype=dtype)
-    path, tensors = _read_tensors(source)
+    path, tensors = read_tensors(source)
     _refuse_other_heads(path, tensors)
     tensors = _without_prefix(path, tensors)
     head, tied = tensors.pop(HEAD, None), source.json(CONFIG_FILE).get("tie_word_embeddings", True)
@@ -157,7 +157,7 @@ def tensor_name(path: str) -> str:
     return f"{stem}.{'bias' if last == 'b' else 'weight'}" if last in ("w", "g", "b") else f"{path}.weight"
 
 
-def _read_tensors(source: Source) -> tuple[Path, dict[str, Array]]:
+def read_tensors(source: Source) -> tuple[Path, dict[str, Array]]:
     """All tensors of a source, and the file that says which there are."""
     if source.path != source.folder or os.path.exists(source.folder / MODEL_FILE):
         path = source.folder / MODEL_FILE if source.path == source.folder else source.path

@@ -44,12 +44,12 @@ class Source:
 class Layout(Protocol):
     """The module of a layout.
 
-    MODEL    the class of the models that it reads and writes
+    MODEL    the class of the models that it reads and writes, or several
     FILES    what its folder may hold, and what saving may therefore replace; vocabularies have names of their own
     """
 
     @property
-    def MODEL(self) -> type[Module]: ...
+    def MODEL(self) -> type[Module] | tuple[type[Module], ...]: ...
 
     @property
     def FILES(self) -> Collection[str]: ...

@@ -1,8 +1,8 @@
 """From a name or a path to a model and its tokenizer, and back into a folder.
 
-A name is one of demo, 124M, 355M, 774M, 1558M, and stands for the folder of that name in the first of these places that
-has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository; gpt2np/ in the user's cache folder;
-the package itself, into which an installation puts the demo model.
+A name is one of demo, translation, 124M, 355M, 774M, 1558M, and stands for the folder of that name in the first of
+these places that has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository; gpt2np/ in the
+user's cache folder; the package itself, into which an installation puts demo and translation.
 
 Chapter: S003 5.2.
 """
@@ -11,21 +11,26 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from ..layers.module import Module
+from ..models.bert import BERT, BertForPreTraining
 from ..models.config import SIZES
 from ..models.gpt2 import GPT2
+from ..models.transformer import Transformer
 from ..text.protocol import AnyTokenizer
-from . import huggingface_gpt2, openai_gpt2
+from . import huggingface_bert, huggingface_gpt2, openai_gpt2, transformer
 from .errors import CheckpointError
 from .files import map_file, replace_folder, sync_file, sync_folder, what_it_looks_like
 from .layout import Layout, Source
 from .vocabularies import VOCABULARY_FILES
 
-NAMES = ("demo", *SIZES)
+GPT2_NAMES, TRANSLATION = ("demo", *SIZES), "translation"
+NAMES = ("demo", TRANSLATION, *SIZES)
+FILL = "fill"                   # a small BERT, which fills gaps; no model to write with, as those above
 
 # What other programs leave in a folder, and what is said of it where nothing else is there.
 PICKLE = "a pickle, which can run any code: ask for model.safetensors"
@@ -40,18 +45,24 @@ OTHERS = {"pytorch_model*.bin": PICKLE, "*.pt": PICKLE, "*.pth": PICKLE, "*.ckpt
 # A source is read by the first one whose own it is, and a model is saved by the first one that writes its class.
 LAYOUTS: Mapping[str, Layout] = {
     "openai": openai_gpt2,
+    "transformer": transformer,
+    "bert": huggingface_bert,
     "safetensors": huggingface_gpt2,
 }
 
+# What the models of a class are for, and the command that uses them.
+USES = {GPT2: ("goes on from a text", "generate"), Transformer: ("translates", "translate"),
+        BERT: ("compares texts", "similar"), BertForPreTraining: ("fills gaps", "fill")}
 
-def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer | None]:
+
+def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
     """A model and its tokenizer, which is None where no vocabulary lies beside the weights.
 
         model, tokenizer = gpt2np.load("124M")
 
-    name_or_path   demo, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's layout, of a
-                   .safetensors file with config.json beside it, or of one of several checkpoints of TensorFlow's, as
-                   run/model-1000 (a folder here that is called 124M: ./124M)
+    name_or_path   demo, translation, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's
+                   layout, or in that of a Transformer, of a .safetensors file with config.json beside it, or of one of
+                   several checkpoints of TensorFlow's, as run/model-1000 (a folder here that is called 124M: ./124M)
     dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
                    use; training changes only this process's copy), or float64
 
@@ -69,17 +80,26 @@ def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2,
     raise _not_a_model(source.path)
 
 
-def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokenizer]:
-    """The same for whoever needs text; CheckpointError where there is no tokenizer."""
+def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
+                        kind: type[Module] = GPT2) -> tuple[Any, AnyTokenizer]:
+    """The same for whoever needs text; CheckpointError where there is no tokenizer, or a model of another class.
+
+    kind   GPT2, Transformer, BERT, BertForPreTraining; Module for any
+    """
     model, tokenizer = load(name_or_path, dtype)
+    if not isinstance(model, kind):
+        (does, command), (wanted, _) = USES[type(model)], USES[kind]
+        raise CheckpointError(name_or_path, f"expected a model that {wanted}, found one that {does}: python -m gpt2np."
+                              f"{command} --model {name_or_path} uses it")
     if tokenizer is None:
         raise CheckpointError(find(name_or_path), "it lacks its vocabulary, so it can neither read nor write text: "
-                              "expected tokenizer.json, vocab.json and merges.txt, or encoder.json and vocab.bpe there")
+                              "expected tokenizer.json, vocab.json and merges.txt, encoder.json and vocab.bpe, or a "
+                              "BERT's vocab.txt there")
     return model, tokenizer
 
 
 def save(folder: str | Path, model: Module, tokenizer: AnyTokenizer | None) -> None:
-    """Save a model and its tokenizer, as float32: a GPT-2 in OpenAI's layout, for `load` and for TensorFlow to read.
+    """Save a model and its tokenizer, as float32, for `load`: a GPT-2 in OpenAI's layout, which TensorFlow reads, too.
 
     folder      is made; a model that is there already is replaced, and stays whole until the new one is
 
@@ -102,7 +122,7 @@ def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTo
     """Write a model into a folder, whole or not at all.
 
     folder       is made; a model that is there already is replaced
-    layout       "openai" or "safetensors"
+    layout       "openai" or "safetensors" for a GPT-2, "transformer" for a Transformer, "bert" for a BERT
     dtype        of the numbers in the files: float32, or float16 for half their size and 11 significant bits
 
     Everything is written into a folder .NAME.PID.new beside it, is on the disk, and only then gets its name. A model
@@ -129,9 +149,10 @@ def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTo
 def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenizer | None,
                 dtype: DTypeLike = np.float32) -> None:
     """Write a model's files into an empty folder, and have them there for good: write_model's inner half."""
-    if not isinstance(model, LAYOUTS[layout].MODEL):
-        raise CheckpointError(folder, f"the layout {layout} is for a {LAYOUTS[layout].MODEL.__name__}",
-                              found=f"a {type(model).__name__}")
+    kinds = LAYOUTS[layout].MODEL
+    if not isinstance(model, kinds):
+        names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+        raise CheckpointError(folder, f"the layout {layout} is for a {names}", found=f"a {type(model).__name__}")
     LAYOUTS[layout].write(folder, model, tokenizer, dtype)
     for path in folder.iterdir():
         sync_file(path)
@@ -140,12 +161,17 @@ def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenize
 def find(name_or_path: str | Path) -> Path:
     """The folder or file that a name or path stands for; CheckpointError if there is none."""
     name = str(name_or_path)
-    if name in NAMES:
+    if name in (*NAMES, FILL):
         for place in places():
             if os.path.isdir(place / name):
                 return place / name
-        other = "another: python -m gpt2np.download 124M"       # demo comes with the clone, or not at all
-        hint = f"; to fetch {other if name == 'demo' else f'it: python -m gpt2np.download {name}'}"
+        if name == FILL:
+            raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}; to train one: "
+                                  "python -m gpt2np.train --task masked FILE --out run; and then: --model run")
+        hint = f"; to fetch it: python -m gpt2np.download {name}"
+        if name not in SIZES:                           # it comes with the clone, or not at all
+            hint = "; to train one: python -m gpt2np.train --task translation --out run" if name == TRANSLATION else \
+                "; to fetch another: python -m gpt2np.download 124M"
         raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}{hint}")
     path = Path(name_or_path)
     if not (os.path.exists(path) or os.path.exists(f"{path}.index")):   # path.exists() may raise: a name too long, ...

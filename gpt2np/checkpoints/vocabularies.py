@@ -7,6 +7,7 @@ from ..text import huggingface, vocab_txt
 from ..text.protocol import AnyTokenizer
 from ..text.tokenizer_json import CONFIG_FILE, FILE
 from ..text.vocabulary import FILES, TokenizerError
+from ..text.wordpiece import WordPiece
 from .errors import CheckpointError
 
 VOCABULARY_FILES = frozenset((*FILES, *huggingface.PAIR, FILE, CONFIG_FILE, vocab_txt.FILE))
@@ -28,6 +29,24 @@ def read_tokenizer(folder: Path, n_vocab: int, end_of_text: int | None = None) -
                               found=f"{error.n:,}") from None
     except (TokenizerError, OSError) as error:
         raise CheckpointError(folder, f"its vocabulary cannot be read: {error}") from None
+
+
+def read_word_piece(folder: Path, n_vocab: int) -> WordPiece | None:
+    """The WordPiece of a BERT: of vocab.txt, or of tokenizer.json, in which transformers 5 writes it.
+
+    None where there is neither. Raises CheckpointError for damaged files, and for one with another number of pieces
+    than the model has rows.
+    """
+    if not any(os.path.exists(folder / name) for name in (vocab_txt.FILE, FILE)):
+        return None
+    try:
+        tokenizer = WordPiece.load(folder)
+    except (TokenizerError, OSError) as error:
+        raise CheckpointError(folder, f"its vocabulary cannot be read: {error}") from None
+    if tokenizer.n_vocab != n_vocab:
+        raise CheckpointError(folder, "its vocabulary is not the model's", expected=f"{n_vocab:,} pieces",
+                              found=f"{tokenizer.n_vocab:,}")
+    return tokenizer
 
 
 def write_tokenizer(folder: Path, tokenizer: AnyTokenizer | None, n_vocab: int,

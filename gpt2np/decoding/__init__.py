@@ -7,6 +7,7 @@
     beams          the likeliest text as a whole
     speculation    several tokens for one run of the model, by guesses that it checks
     text_to_text   the same from text to text
+    translating    from texts to their translations, by a Transformer
     texts          what all of them stand on: texts that grow, and the model's past of them
     prefill        a long prompt on all cores
     layout         weights that lie in memory as decoding reads them
@@ -22,7 +23,8 @@ from .prefill import prefill
 from .speculation import Draft, ModelDraft, NgramDraft, speculate
 from .text_to_text import generate_text
 from .texts import Texts, window_start
+from .translating import Translated, best_translations, translate
 
-__all__ = ["GREEDY", "SAMPLE", "Beam", "BeamRules", "Draft", "ModelDraft", "NgramDraft", "Stop", "Texts", "beam_search",
-           "beam_search_batch", "columns", "generate", "generate_batch", "generate_text", "lay_out_for_decoding",
-           "prefill", "speculate", "window_start"]
+__all__ = ["GREEDY", "SAMPLE", "Beam", "BeamRules", "Draft", "ModelDraft", "NgramDraft", "Stop", "Texts", "Translated",
+           "beam_search", "beam_search_batch", "best_translations", "columns", "generate", "generate_batch",
+           "generate_text", "lay_out_for_decoding", "prefill", "speculate", "translate", "window_start"]

@@ -113,22 +113,25 @@ def beam_search(model: LanguageModel, tokens: Sequence[int], max_new_tokens: int
     return beam_search_batch(model, [tokens], max_new_tokens, chosen, stop, watch=watch)[0]
 
 
-def beam_search_batch(model: LanguageModel, prompts: Sequence[Sequence[int]], max_new_tokens: int,
+def beam_search_batch(model: LanguageModel, prompts: Sequence[Sequence[int]], max_new_tokens: int | Sequence[int],
                       rules: BeamRules | None = None, stop: Stop | None = None,
                       bonus: Bonus | None = None, watch: Watch | None = None) -> list[list[Beam]]:
     """The same for several texts at once, each as if it were alone: what beam_search returns, for each of them.
 
-    bonus   bonus(i, written) is added to the score of what was written to prompt i, when it has ended; it is at most 0,
-            as a penalty for what a translation has left out
-    watch   watch(n, best) is called after n tokens, 1, 2, ..., with the best so far of each prompt: texts that have
-            ended, and such as go on, for whoever shows how far it is, or is not let wait for the end
+    max_new_tokens   of all, or of each
+    bonus            bonus(i, written) is added to the score of what was written to prompt i, when it has ended; it is
+                     at most 0, as a penalty for what a translation has left out
+    watch            watch(n, best) is called after n tokens, 1, 2, ..., with the best so far of each prompt: texts that
+                     have ended, and such as go on, for whoever shows how far it is, or is not let wait for the end
     """
     rules = rules or BeamRules()
-    check_count("max_new_tokens", max_new_tokens)
-    texts = Texts(model, prompts, max_new_tokens)
-    searches = [Search(i, len(prompt), max_new_tokens, rules, stop, bonus) for i, prompt in enumerate(texts.tokens)]
+    most = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    for n in most:
+        check_count("max_new_tokens", n)
+    texts = Texts(model, prompts, max(most, default=0))
+    searches = [Search(i, len(prompt), n, rules, stop, bonus) for i, (prompt, n) in enumerate(zip(texts.tokens, most))]
     rows = [[i] for i in range(len(searches))]          # of the model's batch, those of each search
-    for n in range(1, max_new_tokens + 1):
+    for n in range(1, max(most) + 1):
         logits = texts.last_logits()                                        # (rows, V)
         check_logits(logits)
         log_p = log_softmax_forward(logits)[0].astype(np.float64)

@@ -48,6 +48,8 @@ class TransformerConfig:
     norms    "post"        after each residual sum, as in the paper: none after a stack
              "pre"         before each sub-layer, and one after each stack
              "post, last"  after each residual sum, and one more after each stack, as torch.nn.Transformer has it
+    source_end   whether a source ends in the token that ends a text, which tells how long it is
+    scripts      of the sources that it has learned from, as script_of names them; () where that is not known
     raises   ValueError for anything but positive integers, for heads that do not divide the width, for other norms
     """
 
@@ -58,6 +60,8 @@ class TransformerConfig:
     n_layer: int = 3
     n_inner: int = 1024
     norms: str = "post"
+    source_end: bool = False
+    scripts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_sizes(self)
@@ -71,6 +75,41 @@ class TransformerConfig:
         attention = 4 * C * C + 4 * C
         blocks = self.n_layer * (3 * attention + 2 * mlp + 5 * 2 * C)
         return self.n_vocab * C + blocks + (0 if self.norms == "post" else 4 * C)
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """The sizes of a BERT, and the eps of its norms; those that are not given are BERT-base's.
+
+    n_vocab    pieces in the vocabulary (V)         n_head   attention heads (H)
+    n_ctx      longest row, special pieces included n_layer  blocks in the stack (L)
+    n_embd     width (C)                            n_inner  inner width of the MLPs (F)
+    n_segment  kinds of segments: first text, second text
+    eps        of every norm
+    raises     ValueError for anything but positive integers, for heads that do not divide the width, for another eps
+    """
+
+    n_vocab: int
+    n_ctx: int = 512
+    n_embd: int = 768
+    n_head: int = 12
+    n_layer: int = 12
+    n_inner: int = 3072
+    n_segment: int = 2
+    eps: float = 1e-12
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        if not (isinstance(self.eps, float) and 0 <= self.eps < 1):
+            raise ValueError(f"eps: expected a number from 0 to less than 1, got {self.eps!r}")
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers training changes, with the pooler and both heads: BertForPreTraining's."""
+        C, F = self.n_embd, self.n_inner
+        blocks = self.n_layer * (4 * C * C + 4 * C + 2 * C * F + F + C + 4 * C)
+        tables = (self.n_vocab + self.n_ctx + self.n_segment) * C + 2 * C
+        return tables + blocks + 2 * (C * C + C) + 2 * C + self.n_vocab + 2 * C + 2
 
 
 def check_sizes(config: Any) -> None:

@@ -68,3 +68,21 @@ class LanguageModel(Protocol):
         Every object of the past is asked to append, once; and what comes before the tokens is not looked at before
         append has returned, since a long prompt is read in pieces at the same time: see decoding/prefill.py.
         """
+
+
+class Translator(Protocol):
+    """A model that reads a source, another text for each of its rows, before it writes."""
+
+    @property
+    def n_ctx(self) -> int:
+        """How many positions it sees at most, of a source, and of what it writes."""
+
+    @property
+    def source_end(self) -> bool:
+        """Whether a source ends in the token that ends a text."""
+
+    def given(self, source: ArrayLike, source_mask: Array | None = None) -> LanguageModel:
+        """What writes, given the sources (B, S) with a mask of their real tokens."""
+
+    def looked_at(self, source: ArrayLike, source_mask: Array | None, tokens: ArrayLike) -> Array:
+        """p (B, T, S): how much each position of what is written, tokens (B, T), looked at which of the source."""

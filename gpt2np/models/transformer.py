@@ -1,6 +1,6 @@
 """The original Transformer: an encoder reads a sentence, a decoder writes another one, word by word.
 
-Chapter: S000 3.2, 3.4, 4.1, 4.3, 4.4; S001 3.4; S002 2.2.1.
+Chapter: S000 3.2, 4.1, 4.3, 4.4; S001 3.4; S002 2.2.1.
 """
 
 import math
@@ -214,6 +214,27 @@ class Transformer(Module):
         source_mask = self._mask(source_mask, source)
         memory, _ = self.encode(source, source_mask, keep_cache=False)
         return Given(self, memory, source_mask)
+
+    @property
+    def n_ctx(self) -> int:
+        """How many positions it sees at most, of a source, and of a target."""
+        return self.config.n_ctx
+
+    @property
+    def source_end(self) -> bool:
+        """Whether a source ends in the token that ends a text."""
+        return self.config.source_end
+
+    def looked_at(self, source: ArrayLike, source_mask: Array | None, tokens: ArrayLike) -> Array:
+        """p (B, T, S): how much each position of the target looked at which of the source, to say what follows it.
+
+        In the last block, and the mean over its heads; the sum over a row is 1.
+        """
+        _, (_, c_decode) = self.hidden(source, source_mask, tokens)
+        c_embed, c_decoder, c_ln = c_decode
+        if self.decoder.recompute:
+            raise ValueError("recompute: expected a model without it, for its caches hold no weights of attention")
+        return self.decoder[-1].cross_weights(c_decoder[-1]).mean(axis=1)
 
     def ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""

@@ -29,6 +29,7 @@ from .evaluation import evaluate
 from .mpi import Parallel
 from .parallel import Batch
 from .plan import SHARE, YES_OR_NO, Plan, at_least, one_of
+from .schedules import NOAM, noam_peak
 from .tasks import Progress, Task
 
 TRAIN, VAL = "train.tokens", "val.tokens"       # in the folder of a run
@@ -156,22 +157,24 @@ def new_task(out: str | Path, plan: LanguagePlan, files: Sequence[str], *, val: 
     if val is not None:
         write_tokens(Path(out, VAL), read_texts([val], warn, progress=True), tokenizer)
     tokens = tokens_of(out, tokenizer)
-    plan = fitted(plan, fit, len(tokens[0]), plan.context if config else model.config.n_ctx, epochs)
+    sizes = config or model.config
+    plan = fitted(plan, fit, len(tokens[0]), plan.context if config else sizes.n_ctx, sizes.n_embd, epochs)
     if config is not None:
         config = replace(config, n_vocab=tokenizer.n_vocab, n_ctx=plan.context)
         model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
     return LanguageModelling(model, tokenizer, *tokens, plan)
 
 
-def fitted(plan: LanguagePlan, fit: Collection[str], n: int, n_ctx: int, epochs: float | None) -> LanguagePlan:
-    """The plan for n tokens to learn from and a model that sees n_ctx: see new_task."""
+def fitted(plan: LanguagePlan, fit: Collection[str], n: int, n_ctx: int, n_embd: int,
+           epochs: float | None) -> LanguagePlan:
+    """The plan for n tokens to learn from and a model of this width that sees n_ctx: see new_task."""
     if "context" in fit:
         plan = replace(plan, context=max(1, min(plan.context, n_ctx, n - 1)))
     if epochs is not None:
         plan = replace(plan, steps=max(1, math.ceil(epochs * windows_in(n, plan.context) / plan.batch)))
     if "warmup" in fit:
         plan = replace(plan, warmup=min(plan.warmup, plan.steps // 2))
-    return plan
+    return replace(plan, lr=noam_peak(n_embd, plan.warmup)) if plan.schedule == NOAM else plan
 
 
 def learn(files: Sequence[str], n_vocab: int, at_most: bool) -> Tokenizer:

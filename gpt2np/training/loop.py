@@ -111,7 +111,7 @@ class Trainer:
         """Write a checkpoint of the last step that has been done."""
         self.doing = CHANGE
         if self.world.rank == 0:
-            run_folder.save(self.out, self.task, self.optimizer, self.state)
+            run_folder.save(self.out, self.task, self.optimizer, self.state, self.plan.keep)
         self.doing = ""
 
     def _is_to_evaluate(self) -> bool:
@@ -140,7 +140,7 @@ class Trainer:
         self.state["step"] = step + 1
         seconds = time.perf_counter() - began
         return self._log({"step": step + 1, "loss": loss} | ({} if penalty is None else {"penalty": penalty})
-                         | {"lr": lr, "norm": norm, "tokens_per_second": round(batch[0].size / seconds, 1)})
+                         | {"lr": lr, "norm": norm, "tokens_per_second": round(task.tokens(batch) / seconds, 1)})
 
     def _evaluation(self, progress: Progress) -> dict:
         """Measure, keep the model if it is the best one so far, and let it show what it can do."""
@@ -181,4 +181,4 @@ class Trainer:
 
 def in_words(figure: str) -> str:
     """val_loss is the validation loss."""
-    return figure.replace("val_", "validation ").replace("_", " ")
+    return figure.replace("val_", "validation ").replace("_", " ").replace("bleu", "BLEU")

@@ -5,8 +5,6 @@ of token ids.  In a batch, rows are filled up to the longest one of their side:
 
     source   a b c .        source_mask   1 1 1 0       . is padding: any id, which the mask hides
     tokens   ⊣ x y .        targets       x y ⊣ -100    ⊣ is <|endoftext|>: with it a target begins, and ends
-
-Chapter: S000 3.4.
 """
 
 import functools

@@ -13,7 +13,7 @@ from .optimizers import OPTIMIZERS
 from .schedules import SCHEDULES
 
 # What is drawn for different purposes is independent: each has its number beside the seed, as in [seed, FOR_X, step].
-FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES = 1, 2, 3, 4
+FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES, FOR_MASKS = 1, 2, 3, 4, 5
 
 
 # ---- what a field may be
@@ -66,7 +66,7 @@ class Plan:
     accumulate: Annotated[int, at_least(1), "pieces that each thread makes of its share of a batch, to need less "
                           "memory"] = 1
     optimizer: Annotated[str, one_of(OPTIMIZERS), "the rule by which the weights follow their gradients"] = "adamw"
-    lr: Annotated[float, POSITIVE, "the highest learning rate"] = 1e-3
+    lr: Annotated[float, POSITIVE, "the highest learning rate; with the schedule noam, (n_embd warmup)^-0.5"] = 1e-3
     warmup: Annotated[int, at_least(0), "steps until it is reached"] = 100
     schedule: Annotated[str, one_of(SCHEDULES), "what follows"] = "cosine"
     min_lr: Annotated[float, NOT_NEGATIVE, "the learning rate at the end"] = 0.0
@@ -82,6 +82,7 @@ class Plan:
                           "below it, as ln_f, h.11, h.*.attn.c_attn; may be given several times"] = ()
     eval_every: Annotated[int, at_least(1), "steps from one evaluation to the next"] = 250
     save_every: Annotated[int, at_least(0), "steps from one checkpoint to the next, 0 for one with each evaluation"] = 0
+    keep: Annotated[int, at_least(1), "checkpoints to keep, the last ones; several, to average them: see average"] = 1
     patience: Annotated[int, at_least(0), "end after this many evaluations without a better one, 0 for never"] = 0
     seed: Annotated[int, at_least(0), "the number from which all random numbers follow"] = 0
     threads: Annotated[int, at_least(1), "how many share each batch, in each process"] = 1

@@ -4,7 +4,7 @@
     OUT/train.tokens, ...     what it learns from, as the task has written it
     OUT/log.jsonl             a line for every step and every evaluation
     OUT/curve.html            the figures in it as a picture, see curve.py
-    OUT/step-00000100/        the last checkpoint: what the task saves, as a model in OpenAI's layout, and beside it
+    OUT/step-00000100/        the last checkpoint, or the last ones: what the task saves, as a model, and beside it
         moments.safetensors   what the optimizer remembers of every parameter
         state.json            what else the rest of the run depends on
     OUT/best/                 what the task saves of the best model
@@ -53,8 +53,11 @@ class Checkpoint(NamedTuple):
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
 
 
-def save(out: str | Path, task: Task, optimizer: Optimizer, state: State) -> None:
-    """Write the checkpoint of a step, state["step"], and remove the one before; where it is there, its state alone."""
+def save(out: str | Path, task: Task, optimizer: Optimizer, state: State, keep: int = 1) -> None:
+    """Write the checkpoint of a step, state["step"]; where it is there, its state alone.
+
+    keep   how many are left, this one among them: those before are removed
+    """
     folder = Path(out, step_name(state["step"]))
     text = json.dumps(state, indent=1) + "\n"
     if Path(out, LOG).exists():
@@ -79,7 +82,7 @@ def save(out: str | Path, task: Task, optimizer: Optimizer, state: State) -> Non
     except BaseException:
         remove_unfinished(out)                          # a full disk should not stay full of it
         raise
-    for older in checkpoints(out)[:-1]:
+    for older in checkpoints(out)[:-keep]:
         older.rename(older.with_name(f".{older.name}.old"))         # never half there under its name
     remove_unfinished(out)
 

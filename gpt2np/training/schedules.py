@@ -42,6 +42,11 @@ def inverse_sqrt(step: int, peak: float, warmup: int, steps: int = 0, min_lr: fl
     return peak * min((step + 1) / warmup, math.sqrt(warmup / (step + 1)))
 
 
+def noam_peak(n_embd: int, warmup: int) -> float:
+    """The peak of inverse_sqrt for the schedule "noam", which leaves no rate to be chosen: equation 3 of the paper."""
+    return (n_embd * max(1, warmup)) ** -0.5
+
+
 def warming(step: int, warmup: int) -> float:
     """The share of the rate in the warm-up: 1 from step warmup - 1 on."""
     return min(1.0, (step + 1) / warmup) if warmup else 1.0
@@ -53,5 +58,6 @@ def progress(step: int, warmup: int, steps: int) -> float:
     return min(1.0, max(0, step - first) / max(1, steps - 1 - first))
 
 
+NOAM = "noam"                   # named after Noam Shazeer, whose code had it first
 SCHEDULES: dict[str, Callable[..., float]] = {
-    "constant": constant, "linear": linear, "cosine": cosine, "inverse-sqrt": inverse_sqrt}
+    "constant": constant, "linear": linear, "cosine": cosine, "inverse-sqrt": inverse_sqrt, NOAM: inverse_sqrt}

@@ -56,6 +56,10 @@ class Task(Protocol):
     def inputs(self, batch: Batch) -> Batch:
         """What of a batch model.forward takes: to find out what was not finite."""
 
+    def tokens(self, batch: Batch) -> int:
+        """How many tokens a batch has, for those of a second."""
+        return batch[0].size
+
     def evaluate(self, parallel: Parallel, progress: Progress) -> dict[str, float]:
         """The figures of the model as it is, "val_loss" among them; the others go into log and curve beside it."""
 

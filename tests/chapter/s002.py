@@ -112,7 +112,7 @@ for T in (64, 1024):
     section(
         "2.3", "核心概念的整体架构", "the whole",
         Entry(
-            where="load_to_train freeze_all_but",
+            where="language_modelling.load_to_train freeze_all_but",
             run="python -m gpt2np.train FILE --init-from demo --out DIR",
             here=Both(
                 """预训练和全参数微调可以运行；只微调一部分，用 `--train-only`（[[S000 8.2]]）。""",
@@ -127,7 +127,7 @@ for T in (64, 1024):
     section(
         "3.2", "算法步骤详解", "the steps in detail",
         Entry(
-            where="load_to_train Plan freeze_all_but SGD Adam",
+            where="language_modelling.load_to_train Plan freeze_all_but SGD Adam",
             run="python -m gpt2np.train FILE --init-from demo --out DIR --optimizer adam --patience 2",
             here=Both(
                 """步骤 3 到 5 的优化器、学习率安排、权重衰减、dropout、提前停止、冻结和验证都是命令的选项。""",
@@ -209,27 +209,27 @@ print(bool((y.min(axis=2) >= v.min(axis=2)).all() and (y.max(axis=2) <= v.max(ax
     section(
         "4.3", "案例分析与讲解", "an example",
         Entry(
-            where="PostNormBlock gelu_erf_forward",
+            where="BERT BertForPreTraining PostNormBlock gelu_erf_forward fill.show",
             run="""
 import numpy as np
-from gpt2np.blocks.transformer import PostNormBlock
-from gpt2np.layers.activations import GELU_ERF
-block = PostNormBlock(12, 3, np.random.default_rng(0), activation=GELU_ERF, eps=1e-12)
-print(block.forward(np.eye(12)[None])[0].shape)
+from gpt2np.models.bert import BertForPreTraining
+from gpt2np.models.config import BertConfig
+model = BertForPreTraining(BertConfig(50, 16, 12, 3, 2, 48), np.random.default_rng(0))
+words, pairs = model.forward([[2, 7, 4, 9, 3]])[0]
+print(words.shape, pairs.shape)
 """,
-            prints="(1, 12, 12)",
+            prints="(1, 5, 50) (1, 2)",
             here=Both(
-                """BERT 的一层：后置归一化，精确形式的 GELU，没有因果掩码。""",
-                """A layer of BERT: norms behind, the exact GELU, no causal mask."""),
-            shown="padded_tokens_do_not_matter",
+                """完整的 BERT：词、位置、句段三种嵌入之和，两个方向都看的若干层（后置归一化，精确形式的 GELU），以及
+                预训练用的两个输出头。公开的权重用 `gpt2np.load` 读取；[[fill.py]] 让它填空。""",
+                """BERT as a whole: the sum of the embeddings of word, position and segment, blocks that see both sides
+                (norms behind, the exact GELU), and the two heads that it is trained with. `gpt2np.load` reads published
+                weights; [[fill.py]] lets it fill gaps."""),
+            shown="every_token_sees_both_sides padding_does_not_matter test_logits_loss_and_every_gradient",
             errata="E002-10",
             text=Both(
                 """$Q$、$K$、$V$ 既指矩阵，又指矩阵算出的东西；而且 BERT 不是 GPT 系列的例子。""",
-                """Q, K and V name both the matrices and what they make; and BERT is no example of the GPTs."""),
-            missing=Both(
-                """BERT 的完整模型（池化层、句段、掩码语言模型）及其公开权重。它的分词器 [[WordPiece]] 已经有了。""",
-                """BERT as a whole (pooler, segments, masked words), and its weights. Its tokenizer, [[WordPiece]], is
-                here."""))),
+                """Q, K and V name both the matrices and what they make; and BERT is no example of the GPTs."""))),
     section("5", "项目实践：代码实例和详细解释说明", "the project"),
     section("5.1", "开发环境搭建", "setting up", Entry(like="S000 5.1")),
     section(
@@ -257,8 +257,8 @@ print(cross_entropy_forward(logits, tags)[0].round(3), np.log(9).round(3))
                 `batch_labels` before it is set; predictions are looked up in the wrong direction; padding and parts of
                 words are counted."""),
             missing=Both(
-                """BERT 和给每个词元一个标签的输出头。""",
-                """BERT, and a head with a label for each token."""))),
+                """给每个词元一个标签的输出头；BERT 本身已经有了。""",
+                """a head with a label for each token; BERT itself is here."""))),
     section(
         "5.3", "代码解读与分析", "reading the code",
         Entry(

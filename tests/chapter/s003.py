@@ -224,8 +224,8 @@ print(rows.sum(axis=1), softmax_forward(np.zeros((3, 50257)))[0].sum(axis=1).rou
         "6.3", "问答系统", "answering questions",
         Entry(
             missing=Both(
-                """BERT 的问答：给出答案起止位置的输出头，随 BERT 一起到来之后才有基础。""",
-                """BERT's answers: a head for the first and last place of one; BERT itself comes first."""))),
+                """BERT 的问答：给出答案起止位置的输出头；BERT 本身已经有了。""",
+                """BERT's answers: a head for the first and last place of one; BERT itself is here."""))),
     section("7", "工具和资源推荐", "tools and reading"),
     section(
         "7.1", "学习资源推荐", "reading",

@@ -13,6 +13,7 @@ from gpt2np.blocks.stack import Stack
 from gpt2np.gradcheck import checks
 from gpt2np.gradcheck.cases import CASES
 from gpt2np.gradcheck.cases.blocks import Stacked
+from gpt2np.gradcheck.cases.models import SideBySide
 from gpt2np.layers.embedding import Embedding
 from gpt2np.layers.module import Module
 
@@ -124,9 +125,11 @@ def test_every_backward_has_a_case():
 
 
 def test_every_module_has_a_case():
-    """A Stack is none, but a list: its row is that of a module that has nothing else."""
+    """A Stack is none, but a list: its row is that of a module that has nothing else; a BERT's two answers are put
+    side by side."""
     modules = [c.make(np.random.default_rng(0)).module for c in MODULES]
     checked = {type(m) for m in modules} | {type(m.h) for m in modules if type(m) is Stacked}
+    checked |= {type(m.model) for m in modules if type(m) is SideBySide}
     for module in submodules():
         for name, kind in vars(module).items():
             if inspect.isclass(kind) and issubclass(kind, (Module, Embedding, Stack)) and kind is not Module:

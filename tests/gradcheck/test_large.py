@@ -19,7 +19,8 @@ from gpt2np.layers import activations, attention, tiles
 
 ROOT = Path(layers.__file__).parents[2]
 FOLDERS = [f for f in ("layers", "blocks", "models", "adapt") if (ROOT / f).is_dir()]
-OF_NO_ROW = {"dtype", "std"}    # what a model begins with: tests/layers, tests/blocks and tests/models look at it
+# What a model begins with: tests/layers, tests/blocks and tests/models look at it; and what is said of its sources.
+OF_NO_ROW = {"dtype", "std", "source_end", "scripts"}
 HERE, LAWS = "tests/gradcheck/test_large.py", "gpt2np/gradcheck/laws/layers.py"
 EVALUATION = "tests/training/test_evaluation.py::test_each_worker_has_a_window_and_all_have_as_many"
 # Every constant of the mathematics, of decoding, encoding and evaluation: the test or law that meets it on both sides;
@@ -36,6 +37,10 @@ CONSTANTS = {
                         "FEW": f"{HERE}::test_products_meet_one_row_few_and_many"},
     "decoding/prefill.py": {"ROWS": "tests/decoding/test_prefill.py::test_it_is_next_logits"},
     "decoding/texts.py": {"PADDING": None},
+    "decoding/translating.py": {
+        "MORE": "tests/decoding/test_translating.py::test_a_translation_may_have_so_many_tokens_more_than_its_source",
+        "TOGETHER": "tests/decoding/test_translating.py::test_more_texts_than_go_together_keep_their_order"},
+    "models/bert.py": {"IS_NEXT": None, "NOT_NEXT": None},
     "sampling.py": {"NEVER": None, "ABOVE_0": None,
                     "LARGEST": "tests/test_sampling.py::test_the_largest_options_leave_probabilities"},
     "text/bpe.py": {

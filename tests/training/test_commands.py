@@ -443,8 +443,8 @@ def test_training_a_part_of_the_model(text, tmp_path, capsys):
 def test_the_run_of_another_task(text, tmp_path, capsys):
     out = tmp_path / "run"
     out.mkdir()
-    (out / "run.json").write_text('{"task": "translation", "plan": {"steps": 2, "beams": 4}}')
-    refused(capsys, ["--resume", str(out)], "run.json: expected a run of language modelling, got one of translation: ")
+    (out / "run.json").write_text('{"task": "poetry", "plan": {"steps": 2, "beams": 4}}')
+    refused(capsys, ["--resume", str(out)], "run.json: expected a run of language modelling, got one of poetry: ")
 
 
 # ---- texts of any size

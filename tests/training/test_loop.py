@@ -152,9 +152,9 @@ def test_a_model_that_cannot_write_is_trained_all_the_same(tmp_path, monkeypatch
 def test_checkpoints_and_evaluations_each_at_their_own_steps(tmp_path, finished, monkeypatch, save_every, saved):
     steps, save = [], run_folder.save
 
-    def watched(out, task, optimizer, state):
+    def watched(out, task, optimizer, state, keep):
         steps.append(state["step"])
-        save(out, task, optimizer, state)
+        save(out, task, optimizer, state, keep)
 
     monkeypatch.setattr(run_folder, "save", watched)
     out = tmp_path / "run"
@@ -326,7 +326,7 @@ def test_what_is_not_finite_stops_the_run_and_is_named(tmp_path):
     ({"clip": -1.0}, "clip: expected a number of 0 or more"), ({"beta2": 1.0}, "beta2: expected a number from 0 to l"),
     ({"dropout": 1}, "dropout: expected a number from 0 to less than 1"), ({"weight_decay": "0"}, "weight_decay: exp"),
     ({"recompute": 1}, "recompute: expected true or false, got 1"),
-    ({"schedule": "step"}, "schedule: expected one of constant, linear, cosine, inverse-sqrt, got 'step'"),
+    ({"schedule": "step"}, "schedule: expected one of constant, linear, cosine, inverse-sqrt, noam, got 'step'"),
     ({"order": "sorted"}, "order: expected one of windows, epochs, got 'sorted'")])
 def test_an_impossible_plan_is_refused(changes, message):
     with pytest.raises(TrainingError, match=message):

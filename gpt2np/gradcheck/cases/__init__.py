@@ -7,7 +7,7 @@ uses; the tests draw others.  Each stands right below the function that makes it
     drawn.py        what they are made of: numbers, ids, masks
     layers.py       the pairs, and classes of one layer
     blocks.py       attention with its projections, blocks, a stack of them
-    models.py       GPT-2
+    models.py       GPT-2, the Transformer, BERT
 """
 
 from ..checks import Case

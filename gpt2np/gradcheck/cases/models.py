@@ -5,19 +5,23 @@ from typing import Any
 
 import numpy as np
 
-from ...hints import Rng
+from ...hints import Array, Cache, Rng
 from ...layers.activations import TANH
-from ...models.config import GPT2Config, TransformerConfig
+from ...layers.embedding import Embedding
+from ...layers.module import Module
+from ...models.bert import BERT, BertForPreTraining, Logits, MaskedWordsHead, Pooler
+from ...models.config import BertConfig, GPT2Config, TransformerConfig
 from ...models.gpt2 import GPT2
 from ...models.transformer import Transformer
 from ..checks import Case, ModuleSubject, Seed
+from ..laws import bert as of_bert
 from ..laws import common
 from ..laws import models as laws
 from ..laws import transformer as of_transformer
 from ..laws.layers import nothing_frozen_is_summed
 from ..references import models as slow
 from ..references.layers import tanh
-from .drawn import filled, ids, mask
+from .drawn import filled, ids, mask, normal
 
 CASES: list[Case] = []
 
@@ -66,14 +70,90 @@ OF_TRANSFORMER = (
     of_transformer.padding_of_the_source_does_not_matter, of_transformer.padding_of_the_target_does_not_matter,
     of_transformer.stepwise_is_teacher_forced, of_transformer.the_tables_gradient_is_a_sum,
     of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing,
-    of_transformer.sources_refused, laws.parts_of_a_batch_add, laws.a_cache_serves_once, common.inference_is_forward)
+    of_transformer.sources_refused, of_transformer.what_was_looked_at, laws.parts_of_a_batch_add,
+    laws.a_cache_serves_once, common.inference_is_forward)
 
 CASES.append(Case("Transformer", transformer, (*OF_TRANSFORMER, *common.OF_ANY_MODULE)))
 OF_EACH_FORM = (
     of_transformer.padding_of_the_source_does_not_matter, of_transformer.stepwise_is_teacher_forced,
-    of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing)
+    of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing,
+    of_transformer.what_was_looked_at)
 
 CASES.append(Case("Transformer, pre", partial(transformer, B=2, L=1, norms="pre", rate=0.3, recompute=True),
                   OF_EACH_FORM))
 CASES.append(Case("Transformer, last", partial(transformer, B=2, L=1, norms="post, last", label_smoothing=0.2),
                   OF_EACH_FORM))
+
+
+# ---- BERT: the encoder, what stands on it, and all of it; eps large enough to be seen
+
+NARROW = partial(BertConfig, n_embd=4, n_head=2, n_inner=5, eps=0.1)
+
+
+def bert(rng: Rng, B: int = 3, T: int = 4, L: int = 2, V: int = 7) -> ModuleSubject:
+    module = BERT(NARROW(V, T + 2, n_layer=L, n_segment=3), rng, dtype=np.float64, pooler=False)
+    inputs = {"tokens": ids(rng, V, B, T), "segments": ids(rng, 3, B, T), "padding_mask": mask(rng, B, T)}
+    return ModuleSubject(filled(module, rng), partial(slow.bert, H=2, L=L, eps=0.1), inputs, on_host=tuple(inputs),
+                         uses_cache_up=True)
+
+
+CASES.append(Case("BERT", bert, (
+    of_bert.every_token_sees_both_sides, of_bert.padding_does_not_matter, of_bert.order_is_in_the_positions_alone,
+    of_bert.segments_matter, of_bert.what_is_no_text_is_refused, of_bert.frozen_parts_cost_nothing,
+    of_bert.a_cache_serves_once, common.inference_is_forward, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+
+
+def pooler(rng: Rng, B: int = 2, T: int = 3, C: int = 4) -> ModuleSubject:
+    return ModuleSubject(filled(Pooler(C, rng, dtype=np.float64), rng), slow.pooler, {"x": normal(rng, B, T, C)})
+
+
+CASES.append(Case("Pooler", pooler, (
+    of_bert.the_first_alone_matters, common.rows_are_independent, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+
+
+def masked_words_head(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> ModuleSubject:
+    module = MaskedWordsHead(Embedding(V, C, rng, dtype=np.float64), rng, eps=0.1, dtype=np.float64)
+    return ModuleSubject(filled(module, rng), partial(slow.masked_words_head, eps=0.1), {"x": normal(rng, B, T, C)})
+
+
+CASES.append(Case("MaskedWordsHead", masked_words_head, (
+    of_bert.hidden_words_alone_cost, common.rows_are_independent, common.inference_is_forward,
+    nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+
+
+class SideBySide(Module):
+    """A BertForPreTraining whose two logits are one array, (B, T V + 2): the checks want one y."""
+
+    def __init__(self, model: BertForPreTraining):
+        self.model = model
+
+    def forward(self, tokens: Array, segments: Array, padding_mask: Array, rng: Rng | None = None,
+                keep_cache: bool = True) -> tuple[Array, Cache]:
+        (words, pairs), cache = self.model.forward(tokens, segments, padding_mask, rng, keep_cache)
+        return np.concatenate([words.reshape(len(words), words.shape[1] * words.shape[2]), pairs], axis=1), cache
+
+    def backward(self, dy: Array, cache: Cache) -> None:
+        V, words = self.model.config.n_vocab, dy[:, :-2]
+        self.model.backward(Logits(words.reshape(len(dy), words.shape[1] // V, V), dy[:, -2:]), cache)
+
+
+def bert_for_pre_training(rng: Rng, B: int = 3, T: int = 3, V: int = 7, *, rate: float = 0.0) -> ModuleSubject:
+    module = SideBySide(BertForPreTraining(NARROW(V, T + 1, n_layer=1), rng, rate, np.float64))
+    inputs = {"tokens": ids(rng, V, B, T), "segments": ids(rng, 2, B, T), "padding_mask": mask(rng, B, T)}
+
+    def reference(p: dict[str, Array], **inputs: Any) -> Array:
+        own = {path.removeprefix("model."): value for path, value in p.items()}
+        words, pairs = slow.bert_for_pre_training(**inputs, H=2, L=1, p=own, eps=0.1, rate=rate)
+        return np.concatenate([words.reshape(len(words), T * V), pairs], axis=1)
+
+    return ModuleSubject(filled(module, rng), reference, inputs | ({"rng": Seed(1)} if rate else {}),
+                         on_host=tuple(inputs), uses_cache_up=True)
+
+
+OF_PRE_TRAINING = (of_bert.loss_is_the_sum_of_both_means, of_bert.parts_of_a_batch_add, of_bert.one_table_for_both_uses)
+
+CASES.append(Case("BertForPreTraining", bert_for_pre_training, (
+    *OF_PRE_TRAINING, of_bert.recomputed_is_stored, of_bert.answers_refused, of_bert.frozen_parts_cost_nothing,
+    of_bert.a_cache_serves_once, common.inference_is_forward, *common.OF_ANY_MODULE)))
+CASES.append(Case("BertForPre., drop", partial(bert_for_pre_training, B=2, rate=0.3), (
+    *OF_PRE_TRAINING, of_bert.frozen_parts_cost_nothing, common.inference_is_forward)))

@@ -101,7 +101,8 @@ def gradients_add(subject: ModuleSubject, rng: Rng) -> None:
 
 
 def frozen_parameters_get_nothing(subject: ModuleSubject, rng: Rng) -> None:
-    """What is frozen has no gradient, and for a matrix none is made; all others are what they were, to the bit.
+    """What is frozen has no gradient, and for a matrix none is made; all others are what they were (to the bit, unless
+    a stack uses another form of an activation where nothing is trained).
 
     One frozen parameter, all but one, and all; where there are many, three of them so, and halves of all, so that of
     any two each is once frozen while the other is trained.
@@ -123,7 +124,7 @@ def frozen_parameters_get_nothing(subject: ModuleSubject, rng: Rng) -> None:
             if p.value.ndim > 1 and any(p is call.first for call in offered):
                 raise CheckFailed(f"{path}, frozen: expected that no gradient is made for it, got one")
         for name in free.keys() - frozen:
-            identical(f"d{name} with {', '.join(sorted(frozen))} frozen", gradients[name], free[name])
+            close(f"d{name} with {', '.join(sorted(frozen))} frozen", gradients[name], free[name], EXACT, floor=1.0)
 
 
 def frozen_as_a_whole(subject: ModuleSubject, rng: Rng) -> None:

@@ -1,8 +1,10 @@
 """Laws of the encoder-decoder: what each side sees of the other, padding, writing step by step, the one table."""
 
+from typing import Any
+
 import numpy as np
 
-from ...hints import Array, Rng
+from ...hints import Array, Cache, Rng
 from ...layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from ...layers.module import Parameter
 from ...models.transformer import Transformer
@@ -204,6 +206,32 @@ def sources_refused(subject: ModuleSubject, rng: Rng) -> None:
         refused(name, model.forward, *wrong)
         refused(f"{name}, with a loss", model.loss_and_gradients, *wrong, tokens)
     refused("targets of another length", model.loss_and_gradients, source, mask, tokens, tokens[:, :-1])
+
+
+def what_was_looked_at(subject: ModuleSubject, rng: Rng) -> None:
+    """p is that of the last block's cross-attention, the mean over its heads: no padding is seen, rows sum to 1."""
+    model, source, mask, tokens = subject.module, *(subject.arguments[n] for n in ("source", "source_mask", "tokens"))
+    attention, seen = model.decoder[-1].cross_attn, []
+
+    def watched(*arguments: Array, **options: Any) -> tuple[Array, Cache]:
+        y, cache = type(attention).forward(attention, *arguments, **options)
+        seen.append(attention.weights(cache))
+        return y, cache
+
+    recompute, model.decoder.recompute = model.decoder.recompute, False
+    attention.forward = watched                         # of this one object
+    try:
+        p = model.looked_at(source, mask, tokens)
+    finally:
+        del attention.forward
+    identical("how often it was looked", len(seen), 1)
+    identical("p", p, seen[0].mean(axis=1))
+    identical("p at padding", np.where(mask[:, None], 0, p), np.zeros_like(p))
+    close("row sums of p", p.sum(axis=-1), np.ones(tokens.shape), EXACT)
+    identical("what it sees", (model.n_ctx, model.source_end), (model.config.n_ctx, model.config.source_end))
+    model.decoder.recompute = True
+    refused("blocks that are run again, whose caches hold no weights", model.looked_at, source, mask, tokens)
+    model.decoder.recompute = recompute
 
 
 def _loss_and_gradients(model: Transformer, source: Array, mask: Array | None, tokens: Array, targets: Array,

@@ -16,7 +16,7 @@ from .blocks import (
     pre_norm_decoder_block,
     stack,
 )
-from .layers import embedding, lm_head, relu
+from .layers import embedding, gelu_erf, linear, lm_head, relu, tanh
 
 
 def gpt2(tokens: Array, H: int, L: int, p: dict[str, Array], rate: float = 0.0, rng: Rng | None = None) -> Array:
@@ -49,3 +49,29 @@ def embed(ids: Array, wte: Array, rate: float, rng: Rng | None) -> Array:
         angle = t / 10000 ** ((c - c % 2) / C)
         x[b, t, c] += math.sin(angle) if c % 2 == 0 else math.cos(angle)
     return dropped(x, rate, rng)
+
+
+def bert(tokens: Array, segments: Array, padding_mask: Array, H: int, L: int, p: dict[str, Array],
+         eps: float = 1e-12, rate: float = 0.0, rng: Rng | None = None) -> Array:
+    positions = np.array([range(tokens.shape[1])] * len(tokens), int).reshape(tokens.shape)
+    x = embedding(tokens, p["wte"]) + embedding(positions, p["wpe"]) + embedding(segments, p["wse"])
+    x = dropped(norm(x, below(p, "ln"), eps), rate, rng)
+    for i in range(L):
+        x = post_norm_block(x, H, below(p, f"h.{i}"), gelu_erf, False, eps, padding_mask, rate, rng)
+    return x
+
+
+def pooler(x: Array, p: dict[str, Array]) -> Array:
+    return tanh(linear(x[:, 0], p["dense.w"], p["dense.b"]))
+
+
+def masked_words_head(x: Array, p: dict[str, Array], eps: float = 1e-12) -> Array:
+    h = norm(gelu_erf(linear(x, p["dense.w"], p["dense.b"])), below(p, "ln"), eps)
+    return lm_head(h, p["decoder.wte"], p["decoder.b"])
+
+
+def bert_for_pre_training(tokens: Array, segments: Array, padding_mask: Array, H: int, L: int, p: dict[str, Array],
+                          eps: float = 1e-12, rate: float = 0.0, rng: Rng | None = None) -> tuple[Array, Array]:
+    x = bert(tokens, segments, padding_mask, H, L, below(p, "bert"), eps, rate, rng)
+    words = masked_words_head(x, below(p, "mlm") | {"decoder.wte": p["bert.wte"]}, eps)
+    return words, linear(pooler(x, below(p, "bert.pooler")), p["nsp.w"], p["nsp.b"])
