@@ -6,7 +6,8 @@ Chapter: S000 7.2.
 import html
 import math
 
-# Colours by what they are for.  --ink, --more and --less are parts of rgb() and rgba(), so that they can be lighter.
+# Colours by what they are for.  --ink, --more and --less are parts of rgb() and rgba(), so that they can be lighter:
+# behind letters at most --most of them, so that the letters can be read.
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -14,9 +15,10 @@ PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; --fg: #1c1c1c; --bg: #fff; --soft: #5c5c5c; --line: #d5d5d5; --ink: 31, 92, 153;
-  --more: 31, 92, 153; --less: 178, 58, 38 }}
+  --more: 31, 92, 153; --less: 178, 58, 38; --most: .7 }}
 @media (prefers-color-scheme: dark) {{ :root {{ --fg: #e8e8e8; --bg: #16181b; --soft: #a8a8a8; --line: #3c4046;
-  --ink: 120, 180, 240; --more: 120, 180, 240; --less: 240, 130, 105 }} }}
+  --ink: 120, 180, 240; --more: 120, 180, 240; --less: 240, 130, 105;
+  --most: .53 }} }}
 body {{ font: 16px/1.5 sans-serif; color: var(--fg); background: var(--bg); max-width: 70rem; margin: 0 auto;
   padding: 1rem }}
 h1 {{ font-size: 1.3rem; overflow-wrap: anywhere }}
