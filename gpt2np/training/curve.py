@@ -21,7 +21,7 @@ Points = list[tuple[float, float]]      # (step, figure)
 
 STYLE = """<style>
 text { font: 12px sans-serif; fill: var(--soft) }
-svg { display: block; width: 100%; min-width: 36rem }
+svg { display: block; width: 100%; min-width: 48rem }
 .grid { stroke: var(--line) } polyline { fill: none; stroke-width: 1.5 }
 .train { stroke: rgba(var(--more), .5) } .val { stroke: rgb(var(--less)) } circle.val { fill: rgb(var(--less)) }
 </style>
