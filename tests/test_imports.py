@@ -12,12 +12,14 @@ ROOT = Path(gpt2np.__file__).parent
 # What each part of the package may import of the rest; `device` is the border to the GPU and imports nothing.
 # The commands, each __main__.py among them, may import anything, and nothing imports them.
 ALLOWED = {
-    "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "tracing", "filling"},
+    "training": {"layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "tracing", "filling",
+                 "page"},
     "interrupts": set(), "command": {"interrupts", "nearest"}, "nearest": set(), "starting": {"interrupts", "nearest"},
     "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
-    "gradcheck": {"layers", "blocks", "models"}, "interpret": {"layers", "blocks", "models", "checkpoints", "text"},
-    "text": set(), "device": set(),
+    "gradcheck": {"layers", "blocks", "models"},
+    "interpret": {"layers", "blocks", "models", "checkpoints", "text", "page", "decoding"},
+    "text": set(), "device": set(), "page": set(),
     "checkpoints": {"layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
     "filling": {"layers", "models", "text"}, "sentences": {"checkpoints", "models", "text"},
     "sampling": {"layers"}, "tracing": {"layers"}, "memory": set(),

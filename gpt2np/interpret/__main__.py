@@ -5,6 +5,7 @@ if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -12,11 +13,16 @@ from ..checkpoints.files import replace_text
 from ..checkpoints.loading import NAMES
 from ..command import Parser, not_empty, run_command
 from ..interrupts import leave
+from ..layers.module import Module
 from ..memory import keep_freed_memory
 from ..model_names import load_with_tokenizer
+from ..models.bert import BERT, BertForPreTraining
 from ..models.gpt2 import GPT2
+from ..models.transformer import Transformer
 from ..terminal import read_text, wrapped
-from .report import look, page
+from ..text.protocol import AnyTokenizer
+from ..text.wordpiece import WordPiece
+from .report import Progress, look, look_maps, look_translation, page
 from .taps import InterpretError
 
 
@@ -31,8 +37,9 @@ def run(arguments: Sequence[str] | None) -> None:
         "interpret", usage='%(prog)s "TEXT" [OPTIONS]',
         description="Write one HTML page about what a GPT-2 does with a text: its tokens and what surprised it, what "
                     "it expects next, where each head looks, what each layer would say, and what each part "
-                    "contributed. Any browser opens it, and nothing is fetched. In brackets: what holds where nothing "
-                    "is said.",
+                    "contributed. Of a model that translates: its translation, and where it looked to write each "
+                    "token of it; of a BERT: where each head looks. Any browser opens it, and nothing is fetched. In "
+                    "brackets: what holds where nothing is said.",
         known_as={"-m": "--model", "-o": "--out", "--output": "--out", "--compare": "--against",
                   "--text": "the text stands for itself, as in: interpret \"To be\"",
                   "": "words of a text stand together: put them in quotes"},
@@ -54,17 +61,31 @@ def run(arguments: Sequence[str] | None) -> None:
     text = read_text(options.text, "text")
     text = text if options.text else text.removesuffix("\n")
     keep_freed_memory()
-    model, tokenizer = load_with_tokenizer(options.model)
-    if not isinstance(model, GPT2):
-        raise InterpretError(f"{options.model}: expected a GPT2, got a {type(model).__name__}")
+    model, tokenizer = load_with_tokenizer(options.model, kind=Module)
     against = None if options.against is None else read_text([options.against], "--against")
     with tqdm(desc="patching", unit=" layers", delay=1, leave=False, disable=None) as bar:
         def progress(done: int, of: int) -> None:
             bar.total = of
             bar.update(done - bar.n)
-        written = page(look(model, tokenizer, text, against, progress))
+        written = page(look_at(model, tokenizer, text, against, progress))
     replace_text(Path(options.out), written)
     print(wrapped(f"{options.out}: {len(written.encode()) / 1e3:,.0f} kB; open it in a browser"))
+
+
+def look_at(model: Module, tokenizer: AnyTokenizer, text: str, against: str | None,
+            progress: Progress) -> dict[str, Any]:
+    """What the page of a model of any class shows of a text."""
+    if isinstance(model, GPT2):
+        return look(model, tokenizer, text, against, progress)
+    if against is not None:
+        raise InterpretError(f"--against: expected a GPT2, whose next token two texts can differ in, got a "
+                             f"{type(model).__name__}: leave it out")
+    if isinstance(model, Transformer):
+        return look_translation(model, tokenizer, text)
+    if isinstance(model, BERT | BertForPreTraining) and isinstance(tokenizer, WordPiece):
+        return look_maps(model, tokenizer, text)
+    raise InterpretError(f"expected a GPT2, a Transformer, or a BERT with its WordPiece, got a {type(model).__name__} "
+                         f"with a {type(tokenizer).__name__}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ own, and fetches nothing.
 """
 
 import base64
-import html
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -15,22 +14,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..decoding import BeamRules, best_translations
+from ..decoding.translating import source_of
 from ..hints import Array
+from ..layers.paths import fits
 from ..layers.softmax import softmax_forward
+from ..models.bert import BERT, BertForPreTraining
 from ..models.gpt2 import GPT2
-from ..text.protocol import AnyTokenizer
+from ..models.transformer import Transformer
+from ..page import html_page
+from ..text.protocol import AnyTokenizer, end_of
+from ..text.wordpiece import WordPiece
 from .lens import attribution_of, lens_of, logit_difference, maps_of, norms_of, patching, recorded
 from .taps import InterpretError
 
+BEAMS = 4                               # of a translation, as gpt2np.translate has
 EXPECTED, OF_A_LAYER = 8, 3             # likeliest tokens that are listed: of the model, of a layer
 Progress = Callable[[int, int], None]
 
 
 def page(data: dict[str, Any]) -> str:
     """The page with its data in it."""
-    text = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+    body = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     inside = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")    # no </script>
-    return text.replace("{{title}}", html.escape(data["title"]), 1).replace("{{data}}", inside, 1)
+    return html_page(data["title"], body.replace("{{data}}", inside, 1))
 
 
 def look(model: GPT2, tokenizer: AnyTokenizer, text: str, against: str | None = None,
@@ -50,7 +57,7 @@ def look(model: GPT2, tokenizer: AnyTokenizer, text: str, against: str | None = 
     data: dict[str, Any] = {
         "title": text, "characters": characters(tokenizer, ids),
         "tokens": [{"text": names[t], "id": ids[t], "surprise": bits(p[t - 1, ids[t]]) if t else None,
-                    "entropy": round(float(-(p[t] * np.log2(p[t] + 1e-300)).sum()), 2),
+                    "entropy": entropy(p[t]),
                     "next": listed(tokenizer, p[t], top[t])} for t in range(len(ids))],
         "groups": [group("h.*.attn", list(maps_of(model, seen).values()), names, names, causal=True)],
         "lens": [[listed(tokenizer, row, best) for row, best in zip(layer, likeliest(layer, OF_A_LAYER))]
@@ -62,6 +69,59 @@ def look(model: GPT2, tokenizer: AnyTokenizer, text: str, against: str | None = 
     if against is not None:
         data["patch"] = patch(model, tokenizer, ids, against, p[-1], progress)
     return data
+
+
+def look_translation(model: Transformer, tokenizer: AnyTokenizer, text: str) -> dict[str, Any]:
+    """What the page of a Transformer shows of a text: its translation, and what it looked at to write each token.
+
+    A row of the decoder's maps is the token that was written from there; its columns are what it could see, the target
+    from the token that begins it.  The rows of the encoder's are the source's.
+    """
+    source = tokenizer.encode(text)
+    most = model.n_ctx - model.source_end
+    if not 1 <= len(source) <= most:
+        raise InterpretError(f"the text: expected from 1 to {most:,} tokens, which the encoder sees at once, got "
+                             f"{len(source):,}")
+    source, begin = source_of(model, tokenizer, text), end_of(tokenizer)
+    found = best_translations(model, tokenizer, [text], BeamRules(BEAMS))[0]
+    if not found:
+        raise InterpretError("the text: expected at least one word, got white space")
+    written, wrote = found[0].written, found[0].text
+    tokens = [begin, *written[:-1]]                     # what the decoder has read where it says each of `written`
+    seen, logits = recorded(model, [source], None, [tokens])
+    p, _ = softmax_forward(logits[0].astype(np.float64))
+    top = likeliest(p, EXPECTED)
+    of_source, of_written, of_tokens = ([spelled(tokenizer, i) for i in ids] for ids in (source, written, tokens))
+    maps = maps_of(model, seen)
+    kinds = {"encoder.*.attn": (of_source, of_source), "decoder.*.attn": (of_written, of_tokens),
+             "decoder.*.cross_attn": (of_written, of_source)}
+    groups = [group(kind, [p for path, p in maps.items() if fits(kind, path)], rows, columns,
+                    causal=kind == "decoder.*.attn") for kind, (rows, columns) in kinds.items()]
+    looked = [p for path, p in maps.items() if fits("decoder.*.cross_attn", path)][-1]
+    norms = {name: x for name, x in norms_of(model, seen).items() if name.startswith("decoder.")}
+    return {
+        "title": text, "written": wrote, "characters": characters(tokenizer, written),
+        "tokens": [{"text": of_written[t], "id": written[t], "surprise": bits(p[t, written[t]]),
+                    "entropy": entropy(p[t]), "next": listed(tokenizer, p[t], top[t])} for t in range(len(written))],
+        "source": {"characters": characters(tokenizer, source), "tokens": of_source,
+                   "looked": [rounded(row) for row in looked[0].mean(axis=0)]},     # as Transformer.looked_at
+        "groups": groups[::-1],
+        "norms": {"names": list(norms), "values": [rounded(row[0]) for row in norms.values()]},
+    }
+
+
+def look_maps(model: BERT | BertForPreTraining, tokenizer: WordPiece, text: str) -> dict[str, Any]:
+    """What the page of a BERT shows of a text: where each head looks."""
+    ids = tokenizer.encode_pair(text).ids
+    n_ctx = (model.bert if isinstance(model, BertForPreTraining) else model).config.n_ctx
+    if not 3 <= len(ids) <= n_ctx:
+        raise InterpretError(f"the text: expected from 3 to {n_ctx:,} tokens, [CLS] and [SEP] among them, got "
+                             f"{len(ids):,}")
+    names = [spelled(tokenizer, i) for i in ids]
+    maps = maps_of(model, recorded(model, [ids])[0])
+    return {"title": text, "characters": [{"text": name, "tokens": [t]} for t, name in enumerate(names)],
+            "tokens": [{"text": name, "id": i} for name, i in zip(names, ids)],
+            "groups": [group("h.*.attn", list(maps.values()), names, names, causal=False)]}
 
 
 def parts(model: GPT2, seen: Any, top: Array) -> dict[str, Any]:
@@ -144,6 +204,10 @@ def listed(tokenizer: AnyTokenizer, p: Array, ids: ArrayLike) -> list[tuple[str,
 
 def bits(p: float) -> float:
     return round(-math.log2(max(float(p), 1e-300)), 2)
+
+
+def entropy(p: Array) -> float:
+    return round(float(-(p * np.log2(p + 1e-300)).sum()), 2)
 
 
 def rounded(values: ArrayLike) -> list[float]:

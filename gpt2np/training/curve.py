@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ..checkpoints.files import replace_text
+from ..page import html_page, nice_ticks, place
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 900, 480, 75, 20, 20, 45
 MAX_POINTS = 900                # of a line: one for each pixel
@@ -18,24 +19,20 @@ NO_FIGURES = ("step", "best", "sample")      # what else an evaluation's record 
 
 Points = list[tuple[float, float]]      # (step, figure)
 
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ font: 15px sans-serif; margin: 2em auto; max-width: {width}px; color: #222; background: #fff }}
-text {{ font: 12px sans-serif; fill: #555 }}
-.grid {{ stroke: #ddd }} polyline {{ fill: none; stroke-width: 1.5 }}
-.train {{ stroke: #9bb8d3; fill: none }} .val {{ stroke: #c0392b; fill: none }} circle.val {{ fill: #c0392b }}
+STYLE = """<style>
+text { font: 12px sans-serif; fill: var(--soft) }
+svg { display: block; width: 100%; min-width: 48rem }
+.grid { stroke: var(--line) } polyline { fill: none; stroke-width: 1.5 }
+.train { stroke: rgba(var(--more), .5) } .val { stroke: rgb(var(--less)) } circle.val { fill: rgb(var(--less)) }
 </style>
-<h1>{title}</h1>
-{pictures}
-</html>
 """
 PICTURE = """<p>{summary}</p>
+<div class="scroll" tabindex="0" role="region" aria-label="{name}">
 <svg viewBox="0 0 {width} {height}" role="img" aria-label="{name} by step">
 {shapes}
-</svg>"""
+</svg>
+</div>
+"""
 
 
 def write_curve(path: str | Path, title: str, records: Sequence[dict]) -> None:
@@ -50,7 +47,7 @@ def write_curve(path: str | Path, title: str, records: Sequence[dict]) -> None:
     pictures = [picture("loss", points(records, "loss"), points(records, "val_loss"), last)]
     pictures += [picture(name.removeprefix("val_").replace("_", " "), [], points(records, name), last)
                  for name in names if name != "val_loss" and points(records, name)]
-    replace_text(Path(path), PAGE.format(title=html.escape(title), width=WIDTH, pictures="\n".join(pictures)))
+    replace_text(Path(path), html_page(title, f"{STYLE}<h1>{html.escape(title)}</h1>\n{''.join(pictures)}"))
 
 
 def points(records: Sequence[dict], name: str) -> Points:
@@ -99,17 +96,3 @@ def averaged(points: Points, most: int = MAX_POINTS) -> Points:
     size = math.ceil(len(points) / most) or 1
     groups = [points[i:i + size] for i in range(0, len(points), size)]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
-
-
-def nice_ticks(low: float, high: float) -> list[float]:
-    """A few round numbers from `low` or below to `high` or above, 1, 2 or 5 times a power of ten apart."""
-    spread = max(high - low, 1e-9)
-    step = 10 ** math.floor(math.log10(spread / 4))
-    step *= next(factor for factor in (5, 2, 1) if spread / (factor * step) >= 4 or factor == 1)
-    first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
-
-
-def place(low: float, high: float, start: float, end: float, value: float) -> float:
-    """Where a number stands on an axis that goes from `low` at `start` to `high` at `end`."""
-    return start + (value - low) / (high - low) * (end - start)

@@ -2,11 +2,10 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
-from itertools import pairwise
 
 import pytest
 
-from gpt2np.training.curve import averaged, nice_ticks, write_curve
+from gpt2np.training.curve import averaged, write_curve
 
 RECORDS = [{"step": 0, "val_loss": 5.0}, {"step": 1, "loss": 5.0}, {"step": 2, "loss": 4.0}, {"step": 3, "loss": 3.0},
            {"step": 4, "loss": 3.0}, {"step": 4, "val_loss": 3.5}]
@@ -58,13 +57,6 @@ def test_a_long_run(tmp_path):
     write_curve(tmp_path / "curve.html", "run", [{"step": 0, "val_loss": 5.0}, {"step": 2_000_000, "val_loss": 2.0}])
     page = (tmp_path / "curve.html").read_text()
     assert ">500,000<" in page and ">2,000,000<" in page
-
-
-@pytest.mark.parametrize("low, high", [(0, 1), (3.0, 3.0), (0, 123456), (1.93, 8.3), (2.001, 2.002), (0, 7)])
-def test_ticks_are_few_and_round_and_enclose(low, high):
-    ticks = nice_ticks(low, high)
-    assert ticks[0] <= low and ticks[-1] >= high and 2 <= len(ticks) <= 12
-    assert len({round(b - a, 9) for a, b in pairwise(ticks)}) == 1
 
 
 def test_long_lines_are_averaged():
