@@ -1,7 +1,4 @@
-"""What all HTML pages have in common: one file, readable in light and dark and on a phone, that fetches nothing.
-
-Chapter: S000 7.2.
-"""
+"""What all HTML pages have in common: one file, readable in light and dark and on a phone, that fetches nothing."""
 
 import html
 import math
