@@ -183,13 +183,14 @@ def midpoints(n: int) -> tuple[Array, Array]:
     return (np.arange(n) + 0.5) / n, np.full(n, 1 / n)
 
 
-def integrated_gradients(model: GPT2, tokens: ArrayLike, metric: Metric, nodes: int = 128,
+def integrated_gradients(model: GPT2, tokens: ArrayLike, metric: Metric, nodes: int = 512,
                          rule: Callable[[int], tuple[Array, Array]] = gauss_legendre) -> tuple[Array, float]:
     """The same, as the mean over all points on the way from 0 to x: the parts of the tokens sum to the whole change.
 
         part_t = x_t . integral from 0 to 1 of dmetric/dx_t at a x, da        sum of parts = metric(x) - metric(0)
 
-    nodes     of the rule for the integral; the layers are analytic, so Gauss and Legendre's converges to the last digit
+    nodes     of the rule for the integral; the layers are analytic, so Gauss and Legendre's converges fast.
+              Near 0 the norms turn quickly: of the demo, 128 leave 2e-2, 256 leave 4e-5, 512 leave 2e-8 (float64)
     returns   parts (T,), and how far their sum is from the change
 
     Sundararajan, Taly, Yan 2017, arXiv:1703.01365, eq. 1 and proposition 1.
