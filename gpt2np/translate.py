@@ -28,7 +28,7 @@ from .model_names import load_with_tokenizer
 from .models.transformer import Transformer
 from .sampling import GenerationError, Sampler
 from .terminal import MARK, columns_of, fitting, padded, printable, read_line, read_text, width, wrapped
-from .text.protocol import AnyTokenizer
+from .text.protocol import AnyTokenizer, characters_of
 from .text.scripts import foreign_script
 from .text.utf8 import decode_utf8
 
@@ -190,10 +190,10 @@ def attention_table(model: Transformer, tokenizer: AnyTokenizer, text: str, tran
     source, written = source_of(model, tokenizer, text), translation.written
     end = tokenizer.end_of_text
     p = looked_at(model, source, [end or 0, *written[:-1]])
-    above, beside = (characters(tokenizer, ids) for ids in (source, written))
+    above, beside = (characters_of(tokenizer, ids) for ids in (source, written))
     p = np.stack([p[:, columns].sum(axis=1) for _, columns in above], axis=1)       # (T, columns)
     p = np.stack([p[rows].mean(axis=0) for _, rows in beside])                      # (rows, columns)
-    names, heads = (["(end)" if ids[places[0]] == end else name for name, places in found]
+    names, heads = (["(end)" if ids[places[0]] == end else printable(data) for data, places in found]
                     for ids, found in ((written, beside), (source, above)))
     side = min(max(map(columns_of, names)), 16)
     tables, first = [], 0
@@ -214,28 +214,6 @@ def table(names: Sequence[str], heads: Sequence[str], p: Array, side: int) -> st
         shades = (SHADES[bisect_right(FROM, weight)] * columns_of(head) for weight, head in zip(row.tolist(), heads))
         lines.append(padded(fitting(name, side), side) + "  " + " ".join(shades))
     return "\n".join(line.rstrip() for line in lines)
-
-
-def characters(tokenizer: AnyTokenizer, ids: Sequence[int]) -> list[tuple[str, list[int]]]:
-    """The tokens as a reader can see them, and which they are: several where they are one character together."""
-    found: list[tuple[str, list[int]]] = []
-    held: list[int] = []
-    for i in range(len(ids)):
-        held.append(i)
-        data = tokenizer.decode_bytes([ids[j] for j in held])
-        if is_text(data) or i + 1 == len(ids) or len(held) == 4:
-            found.append((printable(data), held))
-            held = []
-    return found
-
-
-def is_text(data: bytes) -> bool:
-    """Whether bytes are whole characters."""
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 # ---- options

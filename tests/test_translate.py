@@ -18,6 +18,7 @@ from gpt2np.models.transformer import Transformer
 from gpt2np.sampling import Sampler
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.bpe_train import learn_merges
+from gpt2np.text.protocol import characters_of
 
 TEXTS = ["我喜欢读书。", "他来了。", "三"]
 
@@ -125,9 +126,12 @@ def test_a_table_of_shades():
 def test_tokens_that_are_one_character_stand_together():
     tokenizer = Tokenizer(learn_merges({"我": 9}, 2))
     ids = tokenizer.encode("a我 书\n")
-    assert command.characters(tokenizer, ids) == [("a", [0]), ("我", [1]), ("␣", [2]), ("书", [3, 4, 5]), ("\\n", [6])]
+
+    def shown(ids):
+        return [(terminal.printable(data), places) for data, places in characters_of(tokenizer, ids)]
+    assert shown(ids) == [("a", [0]), ("我", [1]), ("␣", [2]), ("书", [3, 4, 5]), ("\\n", [6])]
     cut = tokenizer.encode("书")[:2]
-    assert command.characters(tokenizer, cut) == [("<e4><b9>", [0, 1])]
+    assert shown(cut) == [("<e4><b9>", [0, 1])]
 
 
 @pytest.mark.parametrize("columns", [12, 30, 80])

@@ -23,7 +23,7 @@ from ..models.bert import BERT, BertForPreTraining
 from ..models.gpt2 import GPT2
 from ..models.transformer import Transformer
 from ..page import html_page
-from ..text.protocol import AnyTokenizer, end_of
+from ..text.protocol import AnyTokenizer, characters_of, end_of, is_text
 from ..text.wordpiece import WordPiece
 from .lens import attribution_of, lens_of, logit_difference, maps_of, norms_of, patching, recorded
 from .taps import InterpretError
@@ -169,26 +169,13 @@ def group(name: str, layers: Sequence[Array], rows: Sequence[str], columns: Sequ
 def spelled(tokenizer: AnyTokenizer, i: int) -> str:
     """A token as text; a part of a character by its bytes."""
     data = tokenizer.decode_bytes([i])
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return f"<{data.hex(' ')}>"
+    return data.decode() if is_text(data) else f"<{data.hex(' ')}>"
 
 
 def characters(tokenizer: AnyTokenizer, ids: Sequence[int]) -> list[dict[str, Any]]:
-    """The tokens by the shortest texts that they are together: most by themselves, a character's bytes side by side."""
-    found: list[dict[str, Any]] = []
-    begin = 0
-    for end in range(1, len(ids) + 1):
-        try:
-            text = tokenizer.decode_bytes(ids[begin:end]).decode()
-        except UnicodeDecodeError:
-            if end < len(ids) and end - begin < 8:
-                continue
-            text = ""
-        found.append({"text": text, "tokens": list(range(begin, end))})
-        begin = end
-    return found
+    """What stands over the tokens: the character that they are together, or nothing."""
+    return [{"text": data.decode() if is_text(data) else "", "tokens": places}
+            for data, places in characters_of(tokenizer, ids)]
 
 
 def likeliest(p: Array, n: int) -> Array:

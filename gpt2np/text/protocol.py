@@ -6,6 +6,8 @@ from typing import Protocol
 
 from .vocabulary import TokenizerError
 
+MOST_OF_ONE = 8                 # tokens: a character has four bytes at most, and its neighbours' may be in its tokens
+
 
 class AnyTokenizer(Protocol):
     """Text to ids and back: bpe.Tokenizer is one, and so is whatever has these.
@@ -52,3 +54,25 @@ def end_of(tokenizer: AnyTokenizer) -> int:
                              "texts cannot follow one another: give a prompt, or one text; or have config.json name "
                              "the token, as eos_token_id")
     return tokenizer.end_of_text
+
+
+def characters_of(tokenizer: AnyTokenizer, ids: Sequence[int]) -> list[tuple[bytes, list[int]]]:
+    """The tokens by the shortest texts that they are together, as (bytes, places): most are by themselves, and those of
+    one character stand together; so do, for want of better, at most MOST_OF_ONE that are no text.
+    """
+    found, begin = [], 0
+    for end in range(1, len(ids) + 1):
+        data = tokenizer.decode_bytes(ids[begin:end])
+        if is_text(data) or end == len(ids) or end - begin == MOST_OF_ONE:
+            found.append((data, list(range(begin, end))))
+            begin = end
+    return found
+
+
+def is_text(data: bytes) -> bool:
+    """Whether bytes are whole characters."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
