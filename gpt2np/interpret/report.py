@@ -67,7 +67,7 @@ def look(model: GPT2, tokenizer: AnyTokenizer, text: str, against: str | None = 
     norms = norms_of(model, seen)
     data["norms"] = {"names": list(norms), "values": [rounded(row[0]) for row in norms.values()]}
     if against is not None:
-        data["patch"] = patch(model, tokenizer, ids, against, p[-1], progress)
+        data["patch"] = patch(model, tokenizer, ids, against, logits, progress)
     return data
 
 
@@ -131,19 +131,21 @@ def parts(model: GPT2, seen: Any, top: Array) -> dict[str, Any]:
             "sums": rounded([sum(one.values()) for one in found])}
 
 
-def patch(model: GPT2, tokenizer: AnyTokenizer, ids: Sequence[int], against: str, p: Array,
+def patch(model: GPT2, tokenizer: AnyTokenizer, ids: Sequence[int], against: str, logits: Array,
           progress: Progress) -> dict[str, Any]:
-    """The grid of patching: 1 where the answer of the first text is back, 0 where nothing has changed."""
+    """The grid of patching, 1 where the answer of the first text is back, 0 where nothing has changed.
+
+    logits   (1, T, V) of the first text
+    """
     others = tokenizer.encode(against)
     if len(others) != len(ids):
         raise InterpretError(f"--against: expected as many tokens as the text has, {len(ids)}, got {len(others)}: the "
                              "texts are laid side by side token by token, and python -m gpt2np.text shows them")
     dirty, _ = model.forward([others], keep_cache=False)
-    answer = int(np.argmax(p))
+    answer = int(np.argmax(logits[0, -1]))
     rival = int(np.argsort(-dirty[0, -1])[int(np.argmax(dirty[0, -1]) == answer)])      # the other text's answer
     metric = logit_difference(-1, answer, rival)
-    clean = metric(model.forward([list(ids)], keep_cache=False)[0])[0]
-    base, rows = metric(dirty)[0], []
+    clean, base, rows = metric(logits)[0], metric(dirty)[0], []
     for i in range(len(model.h)):
         progress(i, len(model.h))
         rows.append(patching(model, ids, others, metric, [f"h.{i}"])[0])
