@@ -43,21 +43,25 @@ WRONG = [
     ("generate --prompt a", 2, "unrecognized arguments: --prompt; the prompt stands for itself, as in: generate"),
     ("generate a b --seed 1 c", 2, "unrecognized arguments: c; words of a prompt stand together: put them in quotes"),
     ("generate -x", 2, "unrecognized arguments: -x\n"),
-    ("generate --model 124m", 1, "'124m': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) nor the "
+    ("generate --model 124m", 1, "'124m': neither a model's name (demo, demo-zh, translation, fill, "
+                                 "124M, 355M, 774M, 1558M) nor the "
                                  "path of one; did you mean 124M?"),
-    ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) nor "
+    ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, demo-zh, translation, fill, "
+                                  "124M, 355M, 774M, 1558M) nor "
                                   "the path of one; did you mean gpt2"),
     ("generate --model gpt2", 1, "124M: this model is in none of "),
     ("evaluate demo %e", 2, "the following arguments are required: --model; the model goes behind --model\n"),
     ("evaluate %x %e --model demo", 1, "%x: No such file or directory"),
     ("convert demo --out %x --to openai", 2, "unrecognized arguments: --out; SOURCE and DEST stand for themselves"),
-    ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) "
+    ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, demo-zh, translation, fill, "
+                                       "124M, 355M, 774M, 1558M) "
                                        "nor the path of one; did you mean demo?"),
     ("download demo", 2, "MODEL: demo comes with gpt2np, and need not be fetched"),
     ("download gpt3", 2, "MODEL: invalid choice: 'gpt3' (choose from "),
     ("train_tokenizer %e --n-vocb 300 --out %d", 2, "the following arguments are required: --n-vocab; --n-vocb: did "
                                                     "you mean --n-vocab?"),
-    ("text a --vocab gpt-2", 1, "'gpt-2': neither a vocabulary's name (gpt2, demo) nor the folder of one; did you "),
+    ("text a --vocab gpt-2", 1, "'gpt-2': neither a vocabulary's name (gpt2, demo, demo-zh, translation, fill) "
+                              "nor the folder of one; did you "),
     ("text --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: text"),
     ("gradcheck layernorm", 2, "unrecognized arguments: layernorm; a layer goes behind --layer"),
     ("generate --num-beams 1e12", 2, "--num-beams: expected a whole number of 1 or more, got 1e12"),

@@ -394,7 +394,8 @@ def test_options_that_go_together(capsys, folder):
     (["x" * 40], "error: prompt: expected at most the 32 tokens that the model can see, got 40"),
     (["--num-beams", "10000000"], "error: not enough memory (--num-beams 10,000,000 needs at least "),
     (["--num-return-sequences", "10000000"], "error: not enough memory (--num-return-sequences 10,000,000 needs "),
-    (["--model", "125M"], "error: '125M': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) nor the "
+    (["--model", "125M"], "error: '125M': neither a model's name (demo, demo-zh, translation, fill, 124M, "
+                          "355M, 774M, 1558M) nor the "
                           "path of one"),
 ])
 def test_what_the_model_cannot_do_is_one_line_and_status_1(capsys, folder, arguments, message):
