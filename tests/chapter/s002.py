@@ -21,8 +21,8 @@ print(np.allclose(shuffled, attention_forward(q, k, v)[0][:, :, order]))
             points=(1, 10),
             errata="E002-01 E002-02 E002-03",
             text=Both(
-                """“忽略序列顺序”不是优点：打乱词元，没有位置和掩码的注意力只是跟着打乱，所以顺序要靠位置补回来。残差连
-                接绕过的是每一个子层，不是跨层的。""",
+                """“忽略序列顺序”不是优点：没有位置和掩码，把词元打乱，注意力的输出只是跟着打乱，所以顺序要靠位置补回
+                来。残差连接绕过的是一个个子层，并不“跨层”。""",
                 """To leave the order out is no virtue: without positions and a mask, attention of shuffled tokens is
                 shuffled, and nothing else; so the order is put back by positions. Residuals lead around each sub-layer,
                 not across layers."""))),
@@ -41,15 +41,15 @@ print(np.linalg.norm(stack.backward(np.ones((1, 4, 12)), cache)).round(1))
 """,
             prints="8.1",
             here=Both(
-                """24 个块之后，梯度的长度与进来时（6.9）差不多：它沿着残差连接直通到底。""",
+                """梯度往回穿过 24 个块，范数与出发时（6.9）差不多：它沿着残差连接直通到底。""",
                 """After 24 blocks the gradient is about as long as it came in (6.9): it goes straight down the
                 residuals."""),
             shown="zero_projections_are_the_identity",
             points=(5,),
             errata="E002-04 E002-05 E002-06",
             text=Both(
-                """残差连接让梯度穿过深度；能看到远处文字的是注意力。那张大流程图有 46 个同名的节点，其中 26 个连成一个
-                环。""",
+                """残差连接让梯度穿过很深的网络；能看到远处文字的，是注意力。那张大流程图有 46 个同名的节点，其中 26 个
+                连成一个环。""",
                 """Residuals let gradients through the depth; it is attention that reaches far in the text. The large
                 flow chart has 46 nodes with one name, and 26 of them make a ring."""))),
     section("2.2", "概念间的关系", "how they hang together"),
@@ -173,8 +173,8 @@ print(q.shape, k.shape, v.shape)
             points=(5,),
             errata="E002-09 E002-11",
             text=Both(
-                r"""第 2 步把 $Q$、$K$、$V$ 叫作注意力权重。它们是投影；权重是 $QK^T / \sqrt{d}$ 的 softmax。""",
-                r"""Q, K and V (step 2) are projections; the weights are the softmax of $Q K^T / \sqrt{d}$."""))),
+                r"""第 2 步把 $Q$、$K$、$V$ 叫作注意力权重。它们是投影；权重是 $QK^T / \sqrt{d_k}$ 的 softmax。""",
+                r"""Q, K and V (step 2) are projections; the weights are the softmax of $Q K^T / \sqrt{d_k}$."""))),
     section(
         "4.2", "公式推导过程", "the formulas",
         Entry(
@@ -244,7 +244,7 @@ print(cross_entropy_forward(logits, tags)[0].round(3), np.log(9).round(3))
 """,
             prints="2.197 2.197",
             here=Both(
-                """填充和子词的后续部分以 −100 为目标，不计入损失。""",
+                """填充的位置，以及一个词除第一个子词以外的部分，目标都设为 −100，不计入损失。""",
                 """Padding, and the parts of a word behind its first, have the target -100, and do not count."""),
             shown="ignored_targets_do_not_count",
             errata="E002-12 E002-13 E002-14 E002-19",

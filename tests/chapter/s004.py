@@ -126,12 +126,12 @@ print(np.allclose(cross_entropy_forward(np.array([[0.0, z]]), np.array([y]))[0],
             shown="uniform_logits_cost_log_v",
             errata="E004-06 E004-07",
             text=Both(
-                r"""公式本身是对的，但只适用于两类。语言模型的损失是下一个词元的 $-\log p$ 的平均，它的梯度
-                是 $p - \text{onehot}$ 除以词元数；词表只有两个词元时，就是书中的公式。这里的梯度是手推手写的，不是自动
-                微分。""",
+                r"""公式本身是对的，但只适用于两类。语言模型的损失是下一个词元的 $-\log p$ 的平均，它对 logits 的梯度是
+                $p - \text{onehot}$ 除以词元数；词表只有两个词元时，就是书中的公式。这里的梯度是手工推导、手写出来的，没
+                有用自动微分。""",
                 r"""The formulas are right, but for two classes. The loss of a language model is the mean of
-                $-\log p$ of the next token, and its gradient $p - \text{onehot}$ over the number of tokens;
-                with a vocabulary of two it is the text's formula. The gradient is worked out by hand here, not
+                $-\log p$ of the next token, and its gradient by the logits $p - \text{onehot}$ over the number of
+                tokens; with a vocabulary of two it is the text's formula. The gradient is worked out by hand here, not
                 by automatic differentiation."""))),
     section("5", "项目实践：代码实例和详细解释说明", "the project"),
     section("5.1", "开发环境搭建", "setting up", Entry(like="S000 5.1")),

@@ -10,6 +10,17 @@ COMMENTS = {
     "the text's two classes, as a vocabulary of two": "书中的两类，当作两个词元的词表",
 }
 
+# What stands around titles, names and addresses in a source of tests/errata/facts.py, on the Chinese page.
+SOURCES = {
+    r", abstract and section ([\d.]+)": r"，摘要和第 \1 节",
+    r", sections ([\d.]+) and ([\d.]+)": r"，第 \1 和 \2 节",
+    r", section ([\d.]+)": r"，第 \1 节",
+    r", table (\d+)": r"，表 \1",
+    r"^(S00\d [\d.]+), ([\d.]+): (.*)": r"\1、\2：“\3”",
+    r"^(S00\d [\d.]+): (.*)": r"\1：“\2”",
+    r"; ": "；",
+}
+
 WORDS = {
     "made": Both("<!-- 由 python -m tests.chapter 生成，请勿直接修改；要改什么，改 tests/chapter/ 里的表。 -->",
                  "<!-- Made by python -m tests.chapter: change the table in tests/chapter/, not this page. -->"),
@@ -23,8 +34,8 @@ S003《Transformer架构：residual连接、层归一化和GPT-2模型解析》�
 这些文章不在本项目之内；下面的标题与书中完全一致。
 
 每一节都写明：它讲的东西在代码的什么地方；可以运行什么（一条命令，或者几行 Python，复制下来就能运行）；
-哪些测试或“性质”（见 [gradcheck.md](gradcheck.md)，英文）证明代码是对的；书中哪里不对，正确的又是什么。
-尚未实现的，写明原因。页末有一张反查表，从代码文件回到书中的章节。
+哪些测试或“性质”证明代码是对的（什么是性质，见 [[gradcheck.md]]）；书中哪里不对，正确的又是什么。
+本项目没有的，写明原因。页末有一张反查表，从代码文件回到书中的章节。
 
 命令和代码都在本项目的文件夹里运行（先按 [[README.md]] 安装）。命令中的 `FILE` 换成你自己的文本文件，
 `DIR` 换成要写入的新文件夹；`demo` 是随代码附带的小模型。
@@ -41,7 +52,7 @@ Transformer, and GPT-2"; four companion texts are S001 Transformer架构：GPT-2
 GPT-2原理与代码实例讲解. The texts are not part of this project; the headings below are theirs.
 
 Of each section it says where its subject is in the code; what to run, a command or a few lines of Python that work as
-they stand; which tests or laws of [gradcheck](gradcheck.md) show that the code is right; and where the text is wrong,
+they stand; which tests or laws of [[gradcheck.md]] show that the code is right; and where the text is wrong,
 with what is right instead. What is not here yet has the reason beside it. The last table leads from the code back.
 
 Commands and code run in this project's folder, once it is installed ([[README.md]]). In a command, `FILE` stands for a
@@ -74,13 +85,13 @@ The words that this project uses, what they are called in Chinese, and where eac
     "shown": Both("**验证**：", "**Shown by:**"),
     "text": Both("**对照原文**：", "**In the text:**"),
     "sources": Both("**出处**：", "**Sources:**"),
-    "missing": Both("**尚未实现**：", "**Not here yet:**"),
+    "missing": Both("**本项目没有**：", "**Not here yet:**"),
     "like": Both("**参见**：", "**As in**"),
     "elsewhere": Both("**另见**：", "**See also:**"),
     "see_point": Both("见上文第 {} 点。", "Point {} above."),
     "see_points": Both("见上文第 {} 点。", "Points {} above."),
     "and": Both("、", " and "), "comma": Both("、", ", "), "and_then": Both("；", "; "), "stop": Both("。", "."),
-    "colon": Both("：", ":"),
+    "colon": Both("：", ":"), "of": Both("：", ": "), "in_english": Both("（英文）", ""),
     "README.md": Both("README", "README"),
     "of_listings.md": Both("改正后的代码 {}", "the listing, corrected: {}"),
     "of_exercises.md": Both("练习：{}", "exercises: {}"),
