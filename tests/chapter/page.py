@@ -149,7 +149,7 @@ class Page:
             path = find_file(page)
             for heading in re.findall(r"^#{2,} (.*)", self.twin(path).read_text(encoding="utf-8"), re.M):
                 if re.search(rf"{place}(?![.\d]| Q)", spelled_out(heading)):
-                    name = re.sub(r"S00\d [S\d., Q]*|[（(].*", "", heading).strip()
+                    name = re.sub(r"S00\d [S\d.,、 Q]*|[（(].*", "", heading).strip()
                     label = self.words[f"of_{page}"].format(name)
                     yield f"[{label}]({self.target(path)}#{slug(heading)})"
 
@@ -230,7 +230,7 @@ class Page:
 
     def wrapped(self, paragraph):
         """Up to 120 columns, but code, formulas and links in one piece; Chinese as one line, for a break is a blank."""
-        if self.tongue == "zh":
+        if self.tongue == "zh" or is_table(paragraph):
             return with_blanks_before_formulas(joined(paragraph))
         whole = re.sub(r"`[^`]+`|\$[^$]+\$|\[[^\]]*\]\([^)]*\)", lambda m: m[0].replace(" ", "\0"), joined(paragraph))
         lines = textwrap.wrap(whole, 120, break_long_words=False, break_on_hyphens=False)
@@ -246,10 +246,14 @@ def pages():
 
 
 def joined(words):
-    """Lines as one: without a blank between Chinese characters, or beside a mark of full width."""
+    """Lines as one: without a blank between Chinese characters, or beside a mark of full width. But a table's stay."""
     paragraphs = [re.sub(r"\s*\n\s*", "\n", p.strip()) for p in words.split("\n\n")]
     no_blank = re.compile(rf"(?<={HAN})\n(?={HAN})|(?<={MARK})\n|\n(?={MARK})")
-    return "\n\n".join(no_blank.sub("", p).replace("\n", " ") for p in paragraphs)
+    return "\n\n".join(p if is_table(p) else no_blank.sub("", p).replace("\n", " ") for p in paragraphs)
+
+
+def is_table(paragraph):
+    return paragraph.startswith("|")
 
 
 def with_blanks_before_formulas(words):

@@ -306,6 +306,29 @@ logits, _ = model.forward([[1, 5, 7, 5]])
 print(logits.shape, model.lm_head.wte is model.wte, model.lm_head.b)
 """,
             prints="(1, 4, 100) True None",
+            here=Both(
+                """把 2017 年的 Transformer 和 GPT-2 逐项并列，它们是这样的：
+
+                | | Transformer | GPT-2 |
+                |---|---|---|
+                | 组成 | 编码器和解码器：[[Transformer]] | 只有解码器：[[GPT2]] |
+                | 因果掩码 | 只在解码器里 | 每一块都有：[[SelfAttention]] |
+                | 交叉注意力 | 解码器的每一块：[[CrossAttention]] | 没有 |
+                | 归一化 | 在残差相加之后：[[PostNormBlock]] | 在子层之前：[[PreNormBlock]]；最后是 `ln_f` |
+                | 激活函数 | ReLU：[[relu_forward]] | GELU，tanh 近似：[[gelu_forward]] |
+                | 位置 | 固定的正弦和余弦：[[sinusoidal_positions]] | 学到的 `wpe`：[[GPT2.hidden]] |
+                | 输出头 | 与嵌入共享权重；嵌入还要乘以 √C | 与嵌入共享权重：[[LMHead]] |""",
+                """The Transformer of 2017 and GPT-2, side by side, are these:
+
+                | | Transformer | GPT-2 |
+                |---|---|---|
+                | consists of | an encoder and a decoder: [[Transformer]] | a decoder alone: [[GPT2]] |
+                | causal mask | in the decoder | in every block: [[SelfAttention]] |
+                | cross-attention | in every block of the decoder: [[CrossAttention]] | none |
+                | norm | after each sum: [[PostNormBlock]] | before each sub-layer: [[PreNormBlock]]; then `ln_f` |
+                | activation | ReLU: [[relu_forward]] | GELU, the tanh form: [[gelu_forward]] |
+                | positions | sines and cosines, fixed: [[sinusoidal_positions]] | learned, `wpe`: [[GPT2.hidden]] |
+                | head | tied to the embedding, which is scaled by √C | tied to the embedding: [[LMHead]] |"""),
             shown="loss_is_head_and_cross_entropy",
             points=(2, 6),
             errata="E000-15 E000-17",

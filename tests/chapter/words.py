@@ -37,13 +37,14 @@ S003《Transformer架构：residual连接、层归一化和GPT-2模型解析》�
 哪些测试或“性质”证明代码是对的（什么是性质，见 [[gradcheck.md]]）；书中哪里不对，正确的又是什么。
 本项目没有的，写明原因。页末有一张反查表，从代码文件回到书中的章节。
 
-命令和代码都在本项目的文件夹里运行（先按 [[README.md]] 安装）。命令中的 `FILE` 换成你自己的文本文件，
+命令和代码都在本项目的文件夹里运行（先按 [[README.md]] 安装，并激活虚拟环境）。命令中的 `FILE` 换成你自己的文本文件，
 `DIR` 换成要写入的新文件夹；`demo` 是随代码附带的小模型。
 
 书中已知的 {known} 处错误，有 {proven} 处由 [tests/errata/](../tests/errata/) 中的测试逐一验算：
 每个测试都把书中原来的公式、代码或数字与本项目的并列，并以错误的编号命名，例如 S000 的 E000-21。
 其余 {told} 处属于事实问题，靠计算证明不了，本页给出出处（也见 [facts.py](../tests/errata/facts.py)）。
-要单独运行一个测试：`python -m pytest tests/errata/test_s000_code.py -k E000_21`。""",
+要单独运行一个测试：`python -m pytest tests/errata/test_s000_code.py -k E000_21`。
+要检验一层的梯度和全部性质：`python -m gpt2np.gradcheck --layer layernorm`。""",
         """[中文](chapter.zh.md)
 
 This page is read beside a book. S000 is its chapter 第05章 Transformer 架构与GPT-2模型, "the architecture of the
@@ -55,14 +56,16 @@ Of each section it says where its subject is in the code; what to run, a command
 they stand; which tests or laws of [[gradcheck.md]] show that the code is right; and where the text is wrong,
 with what is right instead. What is not here yet has the reason beside it. The last table leads from the code back.
 
-Commands and code run in this project's folder, once it is installed ([[README.md]]). In a command, `FILE` stands for a
-text file of yours, `DIR` for a new folder that is written to; `demo` is the small model that comes with the code.
+Commands and code run in this project's folder, once it is installed and its environment active ([[README.md]]). In a
+command, `FILE` stands for a text file of yours, `DIR` for a new folder that is written to; `demo` is the small model
+that comes with the code.
 
 Of the texts, [tests/errata/](../tests/errata/) works out {proven} of the {known} known mistakes: each test has the
 text's own formula, listing or number beside ours, and the number of the mistake in its name, E000-21 for one of S000's.
 The other {told} are matters of fact, which no computation shows; their sources stand here, and in
 [facts.py](../tests/errata/facts.py). To run one:
-`python -m pytest tests/errata/test_s000_code.py -k E000_21`."""),
+`python -m pytest tests/errata/test_s000_code.py -k E000_21`. To check a layer's gradients and all its laws:
+`python -m gpt2np.gradcheck --layer layernorm`."""),
     "glossary": Both("术语表", "Glossary"),
     "glossary_head": Both(
         """[English](glossary.md)
