@@ -333,11 +333,11 @@ print(logits.shape, model.lm_head.wte is model.wte, model.lm_head.b)
             points=(2, 6),
             errata="E000-15 E000-17",
             text=Both(
-                r"""书中“Transformer”与“GPT-2”只差最后一行。其实它们的掩码、交叉注意力、归一化的位置、激活函数、位置和输
-                出头都不同。logits 的形状是 $n \times V$，不是 $n \times d$；输出头就是嵌入矩阵的转置，没有偏置；后面还
+                r"""书中“Transformer”与“GPT-2”只差最后一行。其实它们的掩码、交叉注意力、归一化的位置、激活函数和位置都不
+                同。logits 的形状是 $n \times V$，不是 $n \times d$；输出头就是嵌入矩阵的转置，没有偏置；后面还
                 有 softmax。""",
                 r""""Transformer" and "GPT-2" differ in one last line here. They differ in mask, cross-attention, the
-                place of the norms, activation, positions and head. Logits are $n \times V$, not $n \times d$; the head
+                place of the norms, activation and positions. Logits are $n \times V$, not $n \times d$; the head
                 is the embedding transposed, without a bias; a softmax follows."""))),
     section(
         "4.3", "案例分析与讲解", "an example",
