@@ -390,7 +390,7 @@ print(np.allclose(a, b))
             errata="E000-23 E000-24 E000-25",
             text=Both(
                 """两个子层共用一个归一化，其实各有各的。残差相加之后的线性层切断了直通的路，GPT-2 里没有它。MLP 的输出
-                做了两次 dropout，本想保留 90 %，结果只保留 0.9 · 0.9 = 81 %。在名为 GPT-2 的东西里，块的各部分却
+                做了两次 dropout，本想保留 90%，结果只保留 0.9 × 0.9 = 81%。在名为 GPT-2 的东西里，块的各部分却
                 叫 `encoder_*`。""",
                 """One norm serves both sub-layers; each has its own. A linear layer after the residual sum cuts the
                 straight way through, and GPT-2 has none. The MLP's output is dropped twice, so 0.9 · 0.9 = 81 % is kept

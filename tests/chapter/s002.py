@@ -289,14 +289,14 @@ macro avg      0.156   0.250   0.192       8   0.000   0.000   0.000       3
 weighted avg   0.391   0.625   0.481       8   0.000   0.000   0.000       3
 """,
             here=Both(
-                """永远回答 O 的“模型”：计入 O 时准确率 62.5 %，不计 O 时什么也没找到。""",
+                """永远回答 O 的“模型”：计入 O 时准确率 62.5%，不计 O 时什么也没找到。""",
                 """Who always says O: right for 62.5 % with O, and without it nothing was found."""),
             shown="test_reports_are_those_of_seqeval_and_scikit_learn test_always_o",
             errata="E002-15 E002-16 E002-17 E002-18",
             text=Both(
-                """97.5 % 不是表中任何一个 F1：0.975 只出现一次，是 I-PER 的召回率，总的 F1 是 0.955。九个 F1 中有六个不
+                """97.5% 不是表中任何一个 F1：0.975 只出现一次，是 I-PER 的召回率，总的 F1 是 0.955。九个 F1 中有六个不
                 是其精确率与召回率的调和平均，各个平均值也不能由各行算出。命名实体应当按实体计分，并且不算 O；这些词元
-                里，永远回答 O 就能答对 82.5 %。""",
+                里，永远回答 O 就能答对 82.5%。""",
                 """97.5 % is no F1 of the table: 0.975 stands there once, as the recall of I-PER, and the F1 of all is
                 0.955. Six of the nine F1 are not the harmonic mean of their precision and recall, and the averages do
                 not follow from the rows. Named entities are scored by entity and without O; to answer O always is right

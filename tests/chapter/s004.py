@@ -200,7 +200,7 @@ print(entity_report(gold, found).micro)
             errata="E004-15 E004-16 E004-17 E004-18",
             text=Both(
                 """CoNLL-2003 是命名实体识别的数据集，上面的代码给不出实体。micro 和 weighted 平均不是由各行算出的，而且
-                按各行推算，给出的标签比词元还少。97.3 % 计入了 O，而 O 占词元的大部分。""",
+                按各行推算，给出的标签比词元还少。97.3% 计入了 O，而 O 占词元的大部分。""",
                 """CoNLL-2003 is for named entities, and the code above cannot name them. Micro and weighted average are
                 not those of the rows, and by the rows fewer labels were given than there are tokens. 97.3 % counts O,
                 which is most of the tokens."""))),
