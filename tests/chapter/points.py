@@ -39,9 +39,9 @@ POINTS = (
         shown="zero_projections_are_the_identity",
         errata="E000-07",
         text=Both(
-            r"""S000 3.2 和 4.1 的步骤里两样都没有；S003 2.1 只有其中一个；在 S000 4.2 和 S001 4.2 里，残差加上的不是子
-            层的输入。正确的写法是先 $x + \text{attention}(\text{norm}(x))$，再 $x + \text{MLP}(\text{norm}(x))$：每个块
-            里残差连接和归一化各有两个；所有的块之后，还有最后一个归一化。""",
+            r"""S000 3.2 和 4.1 的步骤里两样都没有；S003 2.1 的残差连接只有一个；在 S000 4.2 和 S001 4.2 里，残差加上的
+            不是子层的输入。正确的写法是先 $x + \text{attention}(\text{norm}(x))$，再 $x + \text{MLP}(\text{norm}(x))$：
+            每个块里残差连接和归一化各有两个；所有的块之后，还有最后一个归一化。""",
             r"""The lists of S000 3.2 and 4.1 have neither, S003 2.1 has one of two, and in S000 4.2 and S001 4.2 the
             residual adds something else than the sub-layer's input. Right is $x + \text{attention}(\text{norm}(x))$,
             then $x + \text{MLP}(\text{norm}(x))$: two of each in every block, and a last norm at the top.""")),

@@ -312,7 +312,7 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
         Entry(
             errata="E001-31",
             text=Both(
-                """会写文章的模型，并不能靠写来分类：判断情感（6.2）需要分类的输出头和标签，或者一个提示。""",
+                """会写文章，不等于会分类：判断情感（6.2）需要分类的输出头和标签，或者一个提示。""",
                 """A model that writes does not classify by writing: sentiment (6.2) needs a head and labels, or a
                 prompt."""),
             like="S000 6.2")),
@@ -362,7 +362,7 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
             run="python -m gpt2np.train FILE --out DIR --dropout 0.1 --weight-decay 0.1 --patience 3",
             here=Both(
                 """dropout、权重衰减和提前停止都是训练命令的选项。L2 正则与权重衰减不是一回
-                事：`--optimizer sgd` 和 `--optimizer adam` 把它加进梯度，默认的 AdamW 让它单独作用。""",
+                事：`--optimizer sgd` 和 `--optimizer adam` 把衰减项加进梯度，默认的 AdamW 则让衰减单独作用。""",
                 """Dropout, weight decay and early stopping are options of the command. L2 and weight decay are two
                 things: `--optimizer sgd` and `--optimizer adam` add it to the gradient, AdamW, the default, keeps it
                 apart."""),

@@ -130,7 +130,7 @@ for T in (64, 1024):
             where="language_modelling.load_to_train Plan freeze_all_but SGD Adam",
             run="python -m gpt2np.train FILE --init-from demo --out DIR --optimizer adam --patience 2",
             here=Both(
-                """步骤 3 到 5 的优化器、学习率安排、权重衰减、dropout、提前停止、冻结和验证都是命令的选项。""",
+                """步骤 3 到 5 的优化器、学习率调度、权重衰减、dropout、提前停止、冻结和验证都是命令的选项。""",
                 """Of steps 3 to 5, optimizers, schedules, weight decay, dropout, early stopping, freezing and
                 validation are options of the command."""),
             shown="test_fine_tuning_begins_with_what_was_learned test_it_stops_early_and_keeps_the_best",

@@ -298,7 +298,7 @@ print(f"{seen / whole:.2f}")
             where="speculate prefill",
             run="python -m gpt2np.generate --seed 1 --max-new-tokens 60",
             here=Both(
-                """这里有的办法：键值缓存、多条文本一起写、投机解码（[[speculate]]）和长提示的多线程读入
+                """本项目有的办法：键值缓存、几段文本一起生成、投机解码（[[speculate]]）和长提示的多线程读入
                 （[[prefill.prefill]]）。""",
                 """What is here: the cache of keys and values, several texts at once, speculation ([[speculate]]), and a
                 long prompt on all cores ([[prefill.prefill]])."""),

@@ -170,9 +170,9 @@ print(f"{perplexity(loss):.1f} {bits_per_byte(loss, n_tokens, n_bytes):.2f}")
             shown="test_the_loss_is_that_of_one_token_after_the_other test_perplexity_and_bits_per_byte",
             errata="E004-11 E004-12 E004-13 E004-14",
             text=Both(
-                """transformers 里没有 `GPT2ForCausalLM`，应为 `GPT2LMHeadModel`。一个位置上得分最高的词元与该位
-                置的标签比较，而它预测的是下一个。文本不用一张有 50257 行的报告来衡量，而用困惑度。设备、数据集
-                等都没有定义。""",
+                """transformers 里没有 `GPT2ForCausalLM`，应为 `GPT2LMHeadModel`。每个位置上得分最高的词元，被拿来
+                与该位置的标签比较，而它预测的是下一个词元。衡量语言模型要用困惑度，不用一张 50257 行的报告。设备、数据
+                集等都没有定义。""",
                 """transformers has no `GPT2ForCausalLM`; it is `GPT2LMHeadModel`. The largest logit at a place is
                 compared with the label at that place; it predicts the next one. A text is not measured by a report with
                 a row for each of 50257 tokens, but by perplexity. Device, data sets and more are not defined."""))),

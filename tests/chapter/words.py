@@ -34,7 +34,7 @@ S003《Transformer架构：residual连接、层归一化和GPT-2模型解析》�
 这些文章不在本项目之内；下面的标题与书中完全一致。
 
 每一节都写明：它讲的东西在代码的什么地方；可以运行什么（一条命令，或者几行 Python，复制下来就能运行）；
-哪些测试或“性质”证明代码是对的（什么是性质，见 [[gradcheck.md]]）；书中哪里不对，正确的又是什么。
+哪些测试或“性质”（见 [[glossary.md]]）证明代码是对的；书中哪里不对，正确的又是什么。
 本项目没有的，写明原因。页末有一张反查表，从代码文件回到书中的章节。
 
 命令和代码都在本项目的文件夹里运行（先按 [[README.md]] 安装，并激活虚拟环境）。命令中的 `FILE` 换成你自己的文本文件，
@@ -53,8 +53,9 @@ Transformer, and GPT-2"; four companion texts are S001 Transformer架构：GPT-2
 GPT-2原理与代码实例讲解. The texts are not part of this project; the headings below are theirs.
 
 Of each section it says where its subject is in the code; what to run, a command or a few lines of Python that work as
-they stand; which tests or laws of [[gradcheck.md]] show that the code is right; and where the text is wrong,
-with what is right instead. What is not here yet has the reason beside it. The last table leads from the code back.
+they stand; which tests or laws ([[glossary.md]] says what a law is) show that the code is right; and where the text is
+wrong, with what is right instead. What is not here yet has the reason beside it. The last table leads from the code
+back.
 
 Commands and code run in this project's folder, once it is installed and its environment active ([[README.md]]). In a
 command, `FILE` stands for a text file of yours, `DIR` for a new folder that is written to; `demo` is the small model
