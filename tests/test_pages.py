@@ -638,6 +638,14 @@ def test_what_a_page_shows_works(page, reader, request):
     reader.read(page.relative_to(ROOT), text)
 
 
+@pytest.mark.parametrize("name", LONG)
+def test_the_python_of_a_long_page_works(name, reader):
+    """Without the commands, which take the seconds: so make test reads it, too."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n.*?^```$(?:\n\n```text\n.*?^```$)?", text, re.M | re.S)
+    reader.read(name, "\n\n".join(examples))
+
+
 @pytest.mark.slow
 @needs_mpi
 def test_commands_under_mpiexec(reader):

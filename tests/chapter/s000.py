@@ -36,7 +36,7 @@ print(np.any(attention_forward(q, k, v, causal=True)[0][..., 999, :] != y[..., 9
 """,
             prints="True",
             here=Both(
-                """长距离依赖：改动第一个位置，第一千个位置立刻不同，中间没有任何接力。""",
+                """长距离依赖：改动第一个位置，第一千个位置的输出随即不同，中间不靠任何位置传递。""",
                 """Long distances: a change at the first position is seen at the thousandth: none passes it on."""),
             shown="weights_sum_to_1 test_how_much_work",
             points=(9, 11))),
@@ -69,8 +69,8 @@ print(text)
 """,
             prints="[[1, 5, 7, 7, 7, 7]]",
             here=Both(
-                """自回归就是最后两行：取最后一个位置的 logits（每个词元的得分），选出一个词元，接在后面，再来一遍。（模
-                型未经训练，所以写的是重复。）正式的循环是 [[decoding.generate]]，它不重复计算前面的词元。""",
+                """自回归就是下面代码的最后两行：取最后一个位置的 logits（每个词元的得分），选出一个词元，接在后面，再来
+                一遍。（模型未经训练，所以只会重复。）正式的循环是 [[decoding.generate]]，它不重复计算前面的词元。""",
                 """Autoregressive is what the last two lines do: take the logits (the scores of all tokens) at the last
                 position, choose a token, put it behind, and again. (The model is untrained, so it repeats itself.) The
                 real loop is [[decoding.generate]], which computes nothing twice."""),
@@ -83,7 +83,7 @@ print(text)
             where="GPT2",
             run="python -m gpt2np.generate \"To be, or not to be\" --trace --max-new-tokens 1",
             here=Both(
-                """一次前向传播的每一步：名字、形状、代价和公式。""",
+                """一次前向传播的每一步：名字、形状、运算量和公式。""",
                 """Every step of one forward pass: name, shape, cost and equation."""),
             shown="test_shapes.test_forward",
             points=(1, 11))),
@@ -122,7 +122,7 @@ print([list(generate(model.given([source]), [0], 4, GREEDY)) for source in ([5, 
             prints="[[18, 38, 38, 38], [0, 0, 0, 0]]",
             here=Both(
                 """解码器看着编码器的输出，从表示开始的词元 0 写起，逐个词元往下写（第 6 步）。模型未经训练，写的没有意
-                义，但原文不同，写出的就不同。""",
+                义，但源序列不同，写出的就不同。""",
                 """The decoder looks at what the encoder has read, and writes token by token from 0, which says to begin
                 (step 6). It is untrained, and writes nothing of sense; but of another source, another text."""),
             shown="later_targets_do_not_matter stepwise_is_teacher_forced padded_memory_does_not_matter",
@@ -149,9 +149,9 @@ for name, config in SIZES.items():
 1558M 1,557,611,200
 """,
             here=Both(
-                """“参数量大”有多大，就是上面的数；公式见 [[shapes.md]]。“黑盒”里发生了什么，可以看：`--trace` 逐步显示
-                一次前向传播，`--show-probabilities` 显示模型还考虑过哪些词元；在 Python 里，`attention_maps` 给出每
-                个头的注意力权重，`direct_attribution` 给出每个头、每个 MLP 对一个 logit 的贡献，各项之和正是这个
+                """“参数量大”究竟有多大，下面就打印出来；公式见 [[shapes.md]]。“黑盒”里发生了什么，可以看：`--trace` 逐
+                步显示一次前向传播，`--show-probabilities` 显示模型还考虑过哪些词元；在 Python 里，`attention_maps` 给出
+                每个头的注意力权重，`direct_attribution` 给出每个头、每个 MLP 对一个 logit 的贡献，各项之和正是这个
                 logit。全部数值可以写进一个文件，见 [[oracle.md]]。""",
                 """How many parameters are many: these; the formula is in [[shapes.md]]. Into the black box one can
                 look: `--trace` shows a forward pass step by step, `--show-probabilities` what else the model had in
@@ -174,8 +174,8 @@ for name, config in SIZES.items():
             here=Both(
                 """几分钟之内，一个小的 [[Transformer]] 学会把汉字写的数和日期译成数字，也能译回去，然后告诉你没见过的有
                 多少译得全对；有双语句对的文件时，把文件名写在 `--task translation` 之后。之后用
-                `python -m gpt2np.translate` 翻译，`--attention` 显示译文的每个词看了原文的哪些词；评测命令 evaluate 给
-                出 BLEU。""",
+                `python -m gpt2np.translate` 翻译，`--attention` 显示译文的每个词看了原文的哪些词；评估用的命令 evaluate
+                给出 BLEU。""",
                 """In a few minutes a small [[Transformer]] learns to write numbers and dates that are in Chinese
                 characters in digits, and back, and says how many that it has not seen are right; with a file of pairs
                 behind `--task translation`, it learns those. Then `python -m gpt2np.translate` translates, its
@@ -212,7 +212,7 @@ print(logits.shape)
             errata="E000-09",
             text=Both(
                 """输入和输出被写成同样的长度 n。翻译时两者长度不同，交叉注意力并不介意：查询来自一个序列，键和值来自另
-                一个。上面的原文有 9 个词元，译文有 4 个。""",
+                一个。上面的源序列有 9 个词元，目标序列有 4 个。""",
                 """Input and output are given the same length. In translation they differ, and cross-attention
                 does not mind: its queries and keys come from two sequences. Above, the source has 9 tokens and
                 the target 4."""))),
@@ -290,8 +290,8 @@ print(np.array_equal(x, y))
             points=(4,),
             errata="E000-14",
             text=Both(
-                r"""$\oplus$ 没有定义；MLP 的输出加到了该层的输入上，绕过了注意力，而注意力自己没有残差连接；归一化之后
-                也没有哪个 Transformer 还有线性层 $W_l$。""",
+                r"""$\oplus$ 没有定义；MLP 的输出加到了该层的输入上，绕过了注意力，而注意力自己没有残差连接；没有哪个
+                Transformer 在归一化之后还有线性层 $W_l$。""",
                 r"""$\oplus$ is not defined; the MLP's output is added to the input of the layer, past attention, which
                 has no residual of its own; and no Transformer has a linear layer $W_l$ after the norm.""")),
         Entry(
@@ -306,15 +306,38 @@ logits, _ = model.forward([[1, 5, 7, 5]])
 print(logits.shape, model.lm_head.wte is model.wte, model.lm_head.b)
 """,
             prints="(1, 4, 100) True None",
+            here=Both(
+                """把 2017 年的 Transformer 和 GPT-2 逐项并列，它们是这样的：
+
+                | | Transformer | GPT-2 |
+                |---|---|---|
+                | 组成 | 编码器和解码器：[[Transformer]] | 只有解码器：[[GPT2]] |
+                | 因果掩码 | 只在解码器里 | 每一块都有：[[SelfAttention]] |
+                | 交叉注意力 | 解码器的每一块：[[CrossAttention]] | 没有 |
+                | 归一化 | 在残差相加之后：[[PostNormBlock]] | 在子层之前：[[PreNormBlock]]；最后是 `ln_f` |
+                | 激活函数 | ReLU：[[relu_forward]] | GELU，tanh 近似：[[gelu_forward]] |
+                | 位置 | 固定的正弦和余弦：[[sinusoidal_positions]] | 学到的 `wpe`：[[GPT2.hidden]] |
+                | 输出头 | 与嵌入共享权重；嵌入还要乘以 √C | 与嵌入共享权重：[[LMHead]] |""",
+                """The Transformer of 2017 and GPT-2, side by side, are these:
+
+                | | Transformer | GPT-2 |
+                |---|---|---|
+                | consists of | an encoder and a decoder: [[Transformer]] | a decoder alone: [[GPT2]] |
+                | causal mask | in the decoder | in every block: [[SelfAttention]] |
+                | cross-attention | in every block of the decoder: [[CrossAttention]] | none |
+                | norm | after each sum: [[PostNormBlock]] | before each sub-layer: [[PreNormBlock]]; then `ln_f` |
+                | activation | ReLU: [[relu_forward]] | GELU, the tanh form: [[gelu_forward]] |
+                | positions | sines and cosines, fixed: [[sinusoidal_positions]] | learned, `wpe`: [[GPT2.hidden]] |
+                | head | tied to the embedding, which is scaled by √C | tied to the embedding: [[LMHead]] |"""),
             shown="loss_is_head_and_cross_entropy",
             points=(2, 6),
             errata="E000-15 E000-17",
             text=Both(
-                r"""书中“Transformer”与“GPT-2”只差最后一行。其实它们的掩码、交叉注意力、归一化的位置、激活函数、位置和输
-                出头都不同。logits 的形状是 $n \times V$，不是 $n \times d$；输出头就是嵌入矩阵的转置，没有偏置；后面还
+                r"""书中“Transformer”与“GPT-2”只差最后一行。其实它们的掩码、交叉注意力、归一化的位置、激活函数和位置都不
+                同。logits 的形状是 $n \times V$，不是 $n \times d$；输出头就是嵌入矩阵的转置，没有偏置；后面还
                 有 softmax。""",
                 r""""Transformer" and "GPT-2" differ in one last line here. They differ in mask, cross-attention, the
-                place of the norms, activation, positions and head. Logits are $n \times V$, not $n \times d$; the head
+                place of the norms, activation and positions. Logits are $n \times V$, not $n \times d$; the head
                 is the embedding transposed, without a bias; a softmax follows."""))),
     section(
         "4.3", "案例分析与讲解", "an example",
@@ -367,7 +390,7 @@ print(np.allclose(a, b))
             errata="E000-23 E000-24 E000-25",
             text=Both(
                 """两个子层共用一个归一化，其实各有各的。残差相加之后的线性层切断了直通的路，GPT-2 里没有它。MLP 的输出
-                做了两次 dropout，本想保留 90 %，结果只保留 0.9 · 0.9 = 81 %。在名为 GPT-2 的东西里，块的各部分却
+                做了两次 dropout，本想保留 90%，结果只保留 0.9 × 0.9 = 81%。在名为 GPT-2 的东西里，块的各部分却
                 叫 `encoder_*`。""",
                 """One norm serves both sub-layers; each has its own. A linear layer after the residual sum cuts the
                 straight way through, and GPT-2 has none. The MLP's output is dropped twice, so 0.9 · 0.9 = 81 % is kept
@@ -384,8 +407,9 @@ print(f"{model.wte.value.std():.3f} {model.wpe.value.std():.3f} {model.h[0].mlp.
 """,
             prints="0.020 0.010 0.020",
             here=Both(
-                """只有解码器的是 [[GPT2]]，两者都有的是 [[Transformer]]；上面是 GPT-2 初始权重的标准差。""",
-                """[[GPT2]] is a decoder alone, [[Transformer]] has both; above, the deviations of GPT-2's initial
+                """只有解码器的是 [[GPT2]]，编码器和解码器都有的是 [[Transformer]]；下面打印 GPT-2 初始权重的标准
+                差。""",
+                """[[GPT2]] is a decoder alone, [[Transformer]] has both; below, the deviations of GPT-2's initial
                 weights."""),
             shown="test_initial_values_are_those_of_openai test_shapes.test_forward",
             errata="E000-26 E000-28 E000-36",
@@ -562,7 +586,7 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
             where="freeze_all_but Module.freeze",
             run="python -m gpt2np.train FILE --init-from demo --out DIR --train-only ln_f",
             here=Both(
-                """只训练一小部分参数的最简单做法：把其余的冻结。`--train-only` 说出要训练的部分，可以写多次，例
+                """只训练一小部分参数的最简单做法：把其余的冻结。`--train-only` 指定要训练的部分，可以写多次，例
                 如 `--train-only "h.*.mlp"`。""",
                 """The simplest way to train few parameters: freeze the others. `--train-only` names those to train, and
                 may be given several times, as in `--train-only "h.*.mlp"`."""),
@@ -590,7 +614,7 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
         "8.4", "研究展望", "research to come",
         Entry(
             text=Both(
-                """原文在第二点的半句话处中断。""",
+                """原文写到第二点的半句话就中断了。""",
                 """The text breaks off in the middle of a sentence, in its second item."""),
             like="S000 8.2")),
 ))
