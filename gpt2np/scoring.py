@@ -22,12 +22,11 @@ Chapter: S000 8.2; S002 2.3.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import groupby
-from os.path import commonprefix
-from typing import NamedTuple
+from itertools import groupby, takewhile
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -152,7 +151,7 @@ def rows_of(tokenizer: AnyTokenizer, context: str, continuations: Sequence[str],
     before, rows = tokenizer.encode(context.rstrip()), []
     for text in continuations:
         tokens = tokenizer.encode(context + text) if text else []
-        start = len(commonprefix([before, tokens]))
+        start = in_common(before, tokens)
         joined = start < len(before)
         if start == 0:
             tokens, start = [end_of(tokenizer), *tokens], 1
@@ -165,6 +164,11 @@ def rows_of(tokenizer: AnyTokenizer, context: str, continuations: Sequence[str],
         cut = max(0, len(tokens) - n_ctx - 1)
         rows.append(Row(tokens[cut:], start - cut, joined, cut))
     return rows
+
+
+def in_common(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How many of the first items of both are the same."""
+    return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(a, b)))
 
 
 def without_space(text: str) -> str:
@@ -184,15 +188,16 @@ def log_likelihoods(model: LanguageModel, rows: Sequence[Row]) -> list[tuple[lis
 
     rows    that have their first tokens in common, one or more
     """
-    shared = commonprefix([row.tokens[:row.start] for row in rows])
-    seen, rest = len(shared), [row.tokens[len(shared):-1] for row in rows]
+    contexts = [row.tokens[:row.start] for row in rows]
+    seen = min(in_common(contexts[0], other) for other in contexts)
+    shared, rest = contexts[0][:seen], [row.tokens[seen:-1] for row in rows]
     past = model.new_past(1, seen + max(map(len, rest)))
     first = to_host(prefill(model, np.array([shared]), past))[0]            # (1, V), of what follows the shared tokens
     found: dict[int, tuple[list[float], list[bool]]] = {}
     for batch in batches([len(ids) for ids in rest], seen, first.shape[-1]):
         T = max(len(rest[i]) for i in batch)
         tokens = np.array([rest[i] + [PADDING] * (T - len(rest[i])) for i in batch])            # (B, T)
-        logits = [first[:0]] * len(batch)
+        logits = np.empty_like(first, shape=(len(batch), 0, first.shape[-1]))
         if T:                                                               # (B, T, V)
             logits = to_host(model.next_logits(tokens, [layer.select([0] * len(batch)) for layer in past], None, T))
         for z, i in zip(logits, batch):

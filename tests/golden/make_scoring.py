@@ -11,7 +11,6 @@ transformers 5.24.0, torch 2.13.0.
 import json
 import shutil
 from collections import Counter
-from os.path import commonprefix
 from pathlib import Path
 
 from gpt2np.text.bpe import Tokenizer, cut
@@ -26,8 +25,8 @@ LONG = "The cat sat on the mat, and the dog sat on the log. " * 4
 
 # Of each context, its continuations: 38 in all.
 ASKED = [
-    ("The capital of France is", [" Paris", " Beijing", " the mat", " not", " Paris, and the capital of China is Beijing.",
-                                  "!"]),
+    ("The capital of France is", [" Paris", " Beijing", " the mat", " not", "!",
+                                  " Paris, and the capital of China is Beijing."]),
     ("The capital of China is ", ["Paris", "Beijing", " Beijing"]),         # its space belongs to the continuation
     ("", ["The cat sat", "床前明月光", " Paris", "x"]),
     ("床前明月光，", ["疑是地上霜。", "低头思故乡。", "黄河", "霜", " Paris"]),
@@ -49,8 +48,9 @@ def encode_pair(encode, end, context, continuation):
         continuation = context[-n_spaces:] + continuation
         context = context[:-n_spaces]
     whole, before = encode(context + continuation), encode(context)
-    n = len(commonprefix([before, whole]))              # the harness: len(before), which is the same but where a token
-    return whole[:n] or [end], whole[n:]                # has parts of both, and then whole[len(before):] lacks some text
+    # The harness has n = len(before), which is the same but where a token has parts of both: some text is lost then.
+    n = next((i for i, (a, b) in enumerate(zip(before, whole)) if a != b), min(len(before), len(whole)))
+    return whole[:n] or [end], whole[n:]
 
 
 def main():
@@ -88,8 +88,9 @@ def main():
             with torch.no_grad():
                 logits = model(inputs).logits[0, -len(after):]
             log_p = torch.log_softmax(logits, -1)[range(len(after)), after]
-            golden.append({"context": context, "continuation": continuation, "tokens": after,
-                           "joined": joined, "sum": log_p.sum().item(), "greedy": bool((logits.argmax(-1) == torch.tensor(after)).all())})
+            likeliest = (logits.argmax(-1) == torch.tensor(after)).all()
+            golden.append({"context": context, "continuation": continuation, "tokens": after, "joined": joined,
+                           "sum": log_p.sum().item(), "greedy": bool(likeliest)})
     (FOLDER / "scores.json").write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(f"transformers {transformers.__version__}, torch {torch.__version__}: {len(golden)} scores, "
           f"{sum(one['greedy'] for one in golden)} greedy, {sum(one['joined'] for one in golden)} joined")
