@@ -11,7 +11,7 @@ zero-shot, with some few-shot.
 Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 3; Brown et al. 2020,
 arXiv:2005.14165, section 2.4.
 
-Chapter: S000 3.4; S002 2.3.
+Chapter: S000 3.4, 8.2; S002 2.3.
 """
 
 import json

@@ -1,7 +1,4 @@
-"""Let a model choose, without training it to:  python -m gpt2np.score QUESTIONS --model MODEL
-
-Chapter: S000 8.2, 8.3; S002 2.3.
-"""
+"""Let a model choose, without training it to:  python -m gpt2np.score QUESTIONS --model MODEL"""
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.score")
 

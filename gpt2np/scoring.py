@@ -18,7 +18,7 @@ EleutherAI's lm-evaluation-harness, so that figures can be compared:
 In one case the harness scores tokens that do not stand behind each other in any text: where a token of the whole text
 holds the end of the context and the beginning of the continuation.  Here that token is the continuation's.
 
-Chapter: S000 8.2; S002 2.3.
+Chapter: S000 3.4, 8.2; S002 2.3.
 """
 
 import math
