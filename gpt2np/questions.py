@@ -83,7 +83,8 @@ def examples_for(question: Question, examples: Sequence[Question], n: int | None
     """The first n of the examples, or all, without the question itself: it would be asked what it has been told."""
     others = [one for one in examples if one != question]
     if n is not None and len(others) < n:
-        raise Gpt2npError(f"examples: expected at least {n:,} beside the question itself, got {len(others):,}")
+        raise Gpt2npError(f"examples: expected at least {n:,} beside the question itself, got {len(others):,}: "
+                          "ask for fewer --shots")
     return others[:n]
 
 

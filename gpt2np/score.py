@@ -243,7 +243,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                     "--context and --choice, score what is typed. In brackets: what holds where nothing is said.",
         known_as={"-m": "--model", "--tasks": "--task", "--num-fewshot": "--shots", "--prompt": "--context",
                   "--continuation": "--choice",
-                  "": "one file is read; what is typed goes behind --context and --choice"},
+                  "": "the model goes behind --model, what is typed behind --context and --choice"},
         examples=("python -m gpt2np.score questions.tsv --model 124M",
                   "python -m gpt2np.score --task pairs --model 124M",
                   'python -m gpt2np.score --model demo --context "To be" --choice or --choice a'))

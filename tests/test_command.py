@@ -129,7 +129,7 @@ WRONG = [
     ("score %e --model demo --task lambada --template a", 2, "--template: not expected with --task lambada"),
     ("score --model demo --context a --choice b --limit 3", 2, "--limit: not expected with --context"),
     ("score %e --model demo --template {choice}{context}", 2, "--template: expected one of summary, translation"),
-    ("score a b --model demo", 2, "unrecognized arguments: b; one file is read; what is typed goes behind --context "),
+    ("score a b --model demo", 2, "unrecognized arguments: b; the model goes behind --model, what is typed behind"),
     ("score %b --model translation", 1, "%b: expected text in UTF-8"),
     ("score --task pairs --model translation", 1, "translation: expected a model that goes on from a text, found one "),
     ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),

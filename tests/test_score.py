@@ -152,7 +152,7 @@ def test_templates():
 def test_no_question_is_its_own_example():
     some = [Question(text, ["a", "b"], 0) for text in "xyz"]
     assert q.examples_for(some[1], some) == [some[0], some[2]] and q.examples_for(some[1], some, 1) == some[:1]
-    with pytest.raises(Gpt2npError, match=r"^examples: expected at least 3 beside the question itself, got 2$"):
+    with pytest.raises(Gpt2npError, match=r"^examples: expected at least 3 beside the question itself, got 2: "):
         q.examples_for(some[1], some, 3)
 
 

@@ -587,8 +587,8 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
             run="python -m gpt2np.generate \"To be\" --show-probabilities --max-new-tokens 3 --seed 1",
             here=Both(
                 """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令显示每一步的候选词
-                元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低某些词；模型带有哪些偏见，可以用只差一个词的
-                成对句子来测量：`python -m gpt2np.score --task pairs --model demo`，见 [[scoring.md]]。""",
+                元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低某些词；模型带有哪些偏见，可以用只差一个
+                词的成对句子来测量：`python -m gpt2np.score --task pairs --model demo`，见 [[scoring.md]]。""",
                 """Speed: the cache of keys and values leaves one new token for each step; figures are in [[README.md]].
                 Interpretability: this command shows what else could have come, and how likely it was. Safety:
                 `--forbid` and `--logit-bias` rule words out, or make them rare; what bias was learned, pairs of

@@ -115,9 +115,9 @@ for T in (64, 1024):
             where="language_modelling.load_to_train freeze_all_but scoring.score Template",
             run="python -m gpt2np.score docs/questions.tsv --model demo --examples docs/questions.tsv --shots 3",
             here=Both(
-                """预训练和全参数微调可以运行（`python -m gpt2np.train FILE --init-from demo --out DIR`）；只微调一部分，
-                用 `--train-only`（[[S000 8.2]]）。上面的命令是少样本学习：每道题前面放三道例题，让模型选一个答案；去掉例题
-                就是零样本学习。见 [[scoring.md]]。""",
+                """预训练和全参数微调可以运行（`python -m gpt2np.train FILE --init-from demo --out DIR`）；只微调一部
+                分，用 `--train-only`（[[S000 8.2]]）。上面的命令是少样本学习：每道题前面放三道例题，让模型选一个答案；
+                去掉例题就是零样本学习。见 [[scoring.md]]。""",
                 """Pre-training and fine-tuning of all parameters run
                 (`python -m gpt2np.train FILE --init-from demo --out DIR`); `--train-only` trains a part ([[S000 8.2]]).
                 The command above is few-shot: three examples stand before each question, and the model chooses;
