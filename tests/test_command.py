@@ -26,7 +26,7 @@ from gpt2np.text.vocabulary import TokenizerError
 COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
             "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
             "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
-            "fill": "gpt2np.fill", "similar": "gpt2np.similar",
+            "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
             "interpret": "gpt2np.interpret.__main__"}
 
@@ -119,6 +119,23 @@ WRONG = [
     ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
     ("similar a", 2, "expected two texts at least, or --file FILE, got 1"),
     ("similar a b --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("score --model demo", 2, "expected FILE, or --context and --choice"),
+    ("score %e --model demo", 1, "%e: expected a line at least, got none"),
+    ("score %x --model demo", 1, "%x: No such file or directory"),
+    ("score %d --model demo", 1, "%d: Is a directory"),
+    ("score %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: conv"),
+    ("score %e", 2, "the following arguments are required: --model"),
+    ("score %e --model demo --num-fewshot 3", 2, "--shots: expected --examples with it, where they are"),
+    ("score %e --model demo --context a --choice b", 2, "expected either FILE or --context, got both"),
+    ("score --model demo --context a", 2, "--context: expected --choice with it, what may follow"),
+    ("score --model demo --choice a", 2, "--choice: expected --context with it, what comes before"),
+    ("score %e --model demo --task lambda", 2, "--task: invalid choice: 'lambda' (choose from "),
+    ("score %e --model demo --task lambada --template a", 2, "--template: not expected with --task lambada"),
+    ("score --model demo --context a --choice b --limit 3", 2, "--limit: not expected with --context"),
+    ("score %e --model demo --template {choice}{context}", 2, "--template: expected one of summary, translation"),
+    ("score a b --model demo", 2, "unrecognized arguments: b; the model goes behind --model, what is typed behind"),
+    ("score %b --model translation", 1, "%b: expected text in UTF-8"),
+    ("score --task pairs --model translation", 1, "translation: expected a model that goes on from a text, found one "),
     ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),
     ("interpret To --model %d", 1, "%d: "),
     ("oracle To --compare %x", 1, "%x: No such file or directory"),
@@ -134,7 +151,7 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "translate", "train", "evaluate", "fill", "similar"):
+    for name in ("generate", "translate", "train", "evaluate", "fill", "similar", "score"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -166,7 +183,7 @@ def test_an_empty_name_is_no_name(name, capsys):
     arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
                  "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
                  "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"], "oracle": ["--out"],
-                 "interpret": ["--out"]}[name]
+                 "interpret": ["--out"], "score": []}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err

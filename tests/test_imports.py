@@ -22,6 +22,8 @@ ALLOWED = {
     "text": set(), "device": set(), "page": set(),
     "checkpoints": {"layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
     "filling": {"layers", "models", "text"}, "sentences": {"checkpoints", "models", "text"},
+    "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
+    "sentence_pairs": {"questions", "scoring", "text"},
     "sampling": {"layers"}, "tracing": {"layers"}, "memory": set(),
     "model_names": {"checkpoints", "models", "text", "nearest"},
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},

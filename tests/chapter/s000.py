@@ -189,6 +189,14 @@ for name, config in SIZES.items():
             shown="test_generate_text_has_the_chapters_names"),
         Entry(
             Both("问答系统、文本摘要、对话系统", "answering questions, summaries, dialogue"),
+            where="Template scoring.score",
+            run="python -m gpt2np.generate \"He would not come, for the road was long. TL;DR:\" --top-k 2 --model 124M",
+            here=Both(
+                """GPT-2 的论文就这样让未经微调的模型做摘要：在文章后面加上 TL;DR。给现成的答案打分，见
+                [[scoring.md]]。""",
+                """So GPT-2's paper has a model summarise that was never trained to: TL;DR stands behind the text. How
+                given answers are scored is in [[scoring.md]]."""),
+            shown="test_templates test_scores_are_those_of_transformers",
             missing=Both(
                 """三者都需要成对的数据（问题与答案、文章与摘要、多轮对话）和只对答案计损失的微调；微调命令目前只读纯文
                 本。在 Python 里可以自己做：目标设为 −100 的位置不计入损失（[[cross_entropy_forward]]）。""",
@@ -583,33 +591,38 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
     section(
         "8.2", "未来发展趋势", "where it goes",
         Entry(
-            where="freeze_all_but Module.freeze",
+            where="freeze_all_but Module.freeze scoring.score Template",
             run="python -m gpt2np.train FILE --init-from demo --out DIR --train-only ln_f",
             here=Both(
                 """只训练一小部分参数的最简单做法：把其余的冻结。`--train-only` 指定要训练的部分，可以写多次，例
-                如 `--train-only "h.*.mlp"`。""",
+                如 `--train-only "h.*.mlp"`。“提示学习”不改动参数：题目怎样提，答案怎样打分，见 [[scoring.md]]。""",
                 """The simplest way to train few parameters: freeze the others. `--train-only` names those to train, and
-                may be given several times, as in `--train-only "h.*.mlp"`."""),
+                may be given several times, as in `--train-only "h.*.mlp"`. Prompts change no parameter: how questions
+                are put, and answers scored, is in [[scoring.md]]."""),
             shown="test_freezing_all_but_what_is_named frozen_parameters_get_nothing",
             missing=Both(
-                """LoRA、Prefix-Tuning、提示学习和持续学习的测量；多模态不在本项目范围之内。""",
-                """LoRA, prefix tuning, prompts with scored answers, and a measure of what is forgotten; images and
-                speech are outside of this package."""))),
+                """LoRA、Prefix-Tuning 和持续学习的测量；多模态不在本项目范围之内。""",
+                """LoRA, prefix tuning, and a measure of what is forgotten; images and speech are outside of this
+                package."""))),
     section(
         "8.3", "面临的挑战", "difficulties",
         Entry(
-            where="KVCache tracing.trace Patch arrays_of",
+            where="KVCache tracing.trace Patch arrays_of sentence_pairs.difference",
             run="python -m gpt2np.generate \"To be\" --show-probabilities --max-new-tokens 3 --seed 1",
             here=Both(
                 """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令显示每一步的候选词
-                元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低某些词。""",
+                元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低某些词；模型带有哪些偏见，可以用只差一个
+                词的成对句子来测量：`python -m gpt2np.score --task pairs --model demo`，见 [[scoring.md]]。""",
                 """Speed: the cache of keys and values leaves one new token for each step; figures are in [[README.md]].
                 Interpretability: this command shows what else could have come, and how likely it was. Safety:
-                `--forbid` and `--logit-bias` rule words out, or make them rare."""),
+                `--forbid` and `--logit-bias` rule words out, or make them rare; what bias was learned, pairs of
+                sentences measure that differ in one word: `python -m gpt2np.score --task pairs --model demo`, see
+                [[scoring.md]]."""),
+            shown="test_a_difference_has_two_parts",
             points=(7,),
             missing=Both(
-                """鲁棒性和偏见的测量、外部知识库。""",
-                """measures of robustness and of bias; a base of knowledge beside the model."""))),
+                """鲁棒性的测量、外部知识库。""",
+                """a measure of robustness; a base of knowledge beside the model."""))),
     section(
         "8.4", "研究展望", "research to come",
         Entry(

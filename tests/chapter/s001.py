@@ -345,7 +345,17 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
     section("8.1", "总结", "summary", Entry(like="S000 8.1")),
     section("8.2", "未来发展趋势", "where it goes", Entry(like="S000 8.2")),
     section("8.3", "面临的挑战", "difficulties", Entry(like="S000 8.3")),
-    section("8.4", "研究展望", "research to come", Entry(like="S000 8.2")),
+    section(
+        "8.4", "研究展望", "research to come",
+        Entry(
+            where="sentence_pairs.difference",
+            run="python -m gpt2np.score --task pairs --model demo",
+            here=Both(
+                """“偏见”的测量：只差一个词的成对句子，模型更相信哪一句。见 [[scoring.md]]。""",
+                """Bias, measured: of two sentences that differ in one word, which one the model holds likelier. See
+                [[scoring.md]]."""),
+            shown="test_a_difference_has_two_parts",
+            like="S000 8.2")),
     section("9", "附录：常见问题与解答", "questions"),
     section(
         "9 Q1", "GPT-2模型是否适用于所有NLP任务？", "Is GPT-2 for every task?",
