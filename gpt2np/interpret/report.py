@@ -2,6 +2,8 @@
 
 Everything on it is worked out here, by lens.py, and lies in the page as JSON; page.html draws it, with a script of its
 own, and fetches nothing.
+
+Chapter: S000 8.3.
 """
 
 import base64
