@@ -119,7 +119,7 @@ def look_maps(model: BERT | BertForPreTraining, tokenizer: WordPiece, text: str)
     if not 3 <= len(ids) <= n_ctx:
         raise InterpretError(f"the text: expected from 3 to {n_ctx:,} tokens, [CLS] and [SEP] among them, got "
                              f"{len(ids):,}")
-    names = [spelled(tokenizer, i) for i in ids]
+    names = [tokenizer.pieces[i] for i in ids]          # ##s for the second piece of lords
     maps = maps_of(model, recorded(model, [ids])[0])
     return {"title": text, "characters": [{"text": name, "tokens": [t]} for t, name in enumerate(names)],
             "tokens": [{"text": name, "id": i} for name, i in zip(names, ids)],

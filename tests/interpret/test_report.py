@@ -1,6 +1,7 @@
 """The page: what is in it, and that a browser shows it."""
 
 import base64
+import html
 import json
 import re
 import shutil
@@ -138,6 +139,51 @@ def test_a_browser_shows_it(tmp_path, monkeypatch, capsys):
         assert heading in shown and "问" in shown and 'aria-pressed="true"' in shown
         buttons = re.findall(r"<button[^>]*>", shown)
         assert all("aria-label" in b or "data-token" in b or 'id="language"' in b for b in buttons)
+
+
+KEYS = """
+const press = (e, ...keys) => keys.forEach(key => (e ?? document.activeElement).dispatchEvent(
+  new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })));
+const stops = () => [...document.querySelectorAll("*")].filter(e => e.tabIndex >= 0).map(e =>
+  e.getAttribute("aria-label") || e.textContent);
+const found = { stops: stops() };
+document.querySelector('[data-head="0 0"]').focus();
+press(null, "ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp");
+found.head = [document.activeElement.dataset.head, document.querySelector("#large strong").textContent];
+found.after = stops().length;
+found.notes = [...document.querySelectorAll("[role=region]")].map(e => {
+  press(e, "ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowLeft", "ArrowDown");
+  return e.parentNode.querySelector(".note").textContent;
+});
+document.querySelectorAll("[role=region]")[1].querySelectorAll("td[title]")[0].click();
+found.clicked = document.querySelectorAll(".note")[1].textContent;
+document.querySelector("[data-token='1']").click();
+found.pressed = document.activeElement.textContent + document.querySelectorAll("[data-token][aria-pressed=true]").length;
+document.querySelector("title").textContent = JSON.stringify(found);
+"""
+
+
+@pytest.mark.slow
+def test_keys_reach_everything(demo, tmp_path):
+    """Tab stops at each token, once at the heads, and at each grid; arrow keys go on within, and say where they are."""
+    model, tokenizer = demo
+    data = look(model, tokenizer, "My lord, I", "My lady, I")
+    path = tmp_path / "page.html"
+    path.write_text(page(data).replace("</html>", f"<script>{KEYS}</script></html>"), encoding="utf-8")
+    shown = in_browser(path, "--lang=en-US")
+    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown, re.S)[1]))
+    assert found["stops"] == ["中文", "My", "␣lord", ",", "␣I", "layer 0, head 0", *(
+        f"{name}: arrow keys go from place to place" for name in (
+            "layer 0, head 0", "What each layer would say", "Patching"))]
+    assert found["head"] == ["0 2", "layer 0, head 2"] and found["after"] == len(found["stops"])
+    p = lens.attention_maps(model, [tokenizer.encode("My lord, I")])["h.0.attn"][0, 2, 3, 0]
+    name, _, shown_p = found["notes"][0].partition(": ")
+    assert name == "␣I → My" and float(shown_p) == pytest.approx(p, abs=0.005)
+    token, probability = data["lens"][3][0][0]
+    spelling = token.replace(" ", "␣").replace("\n", "⏎")
+    assert found["notes"][1].startswith(f"layer 2, My: {spelling} {100 * probability:.1f} %  ")
+    assert found["notes"][2] == f"layer 3, My: {data['patch']['values'][3][0]:.3f}"
+    assert found["clicked"].startswith("input, My: My ") and found["pressed"] == "␣lord1"
 
 
 def test_a_folder_that_is_not_there(tmp_path, capsys):
