@@ -1,11 +1,8 @@
 """The page: what is in it, and that a browser shows it."""
 
 import base64
-import html
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -18,6 +15,7 @@ from gpt2np.interpret.taps import InterpretError
 from gpt2np.layers.softmax import softmax_forward
 from gpt2np.models.config import SIZES
 from gpt2np.models.gpt2 import GPT2
+from tests.browser import asked, in_browser, on_a_phone_in_the_dark
 
 TEXT = "To be </script><b>\n 问题"
 
@@ -45,7 +43,9 @@ def test_its_numbers_are_the_models(demo, data):
         assert [x for _, x in token["next"]] == pytest.approx(np.sort(p[t])[:-9:-1], abs=6e-5)
         assert data["lens"][-1][t] == token["next"][:3]
         best = np.argsort(-logits[0, t])[:2]
-        assert data["parts"]["sums"][t] == pytest.approx(logits[0, t, best[0]] - logits[0, t, best[1]], abs=2e-3)
+        whole = float(logits[0, t, best[0]] - logits[0, t, best[1]])
+        assert data["parts"]["wholes"][t] == pytest.approx(whole, rel=1e-5)
+        assert data["parts"]["sums"][t] == pytest.approx(whole, abs=2e-3)
     assert len(data["lens"]) == 1 + len(model.h)
     norms = lens.residual_norms(model, [ids])
     assert data["norms"]["names"] == list(norms)
@@ -119,15 +119,6 @@ def test_of_gpt2_it_is_small():
     assert len(page(look(model, Vocabulary(), "x")).encode()) < 150_000
 
 
-def in_browser(path, *arguments):
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next((found for name in names if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("there is no Chromium")
-    return subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", *arguments, "--dump-dom",
-                           path.as_uri()], capture_output=True, text=True, timeout=120).stdout
-
-
 @pytest.mark.slow
 def test_a_browser_shows_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -158,8 +149,9 @@ found.notes = [...document.querySelectorAll("[role=region]")].map(e => {
 document.querySelectorAll("[role=region]")[1].querySelectorAll("td[title]")[0].click();
 found.clicked = document.querySelectorAll(".note")[1].textContent;
 document.querySelector("[data-token='1']").click();
-found.pressed = document.activeElement.textContent + document.querySelectorAll("[data-token][aria-pressed=true]").length;
-document.querySelector("title").textContent = JSON.stringify(found);
+const pressed = document.querySelectorAll("[data-token][aria-pressed=true]");
+found.pressed = [document.activeElement.textContent, pressed.length];
+return found;
 """
 
 
@@ -169,9 +161,8 @@ def test_keys_reach_everything(demo, tmp_path):
     model, tokenizer = demo
     data = look(model, tokenizer, "My lord, I", "My lady, I")
     path = tmp_path / "page.html"
-    path.write_text(page(data).replace("</html>", f"<script>{KEYS}</script></html>"), encoding="utf-8")
-    shown = in_browser(path, "--lang=en-US")
-    found = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown, re.S)[1]))
+    path.write_text(page(data), encoding="utf-8")
+    found = asked(path, KEYS, "--lang=en-US")
     assert found["stops"] == ["中文", "My", "␣lord", ",", "␣I", "layer 0, head 0", *(
         f"{name}: arrow keys go from place to place" for name in (
             "layer 0, head 0", "What each layer would say", "Patching"))]
@@ -183,7 +174,14 @@ def test_keys_reach_everything(demo, tmp_path):
     spelling = token.replace(" ", "␣").replace("\n", "⏎")
     assert found["notes"][1].startswith(f"layer 2, My: {spelling} {100 * probability:.1f} %  ")
     assert found["notes"][2] == f"layer 3, My: {data['patch']['values'][3][0]:.3f}"
-    assert found["clicked"].startswith("input, My: My ") and found["pressed"] == "␣lord1"
+    assert found["clicked"].startswith("input, My: My ") and found["pressed"] == ["␣lord", 1]
+
+
+@pytest.mark.slow
+def test_dark_and_on_a_phone(demo, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(page(look(*demo, "My lord, I will 问 not be so much the better")), encoding="utf-8")
+    assert on_a_phone_in_the_dark(path) == ["rgb(22, 24, 27)", 400]
 
 
 def test_a_folder_that_is_not_there(tmp_path, capsys):
