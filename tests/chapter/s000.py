@@ -152,19 +152,17 @@ for name, config in SIZES.items():
                 """“参数量大”究竟有多大，下面就打印出来；公式见 [[shapes.md]]。“黑盒”里发生了什么，可以看：`--trace` 逐
                 步显示一次前向传播，`--show-probabilities` 显示模型还考虑过哪些词元；在 Python 里，`attention_maps` 给出
                 每个头的注意力权重，`direct_attribution` 给出每个头、每个 MLP 对一个 logit 的贡献，各项之和正是这个
-                logit。全部数值可以写进一个文件，见 [[oracle.md]]。""",
+                logit。`python -m gpt2np.interpret` 把这些画在一个网页上，见 [[interpret.md]]；全部数值可以写进一个文
+                件，见 [[oracle.md]]。""",
                 """How many parameters are many: these; the formula is in [[shapes.md]]. Into the black box one can
                 look: `--trace` shows a forward pass step by step, `--show-probabilities` what else the model had in
                 mind; in Python, `attention_maps` gives the weights of each head, and `direct_attribution` what each
-                head and each MLP has contributed to a logit, which is their sum. All the numbers go into one file, see
-                [[oracle.md]]."""),
+                head and each MLP has contributed to a logit, which is their sum. `python -m gpt2np.interpret` draws
+                them on one page, see [[interpret.md]]; and all the numbers go into one file, see [[oracle.md]]."""),
             shown="test_batches.test_a_batch_follows_from_seed_and_step test_how_much_work "
                   "test_contributions_sum_to_the_logit test_maps_sum_to_1_and_hold_nothing_of_the_future",
             points=(7, 9),
-            errata="E000-08",
-            missing=Both(
-                """画出注意力图和归因的命令；在 Python 里它们已是数组。""",
-                """a command that draws attention and attribution; in Python they are arrays."""))),
+            errata="E000-08")),
     section(
         "3.4", "算法应用领域", "applications",
         Entry(
@@ -607,18 +605,22 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
     section(
         "8.3", "面临的挑战", "difficulties",
         Entry(
-            where="KVCache tracing.trace Patch arrays_of sentence_pairs.difference",
-            run="python -m gpt2np.generate \"To be\" --show-probabilities --max-new-tokens 3 --seed 1",
+            where="KVCache tracing.trace look Patch arrays_of sentence_pairs.difference",
+            run="python -m gpt2np.interpret \"To be, or not to be\" --against \"To do, or not to do\"",
             here=Both(
-                """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令显示每一步的候选词
-                元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低某些词；模型带有哪些偏见，可以用只差一个
-                词的成对句子来测量：`python -m gpt2np.score --task pairs --model demo`，见 [[scoring.md]]。""",
+                """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令写出一个网页，上面有
+                每个头在看哪里、每一层会怎么说、每个部分贡献了多少，以及两段文字的差别由哪里传到答案；
+                `--show-probabilities` 显示每一步的候选词元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低
+                某些词；模型带有哪些偏见，可以用只差一个词的成对句子来测量：`python -m gpt2np.score --task pairs
+                --model demo`，见 [[scoring.md]]。""",
                 """Speed: the cache of keys and values leaves one new token for each step; figures are in [[README.md]].
-                Interpretability: this command shows what else could have come, and how likely it was. Safety:
-                `--forbid` and `--logit-bias` rule words out, or make them rare; what bias was learned, pairs of
-                sentences measure that differ in one word: `python -m gpt2np.score --task pairs --model demo`, see
-                [[scoring.md]]."""),
-            shown="test_a_difference_has_two_parts",
+                Interpretability: this command writes a page that shows where each head looks, what each layer would
+                say, what each part contributed, and where the difference of two texts is carried to the answer;
+                `--show-probabilities` shows what else could have come, and how likely it was. Safety: `--forbid` and
+                `--logit-bias` rule words out, or make them rare; what bias was learned, pairs of sentences measure that
+                differ in one word: `python -m gpt2np.score --task pairs --model demo`, see [[scoring.md]]."""),
+            shown="test_patching_everything_is_the_other_run_and_the_last_block_moves_its_own_position_alone "
+                  "test_a_difference_has_two_parts",
             points=(7,),
             missing=Both(
                 """鲁棒性的测量、外部知识库。""",

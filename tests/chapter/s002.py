@@ -65,7 +65,7 @@ model = Transformer(TransformerConfig(50, n_embd=12, n_head=3, n_layer=1, n_inne
 steps = gpt2np.trace(model, np.full((1, 9), 7), None, np.full((1, 4), 8))
 print(*dict.fromkeys(step.name.split(".")[2] for step in steps if step.name.startswith("decoder")))
 """,
-            prints="attn ln_1 cross_attn ln_2 mlp ln_3",
+            prints="in attn ln_1 cross_attn ln_2 mlp ln_3",
             here=Both(
                 """解码器一层之内的各步，按执行的顺序。""",
                 """Every step of a forward pass, with one layer in the encoder and one in the decoder."""),
