@@ -7,10 +7,11 @@ uses; the tests draw others.  Each stands right below the function that makes it
     drawn.py        what they are made of: numbers, ids, masks
     layers.py       the pairs, and classes of one layer
     blocks.py       attention with its projections, blocks, a stack of them
-    models.py       GPT-2
+    models.py       GPT-2, the Transformer
+    adapt.py        what takes the places of layers, to train few parameters
 """
 
 from ..checks import Case
-from . import blocks, layers, models
+from . import adapt, blocks, layers, models
 
-CASES: tuple[Case, ...] = (*layers.CASES, *blocks.CASES, *models.CASES)
+CASES: tuple[Case, ...] = (*layers.CASES, *blocks.CASES, *models.CASES, *adapt.CASES)
