@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from .adapt.replacing import merge_if_possible
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, run_command, whole
 from .hints import Array
 from .interrupts import leave
 from .memory import cores, keep_freed_memory
-from .model_names import load_with_tokenizer
+from .model_names import load_with_tokenizer, put_adapter
 from .terminal import wrapped
 from .text.protocol import AnyTokenizer
 from .training.batches import PART, map_tokens, read_texts, write_tokens
@@ -48,9 +49,12 @@ def measure(arguments: Sequence[str] | None) -> None:
         if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
             open(path, "rb").close()                    # what cannot be read is said before the work begins
     model, tokenizer = load_with_tokenizer(options.model)
-    window = options.window or model.config.n_ctx
-    if window > model.config.n_ctx:
-        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {window}")
+    if options.adapter is not None:
+        put_adapter(model, options.adapter)
+        merge_if_possible(model)
+    window = options.window or model.n_ctx
+    if window > model.n_ctx:
+        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {window}")
     stride = options.stride or max(1, window // 2)
     keep_freed_memory()
     found = []
@@ -126,6 +130,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="text in UTF-8; <|endoftext|> in it ends a document")
     parser.add_argument("--model", required=True, type=not_empty,
                         help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder")
+    parser.add_argument("--adapter", type=not_empty, metavar="DIR",
+                        help="what was trained beside the model: the folder of train --adapt, or of peft's")
     parser.add_argument("--window", type=whole(1), metavar="N", help="tokens that the model sees at a time (its n_ctx)")
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "

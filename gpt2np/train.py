@@ -28,7 +28,8 @@ from .models.config import GPT2Config
 from .plan_options import add_plan_options, make_plan
 from .ranks import as_one, join_world
 from .terminal import wrapped
-from .training import run, run_folder
+from .training import adapting, run, run_folder
+from .training.adapting import NONE
 from .training.batches import EPOCHS
 from .training.diagnosis import initial_loss_warning
 from .training.language_modelling import (
@@ -46,6 +47,7 @@ USUAL = {"steps": 2000, "n_layer": 6, "n_head": 8, "n_embd": 256, "n_vocab": 409
 TRYING = {"steps": 300, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 1024, "context": 128, "eval_every": 50,
           "warmup": 100, "lr": 3e-3}
 FINE_TUNING = {"steps": 500, "lr": 5e-5, "warmup": 20, "eval_every": 50, "sgd": {"lr": 0.01}}
+ADAPTING_LR = 1e-3              # of few parameters, which begin as if they were not there
 FITTED = ("n_vocab", "context", "warmup")       # what of it becomes less where text, model or run are small
 LARGE = 10                      # parameters for each token to learn from, beyond which a model learns them by heart
 NAMELESS = "files of text stand for themselves, as in: train plays.txt --out run"
@@ -53,6 +55,8 @@ KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-siz
             "--learning-rate": "--lr", "--num-train-epochs": "--epochs", "--max-steps": "--steps",
             "--warmup-steps": "--warmup", "--eval-steps": "--eval-every", "--save-steps": "--save-every",
             "--block-size": "--context", "--gradient-accumulation-steps": "--accumulate", "--max-grad-norm": "--clip",
+            "--lora-r": "--rank", "--lora-rank": "--rank", "--lora-alpha": "--alpha",
+            "--lora-dropout": "--adapt-dropout", "--target-modules": "--at", "--num-virtual-tokens": "--prefix-length",
             "--output-dir": "--out", "--output": "--out", "-o": "--out", "--model": "--init-from", "-m": "--init-from",
             "--model-name-or-path": "--init-from", "--resume-from-checkpoint": "--resume", "--num-epochs": "--epochs",
             "--per-device-train-batch-size": "--batch", "--lr-scheduler-type": "--schedule", "--n-ctx": "--context",
@@ -77,7 +81,8 @@ def train(arguments: Sequence[str] | None) -> int:
         trainer, changes = world.together(prepare, options, world, held)
         say(trainer, changes)
         best = shlex.quote(str(Path(trainer.out, run_folder.BEST)))
-        return follow(trainer, "train", f"python -m gpt2np.generate --model {best}", partial(warning, trainer))
+        how = "--model" if trainer.plan.adapt == NONE else "--adapter"          # type: ignore[attr-defined]
+        return follow(trainer, "train", f"python -m gpt2np.generate {how} {best}", partial(warning, trainer))
 
 
 def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple[Trainer, list[str]]:
@@ -114,6 +119,8 @@ def say(trainer: Trainer, changes: list[str]) -> None:
     task: Any = trainer.task
     config, size, world = task.model.config, len(task.batches.tokens), trainer.world
     n, trained = config.n_parameters, sum(p.value.size for _, p in task.model.named_parameters() if p.trainable)
+    if plan.adapt != NONE:
+        print(wrapped(adapting.in_words(task.model, plan)))
     which = f"{n:,} parameters" if trained == n else f"{trained:,} of {n:,} parameters to train"
     print(wrapped(f"{which}, and a vocabulary of {config.n_vocab:,} tokens; {size:,} tokens to learn from, "
                   f"{len(task.val):,} to measure by; a step sees {plan.batch:,} windows of {plan.context:,} tokens, "
@@ -178,6 +185,9 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         for other in others:
             if first in given and other in given:
                 parser.error(f"expected either {option(first)} or {option(other)}, got both")
+    if options.adapt not in (None, NONE) and not options.init_from:
+        parser.error(f"--adapt {options.adapt}: expected --init-from with it, a model that has learned something, for "
+                     "a new one's weights are random, and would stay so")
     if options.epochs is not None and not (math.isfinite(options.epochs) and options.epochs > 0):
         parser.error(f"--epochs: expected a number above 0, got {options.epochs}")
     try:
@@ -197,6 +207,8 @@ def settle(options: argparse.Namespace, given: dict) -> None:
     usual: dict[str, Any] = FINE_TUNING if options.init_from else USUAL if options.files else TRYING
     if options.epochs is not None:
         usual = usual | {"order": EPOCHS}
+    if options.adapt not in (None, NONE):
+        usual = usual | {"lr": ADAPTING_LR}
     options.plan = make_plan(LanguagePlan, usual, given)
     options.fit = [name for name in FITTED if name not in given]
     sizes = usual | given

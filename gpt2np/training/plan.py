@@ -14,6 +14,7 @@ from .schedules import SCHEDULES
 
 # What is drawn for different purposes is independent: each has its number beside the seed, as in [seed, FOR_X, step].
 FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES = 1, 2, 3, 4
+FOR_ADAPTERS = 10
 
 
 # ---- what a field may be
