@@ -16,6 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from .adapt.replacing import merge_if_possible
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
@@ -23,7 +24,7 @@ from .hints import Array
 from .interrupts import leave
 from .layers.module import Module
 from .memory import cores, keep_freed_memory
-from .model_names import load_with_tokenizer
+from .model_names import load_with_tokenizer, put_adapter
 from .models.transformer import Transformer
 from .terminal import wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
@@ -69,9 +70,12 @@ def measure(arguments: Sequence[str] | None) -> None:
         keep_freed_memory()
         measure_pairs(options, model, tokenizer)
         return
-    window = options.window or model.config.n_ctx
-    if window > model.config.n_ctx:
-        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {window}")
+    if options.adapter is not None:
+        put_adapter(model, options.adapter)
+        merge_if_possible(model)
+    window = options.window or model.n_ctx
+    if window > model.n_ctx:
+        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {window}")
     stride = options.stride or max(1, window // 2)
     keep_freed_memory()
     found = []
@@ -186,6 +190,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                         help="text in UTF-8; <|endoftext|> in it ends a document. Or lines of source, tab, target")
     parser.add_argument("--model", required=True, type=not_empty,
                         help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder")
+    parser.add_argument("--adapter", type=not_empty, metavar="DIR",
+                        help="what was trained beside the model: the folder of train --adapt, or of peft's")
     parser.add_argument("--window", type=whole(1), metavar="N", help="tokens that the model sees at a time (its n_ctx)")
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from .adapt import adalora, lora
 from .hints import Array
 from .layers import attention, embedding, linear, lm_head
 from .layers.module import Module
@@ -148,4 +149,7 @@ def _flops(pair: Callable, arguments: list[Any]) -> int:
         return 4 * B * H * T * S * D
     if pair in (linear.linear_forward, lm_head.lm_head_forward, lm_head.lm_head_loss_forward):
         return 2 * arguments[0].size // arguments[0].shape[-1] * arguments[1].size
+    if pair in (lora.lora_forward, adalora.adalora_forward):                # two narrow matrices each
+        matrices = [a for a in arguments[1:] if isinstance(a, np.ndarray) and a.ndim == 2]
+        return 2 * arguments[0].size // arguments[0].shape[-1] * sum(a.size for a in matrices)
     return 0

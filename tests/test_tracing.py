@@ -125,7 +125,7 @@ class LoRALinear(Linear):
         I, O = base.w.value.shape
         self.a, self.u = Parameter(np.ones((I, r), np.float32)), Parameter(np.zeros((r, O), np.float32))
 
-    def forward(self, x):
+    def forward(self, x, *, rng=None):
         y, cache = super().forward(x)
         xa, update = [linear_forward(x, w, np.zeros(w.shape[1], np.float32))[0]
                       for w in (self.a.value, self.a.value @ self.u.value)]         # from within a comprehension

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from ..checkpoints import loading
+from ..checkpoints.adapters import read_about
 from ..decoding import generate
 from ..errors import Gpt2npError
 from ..hints import Array
@@ -23,12 +24,13 @@ from ..sampling import Sampler
 from ..text.bpe import Tokenizer
 from ..text.bpe_train import count_pieces, learn_merges, learn_vocabulary
 from ..text.protocol import AnyTokenizer, end_of
+from .adapting import NONE, Adapting, AdaptPlan, adapt, load_adapted
 from .batches import ORDERS, Batches, map_tokens, read_texts, windows_in, write_tokens
 from .errors import TrainingError
 from .evaluation import evaluate
 from .mpi import Parallel
 from .parallel import Batch
-from .plan import SHARE, YES_OR_NO, Plan, at_least, one_of
+from .plan import SHARE, YES_OR_NO, at_least, one_of
 from .schedules import NOAM, noam_peak
 from .tasks import Progress, Task
 
@@ -38,7 +40,7 @@ TEMPERATURE = 0.8               # of the texts that a model writes while it is t
 
 
 @dataclass(frozen=True)
-class LanguagePlan(Plan):
+class LanguagePlan(AdaptPlan):
     """A run on texts."""
 
     batch: Annotated[int, at_least(1), "windows of text in a step"] = 16
@@ -57,6 +59,7 @@ class LanguageModelling(Task):
     model, tokenizer   what is trained (with the plan's dropout and recompute), and what it comes with
     train, val         token ids (n,): to learn from, and to measure by
     plan               LanguagePlan
+    adapting           what of the model is trained, and saved, where that is little
 
     raises             TrainingError for texts and sizes that do not fit together
     """
@@ -65,20 +68,24 @@ class LanguageModelling(Task):
     plan_type = LanguagePlan
     data: ClassVar = (TRAIN, VAL)
 
-    def __init__(self, model: GPT2, tokenizer: AnyTokenizer, train: Array, val: Array, plan: LanguagePlan):
-        if plan.context > model.config.n_ctx:
-            raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
+    def __init__(self, model: GPT2, tokenizer: AnyTokenizer, train: Array, val: Array, plan: LanguagePlan,
+                 adapting: Adapting | None = None):
+        if plan.context > model.n_ctx:
+            raise TrainingError(f"context: expected at most the model's n_ctx, {model.n_ctx}, got "
                                 f"{plan.context}")
         if len(val) < 2:
             raise TrainingError(f"validation text: expected at least 2 tokens, got {len(val)}: give more text (--val)")
         self.batches = Batches(train, plan.batch, plan.context, plan.seed, plan.order)
         self.model, self.tokenizer, self.val, self.plan = model, tokenizer, val, plan
+        self.adapting = adapting or Adapting(model, plan, "")
         model.unused = list(tokenizer.unused)           # its samples have none of them
 
     @classmethod
     def load(cls, folder: Path, out: Path, plan: LanguagePlan) -> "LanguageModelling":
-        model, tokenizer = load_to_train(folder, plan)
-        return cls(model, tokenizer, *tokens_of(out, tokenizer), plan)
+        base = str(folder) if plan.adapt == NONE else read_about(folder)["base"]
+        model, tokenizer = load_to_train(base, plan)
+        adapting = None if plan.adapt == NONE else load_adapted(model, folder, plan, base)
+        return cls(model, tokenizer, *tokens_of(out, tokenizer), plan, adapting)
 
     @classmethod
     def expect_shares(cls, plan: LanguagePlan, processes: int) -> None:
@@ -87,7 +94,19 @@ class LanguageModelling(Task):
                                 f"{plan.batch}")
 
     def save(self, folder: Path) -> None:
-        loading.write_files(folder, loading.layout_of(self.model), self.model, self.tokenizer)
+        if self.plan.adapt != NONE:
+            self.adapting.save(folder)
+        else:
+            loading.write_files(folder, loading.layout_of(self.model), self.model, self.tokenizer)
+
+    def before_step(self, step: int) -> None:
+        self.adapting.before_step(step)
+
+    def before_update(self, step: int) -> float | None:
+        return self.adapting.before_update(step)
+
+    def after_update(self, step: int) -> None:
+        self.adapting.after_update(step)
 
     def batch(self, step: int) -> Batch:
         return self.batches.batch(step)
@@ -157,12 +176,21 @@ def new_task(out: str | Path, plan: LanguagePlan, files: Sequence[str], *, val: 
     if val is not None:
         write_tokens(Path(out, VAL), read_texts([val], warn, progress=True), tokenizer)
     tokens = tokens_of(out, tokenizer)
-    sizes = config or model.config
-    plan = fitted(plan, fit, len(tokens[0]), plan.context if config else sizes.n_ctx, sizes.n_embd, epochs)
+    adapting = None
+    if plan.adapt != NONE:
+        if config is not None:
+            raise TrainingError("--adapt: expected a model that has learned something, --init-from, for a new one's "
+                                "weights are random, and would stay so")
+        adapt(model, plan, tokens[0])
+    width = (config or model.config).n_embd
+    plan = fitted(plan, fit, len(tokens[0]), plan.context if config else model.n_ctx, width, epochs)
     if config is not None:
         config = replace(config, n_vocab=tokenizer.n_vocab, n_ctx=plan.context)
         model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
-    return LanguageModelling(model, tokenizer, *tokens, plan)
+    elif plan.adapt != NONE:
+        base = str(init_from) if init_from in loading.NAMES else os.path.abspath(init_from)
+        adapting = Adapting(model, plan, base)
+    return LanguageModelling(model, tokenizer, *tokens, plan, adapting)
 
 
 def fitted(plan: LanguagePlan, fit: Collection[str], n: int, n_ctx: int, n_embd: int,
@@ -222,8 +250,9 @@ def expect_room_to_train(config: GPT2Config, plan: LanguagePlan) -> None:
     and what the blocks keep, 16 C each (docs/memory.md), or C where they are run again.  Where most is frozen, weights
     and logits alone.
     """
-    each = 1 if plan.train_only else 3 + min(plan.threads, plan.batch)
+    most_is_frozen = bool(plan.train_only) or plan.adapt != NONE
+    each = 1 if most_is_frozen else 3 + min(plan.threads, plan.batch)
     tokens = -(-plan.batch // plan.accumulate) * plan.context
-    kept = config.n_vocab + (0 if plan.train_only else 1 if plan.recompute else 16) * config.n_layer * config.n_embd
+    kept = config.n_vocab + (0 if most_is_frozen else 1 if plan.recompute else 16) * config.n_layer * config.n_embd
     expect_room(4 * (each * config.n_parameters + tokens * kept),
                 f"training {config.n_parameters:,} parameters on {tokens:,} tokens at once")

@@ -112,14 +112,15 @@ for T in (64, 1024):
     section(
         "2.3", "核心概念的整体架构", "the whole",
         Entry(
-            where="language_modelling.load_to_train freeze_all_but",
-            run="python -m gpt2np.train FILE --init-from demo --out DIR",
+            where="language_modelling.load_to_train add_lora freeze_all_but",
+            run="python -m gpt2np.train FILE --init-from demo --out DIR --adapt lora",
             here=Both(
-                """预训练和全参数微调可以运行；只微调一部分，用 `--train-only`（[[S000 8.2]]）。""",
-                """Pre-training and fine-tuning of all parameters run; `--train-only` trains a part ([[S000 8.2]])."""),
+                """预训练、全参数微调和参数高效微调都可以运行；只微调一部分，用 `--train-only`（[[S000 8.2]]）。""",
+                """Pre-training, fine-tuning of all parameters and of few run; `--train-only` trains a part
+                ([[S000 8.2]])."""),
             missing=Both(
-                """参数高效微调（LoRA 等）、零样本和少样本提示的打分、持续学习。""",
-                """parameter-efficient fine-tuning such as LoRA, prompts with scored answers, continual learning."""))),
+                """零样本和少样本提示的打分。""",
+                """prompts with scored answers."""))),
     section("3", "核心算法原理 & 具体操作步骤", "the algorithm, and its steps"),
     section(
         "3.1", "算法原理概述", "the principle",
