@@ -36,7 +36,7 @@ class Stack(list):
     @property
     def before(self) -> int:
         """How many positions come before the first one of a text: those of a prefix in the blocks' attention."""
-        return max((block.attn.before for block in self), default=0)
+        return max([0, *(block.attn.before for block in self)])
 
     def new_past(self, B: int, n: int, **inputs: Any) -> list[Any]:
         """What each block makes for the past of B sequences, with room for n positions; a decoder's, of the memory."""

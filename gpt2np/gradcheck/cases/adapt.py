@@ -179,7 +179,7 @@ def prefix(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 3, P: int = 4)
 CASES.append(Case("prefix", prefix, (laws.the_prefix_comes_first,)))
 
 
-def prefix_self_attention(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 3, P: int = 2) -> ModuleSubject:
+def prefix_self_attention(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 4, P: int = 2) -> ModuleSubject:
     module = PrefixSelfAttention(SelfAttention(H * D, H, rng, causal=True, dtype=np.float64), P, rng)
     return ModuleSubject(filled(module, rng), partial(slow.prefix_self_attention, H=H, causal=True),
                          {"x": normal(rng, B, T, H * D)})

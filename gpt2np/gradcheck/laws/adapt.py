@@ -318,6 +318,8 @@ def flattened_is_the_same(subject: ModuleSubject, rng: Rng) -> None:
     restore(model, old)
     add_prefix(model, length=2, tokens=[5, 6])
     close("logits behind tokens", model.forward([[1, 2, 3]])[0], base[:, 2:], EXACT)
+    padded = model.next_logits([[0, 1, 2, 3]], model.new_past(1, 4), np.arange(4)[None] > 0, last=3)
+    close("logits of a padded row behind tokens", padded, base[:, 2:], EXACT)
     fresh = GPT2(GPT2Config(7, 6, 4, 2, 2), rng, dtype=np.float64)
     for wrong in ({"length": 6}, {"length": 0}, {"length": "2"}, {"length": 2, "tokens": [1]},
                   {"length": 1, "tokens": [1], "hidden": 2}):
