@@ -19,7 +19,7 @@ from ..layers.linear import Linear
 from ..layers.module import Blank, Module, Parameter, initial
 from ..layers.tiles import product, rows
 from .lora import check_alpha, check_linear, check_rank, plain
-from .replacing import AdaptError, Replacement, freeze_the_rest, replace, replacements
+from .replacing import AdaptError, Replacement, freeze_the_rest, in_blocks, replace, replacements
 
 STD = 0.02                          # of the first p and q, as in the authors' code
 
@@ -154,16 +154,18 @@ class AdaLoRALinear(Replacement, Linear):
         return plain(self, self.w.value + (self.p.value * (self.scale * self.e.value)) @ self.q.value)
 
 
-def add_adalora(model: Module, paths: str | Sequence[str] = "*.*.attn.c_attn", r: int = 12, alpha: float = 16.0,
+def add_adalora(model: Module, paths: str | Sequence[str] | None = None, r: int = 12, alpha: float = 16.0,
                 dropout: float = 0.0, rng: Rng | None = None) -> dict[str, Module]:
     """Have AdaLoRA on the matrices that the paths name, and train it alone.  Returns what `restore` takes.
 
     Whoever trains then asks a RankBudget before and after each update; without one it is LoRA, and a slow one.
 
-    rng   for the initial p and q; None: the same for every call, of seed 0
+    paths   None: c_attn of every block
+    rng     for the initial p and q; None: the same for every call, of seed 0
     """
     rng = np.random.default_rng(0) if rng is None else rng
-    old = replace(model, paths, lambda layer: AdaLoRALinear(layer, r, alpha, dropout, rng=rng))
+    old = replace(model, in_blocks(model, "attn.c_attn") if paths is None else paths,
+                  lambda layer: AdaLoRALinear(layer, r, alpha, dropout, rng=rng))
     freeze_the_rest(model)
     return old
 

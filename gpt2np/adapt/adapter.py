@@ -17,7 +17,7 @@ from ..layers.activations import GELU
 from ..layers.linear import Linear
 from ..layers.module import Module, Parameter
 from .lora import check_linear
-from .replacing import AdaptError, Replacement, freeze_the_rest, replace
+from .replacing import AdaptError, Replacement, freeze_the_rest, in_blocks, replace
 
 
 class Adapter(Module):
@@ -144,11 +144,11 @@ def block_adapter(block: Module, width: int, rng: Rng | None = None) -> Any:
     return OF_BLOCKS[type(block)](block, width, rng)
 
 
-def add_adapters(model: Module, paths: str | Sequence[str] = "*.*.*.c_proj", width: int = 64,
+def add_adapters(model: Module, paths: str | Sequence[str] | None = None, width: int = 64,
                  rng: Rng | None = None) -> dict[str, Module]:
     """Have an adapter after each layer that the paths name, and train them alone.  Returns what `restore` takes.
 
-    paths   of the last matrices of sub-layers, h.*.*.c_proj, or of blocks, h.*
+    paths   of the last matrices of sub-layers, h.*.*.c_proj, or of blocks, h.*; None: of all sub-layers
     rng     for the initial down; None: the same for every call, of seed 0
     """
     rng = np.random.default_rng(0) if rng is None else rng
@@ -156,7 +156,7 @@ def add_adapters(model: Module, paths: str | Sequence[str] = "*.*.*.c_proj", wid
     def make(layer: Module) -> Any:
         return AdapterLinear(layer, width, rng) if isinstance(layer, Linear) else block_adapter(layer, width, rng)
 
-    old = replace(model, paths, make)
+    old = replace(model, in_blocks(model, "*.c_proj") if paths is None else paths, make)
     freeze_the_rest(model)
     return old
 

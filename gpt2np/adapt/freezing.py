@@ -3,12 +3,9 @@
 Chapter: S000 8.2.
 """
 
-from collections.abc import Iterator
-
-from ..blocks.stack import Stack
 from ..layers.module import Module
 from ..layers.paths import freeze_all_but as freeze_all_but  # by patterns, the fourth way
-from .replacing import AdaptError
+from .replacing import AdaptError, stacks
 
 
 def train_top(model: Module, k: int) -> None:
@@ -47,15 +44,3 @@ def thaw(model: Module, step: int, every: int) -> None:
         model.unfreeze()
     else:
         train_top(model, k)
-
-
-def stacks(model: Module) -> Iterator[tuple[str, Stack]]:
-    """The stacks below a model, by path; AdaptError where there is none."""
-    found = False
-    for prefix, module in [("", model), *((f"{path}.", m) for path, m in model.named_modules())]:
-        for name, value in vars(module).items():
-            if isinstance(value, Stack):
-                found = True
-                yield f"{prefix}{name}", value
-    if not found:
-        raise AdaptError(f"expected a model with a stack of blocks, got {type(model).__name__}")

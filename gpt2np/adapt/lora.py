@@ -17,7 +17,7 @@ from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.linear import Linear
 from ..layers.module import Blank, Module, Parameter, initial
 from ..layers.tiles import product, rows
-from .replacing import AdaptError, Replacement, freeze_the_rest, replace
+from .replacing import AdaptError, Replacement, freeze_the_rest, in_blocks, replace
 
 PARTS = {2: "kv", 3: "qkv"}         # what a fused matrix is made of, side by side, by how many times as wide it is
 
@@ -141,11 +141,12 @@ class LoRALinear(Replacement, Linear):
         return plain(self, w)
 
 
-def add_lora(model: Module, paths: str | Sequence[str] = "*.*.attn.c_attn", r: int = 8, alpha: float = 16.0,
+def add_lora(model: Module, paths: str | Sequence[str] | None = None, r: int = 8, alpha: float = 16.0,
              dropout: float = 0.0, parts: str = "", rank_stabilised: bool = False,
              rng: Rng | None = None) -> dict[str, Module]:
     """Have LoRA on the matrices that the paths name, and train it alone.  Returns what `restore` takes.
 
+    paths   None: c_attn of every block
     parts   of fused matrices, as "qv"; none for the whole matrix
     rng     for the initial a; None: the same for every call, of seed 0
     """
@@ -155,7 +156,7 @@ def add_lora(model: Module, paths: str | Sequence[str] = "*.*.attn.c_attn", r: i
         columns = columns_of(parts, layer) if parts else None
         return LoRALinear(layer, r, alpha, dropout, columns, rank_stabilised, rng)
 
-    old = replace(model, paths, make)
+    old = replace(model, in_blocks(model, "attn.c_attn") if paths is None else paths, make)
     freeze_the_rest(model)
     return old
 

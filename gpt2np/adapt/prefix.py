@@ -19,7 +19,7 @@ from ..layers.checks import check_shape
 from ..layers.dropout import dropout_backward, dropout_forward
 from ..layers.linear import Linear
 from ..layers.module import Module, Parameter, initial
-from .replacing import AdaptError, Replacement, freeze_the_rest, places, replace
+from .replacing import AdaptError, Replacement, freeze_the_rest, in_blocks, places, replace
 
 STD = 0.02                          # of the first prefix, where it is not that of a text
 
@@ -220,10 +220,11 @@ class MLPPrefixSelfAttention(PrefixSelfAttention):
             self.table.accumulate(dtable)
 
 
-def add_prefix(model: Module, paths: str | Sequence[str] = "*.*.attn", length: int = 20, hidden: int = 0,
+def add_prefix(model: Module, paths: str | Sequence[str] | None = None, length: int = 20, hidden: int = 0,
                tokens: Sequence[int] | None = None, rng: Rng | None = None) -> dict[str, Module]:
     """Have a prefix in each self-attention that the paths name, and train it alone.  Returns what `restore` takes.
 
+    paths    None: of every block
     hidden   M, the width of an MLP that makes the prefix while it is trained; 0 for none
     tokens   `length` tokens whose keys and values the prefix begins with, of a GPT2: then the model begins as one that
              has read them.  Li and Liang found that better than random numbers.  None: N(0, 0.02^2)
@@ -246,7 +247,7 @@ def add_prefix(model: Module, paths: str | Sequence[str] = "*.*.attn", length: i
         table, fc = shared
         return MLPPrefixSelfAttention(layer, table, fc, rng)
 
-    old = replace(model, paths, make)
+    old = replace(model, in_blocks(model, "attn") if paths is None else paths, make)
     if read is not None:
         there = {place.path: place.child for place in places(model)}
         for path in old:
@@ -279,7 +280,7 @@ def check_length(length: int) -> None:
 def check_room(model: Any, length: int) -> None:
     """AdaptError for what is no length, and where a prefix would leave no position for a text."""
     check_length(length)
-    n_ctx = getattr(getattr(model, "config", None), "n_ctx", None)
+    n_ctx = getattr(model, "n_ctx", None)
     if n_ctx is not None and length >= n_ctx:
         raise AdaptError(f"prefix: expected fewer than the {n_ctx} positions that the model sees, of which the text "
                          f"needs some, got {length}")

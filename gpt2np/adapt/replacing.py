@@ -10,6 +10,7 @@ not copies.  So every path of a checkpoint stays, and what is new stands beside:
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from ..blocks.stack import Stack
 from ..errors import Gpt2npError
 from ..layers.module import Module, Parameter
 from ..layers.paths import fits, near
@@ -122,6 +123,23 @@ def replace(model: Module, paths: str | Sequence[str], make: Callable[[Any], Mod
         if id(place.child) in new:
             place.put(new[id(place.child)])
     return old
+
+
+def stacks(model: Module) -> Iterator[tuple[str, Stack]]:
+    """The stacks below a model, by path; AdaptError where there is none."""
+    found = False
+    for prefix, module in [("", model), *((f"{path}.", m) for path, m in model.named_modules())]:
+        for name, value in vars(module).items():
+            if isinstance(value, Stack):
+                found = True
+                yield f"{prefix}{name}", value
+    if not found:
+        raise AdaptError(f"expected a model with a stack of blocks, got {type(model).__name__}")
+
+
+def in_blocks(model: Module, part: str) -> list[str]:
+    """Patterns of a part of every block, wherever the stacks are: h.*.attn of a GPT-2, bert.h.*.attn of a BERT."""
+    return [f"{path}.*.{part}" for path, _ in stacks(model)]
 
 
 def restore(model: Module, old: Mapping[str, Module]) -> None:

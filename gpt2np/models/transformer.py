@@ -100,7 +100,8 @@ class Transformer(Module):
                keep_cache: bool = True) -> tuple[Array, Cache]:
         """The same up to the head: x (B, T, C), cache"""
         source, tokens = self.ids("source", source), self.ids("tokens", tokens)
-        source_mask, T = self._mask(source_mask, source), tokens.shape[1]
+        source_mask = self._mask(source_mask, source)
+        T = tokens.shape[1]
         memory, c_encode = self.encode(source, source_mask, rng=rng, keep_cache=keep_cache and self._encoder_trains())
         x, c_decode = self.decode(tokens, positions_of(T, T, None, tokens, self.decoder.before), memory=memory,
                                   memory_padding_mask=source_mask, rng=rng, keep_cache=keep_cache)
@@ -218,8 +219,8 @@ class Transformer(Module):
 
     @property
     def n_ctx(self) -> int:
-        """How many positions it sees at most, of a source, and of a target."""
-        return self.config.n_ctx
+        """How many positions it sees at most, of a source, and of a target: the config's, or what a prefix leaves."""
+        return self.config.n_ctx - max(self.encoder.before, self.decoder.before)
 
     @property
     def source_end(self) -> bool:
@@ -239,8 +240,7 @@ class Transformer(Module):
 
     def ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""
-        before = self.encoder.before if name == "source" else self.decoder.before
-        ids = host_ids(name, ids, self.config.n_vocab, self.config.n_ctx - before, ignored)
+        ids = host_ids(name, ids, self.config.n_vocab, self.n_ctx, ignored)
         return np.asarray(ids, like=self.wte.value)
 
     def _mask(self, source_mask: Array | None, source: Array) -> Array | None:
@@ -262,7 +262,7 @@ class Given:
 
     def __init__(self, model: Transformer, memory: Array, source_mask: Array | None):
         self.model, self.memory, self.source_mask = model, memory, source_mask
-        self.n_vocab, self.n_ctx = model.config.n_vocab, model.config.n_ctx - model.decoder.before
+        self.n_vocab, self.n_ctx = model.config.n_vocab, model.n_ctx
 
     def new_past(self, B: int, n: int) -> list[DecoderPast]:
         """The past of B texts that have not begun, one for each source: for each block, with room for n positions."""

@@ -188,8 +188,8 @@ def prefix_self_attention(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int =
 CASES.append(Case("PrefixSelfAttention", prefix_self_attention, (
     of_blocks.later_tokens_do_not_matter, common.rows_are_independent, common.inference_is_forward,
     of_blocks.a_past_is_the_full_forward, laws.a_prefix_of_tokens_is_the_tokens, laws.all_look_at_the_prefix,
-    laws.a_past_has_the_prefix, laws.what_a_prefix_cannot_be, laws.is_added_by_paths, nothing_frozen_is_summed,
-    *common.OF_ANY_MODULE)))
+    laws.a_past_has_the_prefix, laws.the_text_begins_behind_the_prefix, laws.what_a_prefix_cannot_be,
+    laws.is_added_by_paths, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
 
 
 def prefix_padded(rng: Rng, B: int = 2, T: int = 3, H: int = 2, D: int = 2, P: int = 2) -> ModuleSubject:

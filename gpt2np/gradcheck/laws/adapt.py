@@ -13,8 +13,10 @@ from ...blocks.multihead import SelfAttention
 from ...hints import Rng
 from ...layers.attention import split_heads
 from ...layers.linear import Linear
-from ...models.config import GPT2Config
+from ...models.bert import BERT, BertForPreTraining
+from ...models.config import BertConfig, GPT2Config, TransformerConfig
 from ...models.gpt2 import GPT2
+from ...models.transformer import Transformer
 from ..checks import CheckFailed, ModuleSubject, Subject, arrays_of, close, identical, refused, upstream
 from ..references import adapt as slow
 from .common import EXACT
@@ -326,6 +328,46 @@ def flattened_is_the_same(subject: ModuleSubject, rng: Rng) -> None:
         refused(f"a prefix with {wrong}", add_prefix, fresh, **wrong)
     add_prefix(fresh, length=5)
     identical("positions that are left", fresh.n_ctx, 1)
+
+
+def the_text_begins_behind_the_prefix(subject: ModuleSubject, rng: Rng) -> None:
+    """Behind a prefix of P that nobody looks at, each model is the one whose table of positions begins at P; and a text
+    has so many positions less.
+    """
+    n_ctx, C, P = 6, 4, 2
+    sizes = n_ctx, C, 2, 1
+    gpt2 = GPT2(GPT2Config(7, *sizes), rng, dtype=np.float64)
+    bert = BERT(BertConfig(7, *sizes, 5), rng, dtype=np.float64)
+    both = Transformer(TransformerConfig(7, *sizes, 5), rng, dtype=np.float64)
+    pretraining = BertForPreTraining(BertConfig(7, *sizes, 5), rng, dtype=np.float64)
+
+    def written(model: Transformer, source: list, tokens: list) -> Any:
+        given = model.given(source)
+        identical("positions of what is written", given.n_ctx, model.n_ctx)
+        return given.next_logits(tokens, given.new_past(1, model.n_ctx), last=len(tokens[0]))
+
+    runs: list[tuple[Any, Any, Any]] = [
+        (gpt2, gpt2.wpe, lambda t: gpt2.forward(t)[0]), (bert, bert.wpe, lambda t: bert.forward(t)[0]),
+        (pretraining, pretraining.bert.wpe, lambda t: pretraining.forward(t)[0].words),
+        (both, both.positions, lambda t: both.forward(t[:, :3], None, t)[0]),
+        (both, both.positions, lambda t: both.forward(t, None, t[:, :3])[0]),
+        (both, both.positions, lambda t: written(both, t, t))]
+    for model, table, run in runs:
+        for path, layer in model.named_modules():
+            if path.endswith(".attn"):                  # every q looks away from a k far below 0
+                layer.c_attn.b.value = np.concatenate([np.full(C, 10.0), layer.c_attn.b.value[C:]])
+        tokens, rows = rng.integers(0, 7, (1, n_ctx - P)), table.value
+        table.value = np.concatenate([rows[P:], rows[:P]])
+        expected = run(tokens)
+        table.value = rows
+        old = add_prefix(model, length=P)
+        for path, p in added(model).items():
+            p.value = np.full(p.shape, -1e6) if path.endswith("_k") else rng.standard_normal(p.shape)
+        close(f"{type(model).__name__} behind a prefix", run(tokens), expected, EXACT)
+        identical("positions that are left", model.n_ctx, n_ctx - P)
+        refused("a text that is longer", run, np.zeros((1, n_ctx - P + 1), int))
+        restore(model, old)
+    refused("a longer source", both.forward, [[1] * 7], None, [[1]])
 
 
 def a_prefix_of_tokens_is_the_tokens(subject: ModuleSubject, rng: Rng) -> None:
