@@ -24,7 +24,7 @@ from .hints import Array
 from .interrupts import leave
 from .layers.module import Module
 from .memory import cores, keep_freed_memory
-from .model_names import load_with_tokenizer, put_adapter
+from .model_names import load_with_tokenizer
 from .models.transformer import Transformer
 from .terminal import wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
@@ -60,7 +60,8 @@ def measure(arguments: Sequence[str] | None) -> None:
     for path in options.files:
         if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
             open(path, "rb").close()                    # what cannot be read is said before the work begins
-    model, tokenizer = load_with_tokenizer(options.model, kind=Module)
+    model, tokenizer = load_with_tokenizer(options.model, kind=Module, adapter=options.adapter)
+    merge_if_possible(model)
     others = [name for name in ("window", "stride") if getattr(options, name)] if isinstance(model, Transformer) else \
         [name for name in OF_PAIRS if getattr(options, name) is not None]
     if others:
@@ -70,9 +71,6 @@ def measure(arguments: Sequence[str] | None) -> None:
         keep_freed_memory()
         measure_pairs(options, model, tokenizer)
         return
-    if options.adapter is not None:
-        put_adapter(model, options.adapter)
-        merge_if_possible(model)
     window = options.window or model.n_ctx
     if window > model.n_ctx:
         raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {window}")
@@ -111,7 +109,7 @@ def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: An
     pairs = list(read_pairs(options.files))
     if not pairs:
         raise TrainingError("pairs: expected at least one, got none: give more lines")
-    n_ctx, threads, num_beams = model.config.n_ctx, options.threads or cores(), options.num_beams or 1
+    n_ctx, threads, num_beams = model.n_ctx, options.threads or cores(), options.num_beams or 1
     ids, cut = encoded(pairs, tokenizer, n_ctx, model.config.source_end)
     if cut:
         print(wrapped(f"note: {cut:,} of {len(pairs):,} pairs have a side of more than the {n_ctx:,} tokens that the "

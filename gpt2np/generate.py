@@ -39,7 +39,7 @@ from .hints import Array
 from .interrupts import leave
 from .layers.softmax import softmax_forward
 from .memory import expect_room, keep_freed_memory
-from .model_names import base_of, load_with_tokenizer, put_adapter
+from .model_names import load_with_tokenizer, name_of
 from .models.gpt2 import GPT2
 from .models.protocols import LanguageModel
 from .sampling import LARGEST, GenerationError, Sampler
@@ -167,8 +167,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     given = vars(parser.parse_args(arguments))
     options = argparse.Namespace(**vars(USUAL) | given)
     check(parser, options, set(given))
-    if options.adapter is not None and "model" not in given:
-        options.model = base_of(options.adapter)
+    options.model = name_of(given.get("model"), options.adapter, USUAL.model)
     try:
         return options, Sampler(**{name: getattr(options, name) for name in SAMPLER_OPTIONS})
     except GenerationError as error:
@@ -236,10 +235,8 @@ class Task:
 def run(arguments: Sequence[str] | None) -> None:
     """Load the model, and write what the arguments ask for."""
     options, sampler = parse(arguments)
-    model, tokenizer = load_with_tokenizer(options.model)
-    if options.adapter is not None:
-        put_adapter(model, options.adapter)
-        merge_if_possible(model)
+    model, tokenizer = load_with_tokenizer(options.model, adapter=options.adapter)
+    merge_if_possible(model)
     lay_out_for_decoding(model)
     keep_freed_memory()
     if options.trace:

@@ -71,6 +71,12 @@ def put_adapter(model: GPT2, adapter: str | Path) -> None:
     read(folder, model)
 
 
+def name_of(model: str | None, adapter: str | None, usual: str) -> str:
+    """The model that is meant where --model and --adapter are options: what is named, what the adapter names, or the
+    usual one."""
+    return model or (usual if adapter is None else base_of(adapter))
+
+
 def base_of(adapter: str | Path) -> str:
     """The name or path of the model that an adapter was trained on, as its file has it."""
     folder = find_adapter(adapter)

@@ -1,6 +1,14 @@
-"""Training few parameters: what a plan may ask for, how it is put into a model, and what it comes to."""
+"""Training few parameters: what a plan may ask for, how it is put into a model, and what a task does about it.
 
+    AdaptPlan         the options of a command, and their rules
+    AdaptableTask     a task with such a plan: what it saves is little, beside a base that stays where it is
+    adapt             puts into a model what a plan asks for, before the task is made
+    in_words          what it comes to
+"""
+
+import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,12 +21,14 @@ from ..adapt.freezing import thaw, train_biases
 from ..adapt.lora import add_lora
 from ..adapt.prefix import add_prefix
 from ..adapt.replacing import AdaptError, added, replacements
-from ..checkpoints import safetensors
-from ..checkpoints.adapters import read_adapter, write_adapter
+from ..checkpoints import loading, safetensors
+from ..checkpoints.adapters import read_about, read_adapter, write_adapter
 from ..hints import Array
 from ..layers.module import Module
+from ..layers.paths import chosen
 from .errors import TrainingError
 from .plan import FOR_ADAPTERS, NAMES, POSITIVE, SHARE, YES_OR_NO, Plan, at_least, one_of
+from .tasks import Task
 
 NONE = "none"
 METHODS = (NONE, "lora", "adalora", "adapter", "prefix", "bias")
@@ -68,11 +78,14 @@ class AdaptPlan(Plan):
                 raise TrainingError(f"{name}: expected only with --adapt lora, got it without")
 
 
-def adapt(model: Module, plan: AdaptPlan, tokens: Array | None = None) -> None:
+def adapt(model: Module, plan: AdaptPlan, tokens: Array | None = None, besides: Sequence[str] = ()) -> None:
     """Add to a model what the plan asks for, and freeze the rest.  TrainingError for what cannot be.
 
-    tokens   of the text that is learned from: a prefix begins as that of its first ones
+    tokens    of the text that is learned from, for a GPT2: a prefix begins as that of its first ones
+    besides   patterns of what is trained too, a new head: the file of what was trained holds it, for the base does not
     """
+    if plan.adapt == NONE:
+        return
     rng = np.random.default_rng([plan.seed, FOR_ADAPTERS])
     at: dict[str, Any] = {"paths": plan.at} if plan.at else {}
     try:
@@ -91,6 +104,9 @@ def adapt(model: Module, plan: AdaptPlan, tokens: Array | None = None) -> None:
             train_biases(model)
     except AdaptError as error:
         raise TrainingError(f"--adapt {plan.adapt}: {error}") from None
+    parameters = dict(model.named_parameters())
+    for path in chosen(besides, parameters):
+        parameters[path].trainable = True
 
 
 def first_rank(plan: AdaptPlan) -> int:
@@ -111,16 +127,48 @@ def budget_of(model: Module, plan: AdaptPlan) -> RankBudget | None:
         raise TrainingError(f"--adapt adalora: {error}") from None
 
 
-class Adapting:
-    """What a task does beside its own work where its plan asks for few parameters: it calls this at each place.
+class AdaptableTask(Task):
+    """A task whose plan is an AdaptPlan: what stands here calls budget and thaw at their places, saves and loads.
 
-    model   to which the plan's is added
-    base    the name or path of the model that it was before
+    base     the name or path of the model that few parameters were added to
+    budget   AdaLoRA's
+
+    A new task: adapt, then the class, then begin_adapting as soon as its plan is settled.  One that goes on: a model
+    loaded from base_of, then the class, then go_on_adapting.
     """
 
-    def __init__(self, model: Module, plan: AdaptPlan, base: str):
-        self.model, self.plan, self.base = model, plan, base
-        self.budget = budget_of(model, plan)
+    tokenizer: Any
+    base: str = ""
+    budget: RankBudget | None = None
+
+    def begin_adapting(self, init_from: str | Path | None) -> None:
+        """Know the base, None for a model that is new; TrainingError where there is none, or for a run too short."""
+        if self.plan.adapt == NONE:
+            return
+        if init_from is None:
+            raise TrainingError(f"--adapt {self.plan.adapt}: expected --init-from with it, a model that has learned "
+                                "something, for a new one's weights are random, and would stay so")
+        self.base = str(init_from) if init_from in loading.NAMES else os.path.abspath(init_from)
+        self.budget = budget_of(self.model, self.plan)
+
+    def go_on_adapting(self, folder: Path) -> None:
+        """Add to the base what a checkpoint has.  The base may have been moved, but not changed: CheckpointError."""
+        if self.plan.adapt == NONE:
+            return
+        self.base = base_of(folder, self.plan)
+        read_adapter(folder, self.model)
+        self.budget = budget_of(self.model, self.plan)
+        if self.budget is not None:
+            self.budget.restore(safetensors.read(folder / RANKS_FILE)[0])
+
+    def save(self, folder: Path) -> None:
+        """The model; or what is trained of it, and what AdaLoRA remembers."""
+        if self.plan.adapt == NONE:
+            loading.write_files(folder, loading.layout_of(self.model), self.model, self.tokenizer)
+            return
+        write_adapter(folder, self.model, self.base)
+        if self.budget is not None:
+            safetensors.write(folder / RANKS_FILE, self.budget.state())
 
     def before_step(self, step: int) -> None:
         if self.plan.thaw_every:
@@ -133,24 +181,10 @@ class Adapting:
         if self.budget is not None:
             self.budget.after_update(step + 1)
 
-    def save(self, folder: Path) -> None:
-        """Write what is trained, and what AdaLoRA remembers."""
-        write_adapter(folder, self.model, self.base)
-        if self.budget is not None:
-            safetensors.write(folder / RANKS_FILE, self.budget.state())
 
-    def load(self, folder: Path) -> None:
-        """Go on with what was saved.  The base may have been moved, but not changed: CheckpointError."""
-        if self.budget is not None:
-            self.budget.restore(safetensors.read(folder / RANKS_FILE)[0])
-
-
-def load_adapted(model: Module, folder: Path, plan: AdaptPlan, base: str) -> Adapting:
-    """The run of which a folder is a checkpoint; model is its base."""
-    read_adapter(folder, model)
-    adapting = Adapting(model, plan, base)
-    adapting.load(folder)
-    return adapting
+def base_of(folder: Path, plan: AdaptPlan) -> str:
+    """The model that a checkpoint in a folder goes on with: its own, or the one which its adapter names."""
+    return str(folder) if plan.adapt == NONE else read_about(folder)["base"]
 
 
 def in_words(model: Module, plan: AdaptPlan) -> str:

@@ -13,7 +13,6 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from ..checkpoints import loading
-from ..checkpoints.adapters import read_about
 from ..decoding import generate
 from ..errors import Gpt2npError
 from ..hints import Array
@@ -24,7 +23,7 @@ from ..sampling import Sampler
 from ..text.bpe import Tokenizer
 from ..text.bpe_train import count_pieces, learn_merges, learn_vocabulary
 from ..text.protocol import AnyTokenizer, end_of
-from .adapting import NONE, Adapting, AdaptPlan, adapt, load_adapted
+from .adapting import NONE, AdaptableTask, AdaptPlan, adapt, base_of
 from .batches import ORDERS, Batches, map_tokens, read_texts, windows_in, write_tokens
 from .errors import TrainingError
 from .evaluation import evaluate
@@ -32,7 +31,7 @@ from .mpi import Parallel
 from .parallel import Batch
 from .plan import SHARE, YES_OR_NO, at_least, one_of
 from .schedules import NOAM, noam_peak
-from .tasks import Progress, Task
+from .tasks import Progress
 
 TRAIN, VAL = "train.tokens", "val.tokens"       # in the folder of a run
 HELD_OUT = 0.1                  # the part of the text, its end, that is measured by where no other text is
@@ -53,13 +52,12 @@ class LanguagePlan(AdaptPlan):
     sample: Annotated[int, at_least(0), "tokens of the text that the model writes at each evaluation, 0 for none"] = 60
 
 
-class LanguageModelling(Task):
+class LanguageModelling(AdaptableTask):
     """A GPT-2 that learns texts.
 
     model, tokenizer   what is trained (with the plan's dropout and recompute), and what it comes with
     train, val         token ids (n,): to learn from, and to measure by
     plan               LanguagePlan
-    adapting           what of the model is trained, and saved, where that is little
 
     raises             TrainingError for texts and sizes that do not fit together
     """
@@ -68,8 +66,7 @@ class LanguageModelling(Task):
     plan_type = LanguagePlan
     data: ClassVar = (TRAIN, VAL)
 
-    def __init__(self, model: GPT2, tokenizer: AnyTokenizer, train: Array, val: Array, plan: LanguagePlan,
-                 adapting: Adapting | None = None):
+    def __init__(self, model: GPT2, tokenizer: AnyTokenizer, train: Array, val: Array, plan: LanguagePlan):
         if plan.context > model.n_ctx:
             raise TrainingError(f"context: expected at most the model's n_ctx, {model.n_ctx}, got "
                                 f"{plan.context}")
@@ -77,36 +74,20 @@ class LanguageModelling(Task):
             raise TrainingError(f"validation text: expected at least 2 tokens, got {len(val)}: give more text (--val)")
         self.batches = Batches(train, plan.batch, plan.context, plan.seed, plan.order)
         self.model, self.tokenizer, self.val, self.plan = model, tokenizer, val, plan
-        self.adapting = adapting or Adapting(model, plan, "")
         model.unused = list(tokenizer.unused)           # its samples have none of them
 
     @classmethod
     def load(cls, folder: Path, out: Path, plan: LanguagePlan) -> "LanguageModelling":
-        base = str(folder) if plan.adapt == NONE else read_about(folder)["base"]
-        model, tokenizer = load_to_train(base, plan)
-        adapting = None if plan.adapt == NONE else load_adapted(model, folder, plan, base)
-        return cls(model, tokenizer, *tokens_of(out, tokenizer), plan, adapting)
+        model, tokenizer = load_to_train(base_of(folder, plan), plan)
+        task = cls(model, tokenizer, *tokens_of(out, tokenizer), plan)
+        task.go_on_adapting(folder)
+        return task
 
     @classmethod
     def expect_shares(cls, plan: LanguagePlan, processes: int) -> None:
         if plan.batch < processes:
             raise TrainingError(f"--batch: expected a window for each of the {processes} processes at least, got "
                                 f"{plan.batch}")
-
-    def save(self, folder: Path) -> None:
-        if self.plan.adapt != NONE:
-            self.adapting.save(folder)
-        else:
-            loading.write_files(folder, loading.layout_of(self.model), self.model, self.tokenizer)
-
-    def before_step(self, step: int) -> None:
-        self.adapting.before_step(step)
-
-    def before_update(self, step: int) -> float | None:
-        return self.adapting.before_update(step)
-
-    def after_update(self, step: int) -> None:
-        self.adapting.after_update(step)
 
     def batch(self, step: int) -> Batch:
         return self.batches.batch(step)
@@ -176,21 +157,16 @@ def new_task(out: str | Path, plan: LanguagePlan, files: Sequence[str], *, val: 
     if val is not None:
         write_tokens(Path(out, VAL), read_texts([val], warn, progress=True), tokenizer)
     tokens = tokens_of(out, tokenizer)
-    adapting = None
-    if plan.adapt != NONE:
-        if config is not None:
-            raise TrainingError("--adapt: expected a model that has learned something, --init-from, for a new one's "
-                                "weights are random, and would stay so")
+    if config is None:
         adapt(model, plan, tokens[0])
     width = (config or model.config).n_embd
     plan = fitted(plan, fit, len(tokens[0]), plan.context if config else model.n_ctx, width, epochs)
     if config is not None:
         config = replace(config, n_vocab=tokenizer.n_vocab, n_ctx=plan.context)
         model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
-    elif plan.adapt != NONE:
-        base = str(init_from) if init_from in loading.NAMES else os.path.abspath(init_from)
-        adapting = Adapting(model, plan, base)
-    return LanguageModelling(model, tokenizer, *tokens, plan, adapting)
+    task = LanguageModelling(model, tokenizer, *tokens, plan)
+    task.begin_adapting(init_from if config is None else None)
+    return task
 
 
 def fitted(plan: LanguagePlan, fit: Collection[str], n: int, n_ctx: int, n_embd: int,
