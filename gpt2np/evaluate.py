@@ -25,6 +25,7 @@ from .interrupts import leave
 from .layers.module import Module
 from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
+from .models.gpt2 import GPT2
 from .models.transformer import Transformer
 from .terminal import wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
@@ -62,6 +63,9 @@ def measure(arguments: Sequence[str] | None) -> None:
             open(path, "rb").close()                    # what cannot be read is said before the work begins
     model, tokenizer = load_with_tokenizer(options.model, kind=Module, adapter=options.adapter)
     merge_if_possible(model)
+    if not isinstance(model, GPT2 | Transformer):
+        raise TrainingError("--model: expected a model that goes on from a text, or one that translates, got a "
+                            f"{type(model).__name__}: a BERT is measured while it is trained")
     others = [name for name in ("window", "stride") if getattr(options, name)] if isinstance(model, Transformer) else \
         [name for name in OF_PAIRS if getattr(options, name) is not None]
     if others:
