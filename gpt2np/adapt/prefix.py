@@ -280,7 +280,7 @@ def check_length(length: int) -> None:
 def check_room(model: Any, length: int) -> None:
     """AdaptError for what is no length, and where a prefix would leave no position for a text."""
     check_length(length)
-    n_ctx = getattr(model, "n_ctx", None)
+    n_ctx = getattr(getattr(model, "config", None), "n_ctx", None)
     if n_ctx is not None and length >= n_ctx:
         raise AdaptError(f"prefix: expected fewer than the {n_ctx} positions that the model sees, of which the text "
                          f"needs some, got {length}")

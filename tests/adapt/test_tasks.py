@@ -25,12 +25,13 @@ from gpt2np.training.translation import of_characters
 ALPHABET = "天地玄黄宇宙洪荒日月"
 RUNS = {
     "masked lora": ["--rank", "2", "--adapt-dropout", "0.3"], "masked adalora": ["--rank", "2"],
-    "masked prefix": ["--prefix-length", "3", "--context", "9"],
-    "translation lora": ["--rank", "2", "--parts", "qv"], "translation prefix": ["--prefix-length", "3"],
+    "masked prefix": ["--prefix-length", "7", "--context", "5"],
+    "translation lora": ["--rank", "2", "--parts", "qv"],
+    "translation prefix": ["--prefix-length", "15", "--context", "13"],
     "translation adapter": ["--adapter-width", "2", "--at", "encoder.*", "--at", "decoder.*"]}
 TRAINED = {"masked lora": "64 = 1 x 2 (8 + 24)", "masked adalora": "99 = 1 x 3 (8 + 24 + 1)",
-           "masked prefix": "48 = 1 x 2 x 3 x 8", "translation lora": "128 = 2 x 2 (8 + 8) + 2 (8 + 8)",
-           "translation prefix": "96 = 2 x 2 x 3 x 8", "translation adapter": "84 = 2 x (2 x 8 x 2 + 2 + 8)"}
+           "masked prefix": "112 = 1 x 2 x 7 x 8", "translation lora": "128 = 2 x 2 (8 + 8) + 2 (8 + 8)",
+           "translation prefix": "480 = 2 x 2 x 15 x 8", "translation adapter": "84 = 2 x (2 x 8 x 2 + 2 + 8)"}
 STEPS = 4
 
 
