@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from .adapt.replacing import merge_if_possible
 from .checkpoints.loading import GPT2_NAMES
 from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import (
@@ -39,7 +40,7 @@ from .interpret.lens import maps_of, recorded
 from .interrupts import leave
 from .layers.softmax import softmax_forward
 from .memory import expect_room, keep_freed_memory
-from .model_names import load_with_tokenizer
+from .model_names import load_with_tokenizer, name_of
 from .models.gpt2 import GPT2
 from .models.protocols import LanguageModel
 from .sampling import LARGEST, GenerationError, Sampler
@@ -84,7 +85,7 @@ KNOWN_AS = {
 }
 # What holds where an option is not given.
 USUAL = argparse.Namespace(
-    prompt=(), model="demo", max_new_tokens=100, num_return_sequences=1, stop=(),
+    prompt=(), model="demo", adapter=None, max_new_tokens=100, num_return_sequences=1, stop=(),
     logit_bias=(), repetition_penalty=1.0, frequency_penalty=0.0, presence_penalty=0.0, forbid=(), min_new_tokens=0,
     temperature=0.8, top_k=None, top_p=0.95, openai_top_p=False, min_p=0.0, typical_p=1.0, seed=None, speculate=False,
     num_beams=1, length_penalty=1.0, json=False, interactive=False, show_probabilities=False, trace=False)
@@ -111,6 +112,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     what = parser.add_argument_group("what is written, and where it ends")
     what.add_argument("--model", type=not_empty,
                       help=f"one of {', '.join(GPT2_NAMES)}; or the path of a model's folder ({USUAL.model})")
+    what.add_argument("--adapter", type=not_empty, metavar="DIR",
+                      help="what was trained beside a model: the folder of train --adapt, or of peft's; without "
+                           "--model, the model is the one that it names")
     what.add_argument("--max-new-tokens", type=whole(1), metavar="N",
                       help=f"it ends after this many tokens ({USUAL.max_new_tokens})")
     what.add_argument("--num-return-sequences", type=whole(1), metavar="N",
@@ -165,6 +169,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     given = vars(parser.parse_args(arguments))
     options = argparse.Namespace(**vars(USUAL) | given)
     check(parser, options, set(given))
+    options.model = name_of(given.get("model"), options.adapter, USUAL.model)
     try:
         return options, Sampler(**{name: getattr(options, name) for name in SAMPLER_OPTIONS})
     except GenerationError as error:
@@ -232,7 +237,8 @@ class Task:
 def run(arguments: Sequence[str] | None) -> None:
     """Load the model, and write what the arguments ask for."""
     options, sampler = parse(arguments)
-    model, tokenizer = load_with_tokenizer(options.model)
+    model, tokenizer = load_with_tokenizer(options.model, adapter=options.adapter)
+    merge_if_possible(model)
     lay_out_for_decoding(model)
     keep_freed_memory()
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .adapt.lora import LowRank, lora_forward
 from .hints import Array
 from .interpret.taps import InterpretError, Recording, activations, tapped
 from .layers.activations import GELU, GELU_ERF, RELU, TANH
@@ -142,7 +143,7 @@ class _Reader:
         if name == "loss":                              # of the head and its loss in one
             name = next(n for n, side in self.seen.order if side == "y" and self.seen.y[n] is y)
             part = self.parts[name.partition(":")[0]]
-        if not isinstance(part, Embedding | LayerNorm | Linear | LMHead):
+        if not isinstance(part, Embedding | LayerNorm | Linear | LMHead | LowRank):
             return None
         x = self.seen.x[name]
         read = x.nbytes + sum(p.value.nbytes for p in ([part] if isinstance(part, Parameter) else
@@ -155,8 +156,14 @@ class _Reader:
             if self.terms == [f"{name}.in"]:            # behind a sum, it is the stream from here
                 self.terms = [name]
             return How(equations(layernorm_forward), 7 * x.size + 4 * (x.size // x.shape[-1]), read)
-        if isinstance(part, Linear):
-            return How(equations(linear_forward), 2 * x.size * y.shape[-1] + y.size, read)
+        if isinstance(part, Linear):                    # what is below it, as LoRA, are steps of their own
+            own = [p.value for path, p in part.named_parameters() if "." not in path]
+            flops = sum(2 * (x.size // x.shape[-1]) * p.size for p in own if p.ndim == 2) + y.size
+            return How(equations(linear_forward if type(part) is Linear else type(part)), flops,
+                       x.nbytes + sum(p.nbytes for p in own))
+        if isinstance(part, LowRank):
+            (N, r), O = (x.size // x.shape[-1], part.a.shape[1]), y.shape[-1]
+            return How(equations(lora_forward), 2 * x.size * r + N * r + 2 * N * r * O, read)
         rows, V = x.size // x.shape[-1], len(part.wte.value)
         flops = 2 * x.size * V + rows * V * (part.b is not None)
         return How(equations(lm_head_loss_forward), flops + 4 * rows * V + 3 * rows, read) if y.ndim == 0 else \

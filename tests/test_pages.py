@@ -91,7 +91,7 @@ CUT = {
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
 }
 # Where a value of the page rules others out.
-NOT_BESIDE = {"--vocab": ("--n-vocab",), "--resume": CUT["gpt2np.train"],
+NOT_BESIDE = {"--vocab": ("--n-vocab",), "--prefix-length": ("--context",), "--resume": CUT["gpt2np.train"],
               "--init-from": ("--n-vocab", "--n-layer", "--n-head", "--n-embd")}
 
 class FewMutations(Fuzz):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import gpt2np
+from gpt2np.adapt.lora import add_lora
 from gpt2np.interpret.taps import InterpretError, Recording, activations, tapped
 from gpt2np.models.bert import BertForPreTraining
 from gpt2np.models.config import BertConfig, GPT2Config, TransformerConfig
@@ -233,3 +234,18 @@ def test_on_the_stand_in_for_a_device(model):
     for a, b in zip(gpt2np.trace(model, [[1, 2, 3]]), gpt2np.trace(there, [[1, 2, 3]]), strict=True):
         assert (a.name, a.formula, a.shape, a.flops, a.bytes) == (b.name, b.formula, b.shape, b.flops, b.bytes)
         assert a.max == pytest.approx(b.max, rel=1e-5)
+
+
+def test_what_lora_adds_is_a_step(model):
+    """Of the layer that it stands in, the work without it; and the run is the same, of a fresh one."""
+    adapted = model.replica()
+    add_lora(adapted, "h.1.attn.c_attn", r=2)
+    before, after = gpt2np.trace(model, [[1, 2]]), gpt2np.trace(adapted, [[1, 2]])
+    names = [step.name for step in before]
+    at = names.index("h.1.attn.c_attn")
+    assert [step.name for step in after] == [*names[:at], "h.1.attn.c_attn.lora.0", *names[at:]]
+    added, layer = after[at], after[at + 1]
+    C = model.config.n_embd
+    assert added.formula == "y = scale (x a) u" and added.flops == 2 * 2 * (2 * C + 1 + 2 * 3 * C)
+    assert layer.formula.startswith("y = x w + b; y[columns] += alpha / r (x a) u")
+    assert (layer.flops, layer.bytes) == (before[at].flops, before[at].bytes)

@@ -569,6 +569,7 @@ weighted avg   0.583   0.750   0.650       4
         "7.3", "相关论文推荐", "papers",
         Entry(
             points=(12,),
+            where="AdapterLinear BlockAdapter LoRALinear AdaLoRALinear RankBudget",
             errata="E000-37 E000-38",
             run="""
 from gpt2np.models.config import SIZES
@@ -577,11 +578,13 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
 """,
             prints="1.9%",
             here=Both(
-                """宽度 64 的适配器（每块两个）让 GPT-2 124M 增加这么多参数。""",
-                """So much larger GPT-2 124M becomes by adapters of width 64, two in each block."""),
-            missing=Both(
-                """Adapter、AdaLoRA 本身。""",
-                """adapters and AdaLoRA themselves."""))),
+                """宽度 64 的适配器（每块两个）让 GPT-2 124M 增加这么多参数。训练它们用
+                `python -m gpt2np.train FILE --init-from demo --out DIR --adapt adapter`；AdaLoRA 用
+                `--adapt adalora`。[[docs/adapting.md]] 讲各种方法。""",
+                """So much larger GPT-2 124M becomes by adapters of width 64, two in each block. To train them:
+                `python -m gpt2np.train FILE --init-from demo --out DIR --adapt adapter`; AdaLoRA: `--adapt adalora`.
+                All methods are on [[docs/adapting.md]]."""),
+            shown="begins_as_the_base merged_is_unmerged a_diagonal_of_ones_is_lora test_algorithm_1")),
     section("8", "总结：未来发展趋势与挑战", "summary and outlook"),
     section(
         "8.1", "研究成果总结", "what was reached",
@@ -589,27 +592,29 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
     section(
         "8.2", "未来发展趋势", "where it goes",
         Entry(
-            where="freeze_all_but Module.freeze scoring.score Template",
-            run="python -m gpt2np.train FILE --init-from demo --out DIR --train-only ln_f",
+            where="lora_forward PrefixSelfAttention train_top train_biases freeze_all_but Module.freeze scoring.score "
+                  "Template",
+            run="python -m gpt2np.train FILE --init-from demo --out DIR --adapt lora --rank 8",
             here=Both(
-                """只训练一小部分参数的最简单做法：把其余的冻结。`--train-only` 指定要训练的部分，可以写多次，例
-                如 `--train-only "h.*.mlp"`。“提示学习”不改动参数：题目怎样提，答案怎样打分，见 [[scoring.md]]。""",
-                """The simplest way to train few parameters: freeze the others. `--train-only` names those to train, and
-                may be given several times, as in `--train-only "h.*.mlp"`. Prompts change no parameter: how questions
-                are put, and answers scored, is in [[scoring.md]]."""),
-            shown="test_freezing_all_but_what_is_named frozen_parameters_get_nothing",
+                """只训练很少参数：LoRA（`--adapt lora`）、前缀（`--adapt prefix`）、偏置（`--adapt bias`），或者把其余的冻结，
+                例如 `--train-only "h.*.mlp"`。“提示学习”不改动参数：题目怎样提，答案怎样打分，见 [[scoring.md]]。
+                持续学习：[[docs/adapting.md]] 有一张表，记录学了新文本之后旧文本忘了多少。""",
+                """To train few parameters: LoRA (`--adapt lora`), a prefix (`--adapt prefix`), the biases
+                (`--adapt bias`); or freeze the others, as in `--train-only "h.*.mlp"`. Prompts change no parameter: how
+                questions are put, and answers scored, is in [[scoring.md]]. On learning one thing after another,
+                [[docs/adapting.md]] has a table of how much of an old text is forgotten with a new one."""),
+            shown="ranks_add a_prefix_of_tokens_is_the_tokens test_the_top_blocks_and_what_stands_above",
             missing=Both(
-                """LoRA、Prefix-Tuning 和持续学习的测量；多模态不在本项目范围之内。""",
-                """LoRA, prefix tuning, and a measure of what is forgotten; images and speech are outside of this
-                package."""))),
+                """多模态不在本项目范围之内。""",
+                """images and speech are outside of this package."""))),
     section(
         "8.3", "面临的挑战", "difficulties",
         Entry(
             where="KVCache tracing.trace look Patch arrays_of sentence_pairs.difference",
             run="python -m gpt2np.interpret \"To be, or not to be\" --against \"To do, or not to do\"",
             here=Both(
-                """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令写出一个网页，上面有
-                每个头在看哪里、每一层会怎么说、每个部分贡献了多少，以及两段文字的差别由哪里传到答案；
+                """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令写出一个网页，上面
+                有每个头在看哪里、每一层会怎么说、每个部分贡献了多少，以及两段文字的差别由哪里传到答案；
                 `--show-probabilities` 显示每一步的候选词元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低
                 某些词；模型带有哪些偏见，可以用只差一个词的成对句子来测量：`python -m gpt2np.score --task pairs
                 --model demo`，见 [[scoring.md]]。""",

@@ -112,20 +112,19 @@ for T in (64, 1024):
     section(
         "2.3", "核心概念的整体架构", "the whole",
         Entry(
-            where="language_modelling.load_to_train freeze_all_but scoring.score Template",
+            where="language_modelling.load_to_train add_lora freeze_all_but scoring.score Template",
             run="python -m gpt2np.score docs/questions.tsv --model demo --examples docs/questions.tsv --shots 3",
             here=Both(
-                """预训练和全参数微调可以运行（`python -m gpt2np.train FILE --init-from demo --out DIR`）；只微调一部
-                分，用 `--train-only`（[[S000 8.2]]）。上面的命令是少样本学习：每道题前面放三道例题，让模型选一个答案；
-                去掉例题就是零样本学习。见 [[scoring.md]]。""",
-                """Pre-training and fine-tuning of all parameters run
-                (`python -m gpt2np.train FILE --init-from demo --out DIR`); `--train-only` trains a part ([[S000 8.2]]).
-                The command above is few-shot: three examples stand before each question, and the model chooses;
-                without them it is zero-shot. See [[scoring.md]]."""),
-            shown="test_scores_are_those_of_transformers test_templates",
-            missing=Both(
-                """参数高效微调（LoRA 等）、持续学习。""",
-                """parameter-efficient fine-tuning such as LoRA, continual learning."""))),
+                """预训练、全参数微调（`python -m gpt2np.train FILE --init-from demo --out DIR`）和参数高效微调（再加
+                `--adapt lora`）都可以运行；只微调一部分，用 `--train-only`（[[S000 8.2]]）。上面的命令是少样本学习：每
+                道题前面放三道例题，让模型选一个答案；去掉例题就是零样本学习。见 [[scoring.md]]。持续学习时忘掉多
+                少，见 [[docs/adapting.md]]。""",
+                """Pre-training, fine-tuning of all parameters
+                (`python -m gpt2np.train FILE --init-from demo --out DIR`) and of few (with `--adapt lora`) run;
+                `--train-only` trains a part ([[S000 8.2]]). The command above is few-shot: three examples stand before
+                each question, and the model chooses; without them it is zero-shot. See [[scoring.md]]. How much is
+                forgotten in learning one thing after another: [[docs/adapting.md]]."""),
+            shown="test_scores_are_those_of_transformers test_templates")),
     section("3", "核心算法原理 & 具体操作步骤", "the algorithm, and its steps"),
     section(
         "3.1", "算法原理概述", "the principle",

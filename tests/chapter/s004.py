@@ -76,7 +76,7 @@ print([path for path, _ in model.named_parameters() if not path.startswith("h.")
     section(
         "3.3", "算法优缺点", "strengths and limits",
         Entry(
-            where="freeze_all_but",
+            where="LoRALinear freeze_all_but",
             run="""
 from gpt2np.models.config import SIZES
 C, L, r = SIZES["124M"].n_embd, SIZES["124M"].n_layer, 8
@@ -84,14 +84,15 @@ print(f"{L * r * (C + 3 * C) / SIZES['124M'].n_parameters:.2%}")
 """,
             prints="0.24%",
             here=Both(
-                """作个比较：对每块的 `c_attn` 加秩为 8 的 LoRA，要训练的只有这么多。""",
-                """To compare: LoRA of rank 8 on `c_attn` of each block trains so much."""),
-            shown="test_freezing_all_but_what_is_named",
+                """作个比较：对每块的 `c_attn` 加秩为 8 的 LoRA，要训练的只有这么多：
+                `python -m gpt2np.train FILE --init-from demo --out DIR --adapt lora`。""",
+                """To compare: LoRA of rank 8 on `c_attn` of each block trains so much:
+                `python -m gpt2np.train FILE --init-from demo --out DIR --adapt lora`."""),
+            shown="test_freezing_all_but_what_is_named merged_is_unmerged",
             errata="E004-05",
             text=Both(
                 """微调全部权重并不“参数高效”；LoRA 这样的方法才是。""",
-                """Fine-tuning all weights is not parameter-efficient; methods such as LoRA are."""),
-            missing=Both("""LoRA 本身。""", """LoRA itself."""))),
+                """Fine-tuning all weights is not parameter-efficient; methods such as LoRA are."""))),
     section("3.4", "算法应用领域", "applications", Entry(like="S000 3.4")),
     section("4", "数学模型和公式 & 详细讲解", "the mathematics"),
     section(
