@@ -145,7 +145,7 @@ class _Reader:
             part = self.parts[name.partition(":")[0]]
         if not isinstance(part, Embedding | LayerNorm | Linear | LMHead | LowRank):
             return None
-        x = self.seen.x[name]
+        x = self.seen.x[name.removesuffix(".out")]
         read = x.nbytes + sum(p.value.nbytes for p in ([part] if isinstance(part, Parameter) else
                                                        [p for _, p in part.named_parameters()]))
         if isinstance(part, Embedding):                 # of the table, the rows that are looked up

@@ -239,11 +239,12 @@ def test_on_the_stand_in_for_a_device(model):
 def test_what_lora_adds_is_a_step(model):
     """Of the layer that it stands in, the work without it; and the run is the same, of a fresh one."""
     adapted = model.replica()
-    add_lora(adapted, "h.1.attn.c_attn", r=2)
+    add_lora(adapted, "h.*.attn.c_attn", r=2)
     before, after = gpt2np.trace(model, [[1, 2]]), gpt2np.trace(adapted, [[1, 2]])
-    names = [step.name for step in before]
-    at = names.index("h.1.attn.c_attn")
-    assert [step.name for step in after] == [*names[:at], "h.1.attn.c_attn.lora.0", *names[at:]]
+    names = [name for step in before for name in
+             ([f"{step.name}.lora.0.out"] if step.name.endswith("c_attn") else []) + [step.name]]
+    assert [step.name for step in after] == names
+    at = names.index("h.0.attn.c_attn.lora.0.out")
     added, layer = after[at], after[at + 1]
     C = model.config.n_embd
     assert added.formula == "y = scale (x a) u" and added.flops == 2 * 2 * (2 * C + 1 + 2 * 3 * C)

@@ -596,9 +596,9 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
                   "Template",
             run="python -m gpt2np.train FILE --init-from demo --out DIR --adapt lora --rank 8",
             here=Both(
-                """只训练很少参数：LoRA（`--adapt lora`）、前缀（`--adapt prefix`）、偏置（`--adapt bias`），或者把其余的冻结，
-                例如 `--train-only "h.*.mlp"`。“提示学习”不改动参数：题目怎样提，答案怎样打分，见 [[scoring.md]]。
-                持续学习：[[docs/adapting.md]] 有一张表，记录学了新文本之后旧文本忘了多少。""",
+                """只训练很少参数：LoRA（`--adapt lora`）、前缀（`--adapt prefix`）、偏置（`--adapt bias`），或者把其余
+                的冻结，例如 `--train-only "h.*.mlp"`。“提示学习”不改动参数：题目怎样提，答案怎样打分，见
+                [[scoring.md]]。持续学习：[[docs/adapting.md]] 有一张表，记录学了新文本之后旧文本忘了多少。""",
                 """To train few parameters: LoRA (`--adapt lora`), a prefix (`--adapt prefix`), the biases
                 (`--adapt bias`); or freeze the others, as in `--train-only "h.*.mlp"`. Prompts change no parameter: how
                 questions are put, and answers scored, is in [[scoring.md]]. On learning one thing after another,
@@ -616,8 +616,8 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
                 """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令写出一个网页，上面
                 有每个头在看哪里、每一层会怎么说、每个部分贡献了多少，以及两段文字的差别由哪里传到答案；
                 `--show-probabilities` 显示每一步的候选词元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低
-                某些词；模型带有哪些偏见，可以用只差一个词的成对句子来测量：`python -m gpt2np.score --task pairs
-                --model demo`，见 [[scoring.md]]。""",
+                某些词；模型带有哪些偏见，可以用只差一个词的成对句子来测量：
+                `python -m gpt2np.score --task pairs --model demo`，见 [[scoring.md]]。""",
                 """Speed: the cache of keys and values leaves one new token for each step; figures are in [[README.md]].
                 Interpretability: this command writes a page that shows where each head looks, what each layer would
                 say, what each part contributed, and where the difference of two texts is carried to the answer;
