@@ -39,7 +39,7 @@ def convert(arguments: Sequence[str] | None) -> None:
     parser.add_argument("dest", type=not_empty, metavar="DEST", help="the folder to make")
     parser.add_argument("--to", required=True, choices=LAYOUTS,
                         help="of a GPT-2: OpenAI's files, which TensorFlow reads, or safetensors with Hugging Face's "
-                             "names, as of a BERT bert")
+                             "names, as of a BERT bert, and of either with a head heads")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32",
                         help="of the numbers in the files; float16 halves them, and rounds (%(default)s)")
     options = parser.parse_args(arguments)
