@@ -88,7 +88,7 @@ class Classifier(Module):
                SIGMOID   each label is true or not      targets (B, K)   from 0 to 1; -100 where it is not known
                SQUARED   the logits are numbers         targets (B, K)
     dropout    rate in training, of y
-    raises     ValueError for no labels, or the same twice
+    raises     ValueError for no labels, the same twice, or one alone of which one is right
 
     A body that is frozen as a whole costs its inference in training, and nothing more.
     Devlin et al. 2019, arXiv:1810.04805, section 4.1; Radford et al. 2018, Improving Language Understanding by
@@ -101,6 +101,8 @@ class Classifier(Module):
         self.body, self.labels, self.objective, self.dropout = body, tuple(labels), objective, dropout
         if not self.labels or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels: expected names, each of them once, got {list(self.labels)}")
+        if objective == SOFTMAX and len(self.labels) == 1:
+            raise ValueError(f"labels: expected two at least, to choose between, got {self.labels[0]!r} alone")
         table = Embedding(len(self.labels), body.config.n_embd, rng, dtype=dtype)
         self.head = LMHead(table, bias=self.has_bias())
 
