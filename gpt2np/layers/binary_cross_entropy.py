@@ -1,6 +1,6 @@
 """Binary cross-entropy: of several labels at once, each is true or not, whatever the others are.
 
-Chapter: S004 4.2.
+Chapter: S001 3.1.2; S004 4.2.
 """
 
 import numpy as np

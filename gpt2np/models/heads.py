@@ -7,7 +7,7 @@
 
 Each stands on any Body, a BERT or a GPT-2 alike, and is trained by the same batches.
 
-Chapter: S001 3.1.2; S002 5; S004 4.2.
+Chapter: S001 3.1.2; S002 5.2.
 """
 
 import math
@@ -214,7 +214,7 @@ class TokenClassifier(Classifier):
         return dy
 
     def check_targets(self, targets: Array, shape: tuple[int, ...], padding_mask: Array | None) -> None:
-        super().check_targets(targets, shape, padding_mask)
+        self.objective.check(targets, shape)
         if padding_mask is not None and (wrong := ~padding_mask & (targets != IGNORED)).any():
             where = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise ValueError(f"targets: expected {IGNORED} at padding, got {targets[where]} at index {where}")

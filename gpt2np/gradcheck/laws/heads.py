@@ -186,9 +186,11 @@ def batches_refused(subject: ModuleSubject, rng: Rng) -> None:
                       "a start alone": real + [0, -100]}
         elif T > 1 and isinstance(model, TokenClassifier):
             wrong |= {"a label at padding": np.where(mask, targets, 0)}
+        shape = model.forward(tokens, segments, mask)[0].shape
         for name, its in wrong.items():
             refused(name, model.loss, tokens, segments, mask, its)
             refused(f"{name}, with gradients", model.loss_and_gradients, tokens, segments, mask, its)
+            refused(f"{name}, before it moves to a device", model.check_targets, its, shape, mask)
         for name, text in {
             "a mask of another length": (segments, np.ones((B, T + 1), bool)), "a mask of numbers": (None, mask * 1),
             "a row of padding alone": (segments, mask & (np.arange(B) > 0)[:, None]),
@@ -198,6 +200,51 @@ def batches_refused(subject: ModuleSubject, rng: Rng) -> None:
             refused(name, model.loss, tokens, *text, targets)
         if isinstance(model.body, BERT) and T > 1 and not isinstance(model, TokenClassifier):
             refused("padding before [CLS]", model.forward, tokens, None, np.arange(T) + np.zeros((B, 1)) > 0)
+
+
+def the_wrong_row_is_named(subject: ModuleSubject, rng: Rng) -> None:
+    """What is right is taken, be it the first token, a single one, or none; of what is wrong, the first is named."""
+    model, mask = subject.module, np.array([[True] * 3, [True, False, False], [False, True, True], [True] * 3])
+    if isinstance(model, AnswerFinder):
+        right, wrong, bad = np.array([[1, 2], [0, 0], [-100, -100], [2, 2]]), np.array([[0, 1], [2, 1]]), "row"
+    elif isinstance(model, TokenClassifier):
+        right, wrong, bad = np.where(mask, 1, -100), np.array([[1, 1], [1, 1]]), "index"
+    else:
+        return
+    shape = (4, 2, 3) if isinstance(model, AnswerFinder) else (4, 3, 2)
+    model.check_targets(right, shape, mask)
+    model.check_targets(right, shape, None)
+    for b, its in ((1, wrong[0]), (2, wrong[0])):
+        targets = right.copy()
+        targets[b, :2] = its
+        where = f"row {b}" if bad == "row" else f"index ({b}, {2 - b})"
+        try:
+            model.check_targets(targets, shape, mask)
+        except ValueError as error:
+            if where not in str(error):
+                raise CheckFailed(f"what is wrong in row {b}: expected {where} in the message, got {error}") from None
+        else:
+            raise CheckFailed(f"what is wrong in row {b}: expected ValueError")
+    if isinstance(model, AnswerFinder):
+        refused("an end before its start", model.check_targets, right[:, ::-1], shape, None)
+
+
+def padding_is_no_answer(subject: ModuleSubject, rng: Rng) -> None:
+    """What dlogits is at padding changes no gradient, for its logit is a constant; and it has the shape of the logits.
+    """
+    model, tokens = subject.module, subject.arguments["tokens"]
+    B, T = tokens.shape
+    mask = np.arange(T) < np.maximum(1, T - 1 - np.arange(B) % 2)[:, None]
+    found, dlogits = [], rng.standard_normal((B, 2, T))
+    for dy in (dlogits, np.where(mask[:, None], dlogits, 0)):
+        model.zero_grad()
+        model.backward(dy, model.forward(tokens, None, mask)[1])
+        found.append({path: p.grad for path, p in model.named_parameters()})
+    for path, gradient in found[0].items():
+        identical(f"d{path} of what is at padding", gradient, found[1][path])
+    model.zero_grad()
+    if T > 1:
+        refused("dlogits of one token", model.backward, dlogits[..., :1], model.forward(tokens, None, mask)[1])
 
 
 def labels_refused(subject: ModuleSubject, rng: Rng) -> None:
