@@ -85,9 +85,9 @@ print(model.forward(tokens)[0].shape, model.loss(tokens, None, None, stars))
 """,
             prints="(2, 1) 10.0",
             here=Both(
-                """在已有的权重上继续训练，优化器是 AdamW：或者仍是纯文本，`--init-from demo`；或者换上任务的输出头：几类之中
-                的一类用 softmax 交叉熵，几个可以同时成立的标签用二元交叉熵，数值用均方误差，还有每个词元一个标签，以及答案的起
-                止位置。BERT 和 GPT-2 用同样的输出头；冻结的主干只花推理的时间。""",
+                """在已有的权重上继续训练，优化器是 AdamW：或者仍是纯文本，`--init-from demo`；或者换上任务的输出头：
+                几类之中的一类用 softmax 交叉熵，几个可以同时成立的标签用二元交叉熵，数值用均方误差，还有每个词元一个
+                标签，以及答案的起止位置。BERT 和 GPT-2 用同样的输出头；冻结的主干只花推理的时间。""",
                 """Training goes on from weights that are there, with AdamW: on plain text, `--init-from demo`; or with
                 a head for a task: one class of several by softmax and cross-entropy, labels that may hold together by
                 binary cross-entropy, numbers by the mean squared error, a label for each token, and where an answer

@@ -214,8 +214,8 @@ def answer_finder(rng: Rng, B: int = 2, T: int = 4, V: int = 5) -> ModuleSubject
 
 OF_HEADS = (of_heads.loss_is_forward_and_objective, of_heads.parts_of_a_batch_add, of_heads.padded_rows_are_as_alone,
             of_heads.all_of_a_text_matters, of_heads.a_frozen_body_costs_nothing, of_heads.a_cache_serves_once,
-            of_heads.batches_refused, of_heads.the_wrong_row_is_named, of_heads.labels_refused, of_heads.begins_near_0, common.inference_is_forward,
-            *common.OF_ANY_MODULE)
+            of_heads.batches_refused, of_heads.the_wrong_row_is_named, of_heads.labels_refused, of_heads.begins_near_0,
+            common.inference_is_forward, *common.OF_ANY_MODULE)
 
 CASES.append(Case("Classifier, BERT", bert_classifier, OF_HEADS))
 CASES.append(Case("Classifier, GPT-2", gpt2_classifier, OF_HEADS))
