@@ -88,8 +88,8 @@ PLANTED = (
     # ---- cross-entropy
     ("cross-entropy: gradient not averaged", CE, [("(dloss * weight)", "(dloss * (weight > 0))")], ["cross_entropy"]),
     ("cross-entropy: dloss ignored", CE, [("(dloss * weight)", "(1.0 * weight)")], ["cross_entropy"]),
-    ("cross-entropy: a float64 dloss promotes", CE, [("return (dloss * weight).astype(weight.dtype)", "return dloss * weight")],
-     ["lm_head_loss"]),
+    ("cross-entropy: a float64 dloss promotes", CE, [
+        ("return (dloss * weight).astype(weight.dtype)", "return dloss * weight")], ["lm_head_loss"]),
     ("cross-entropy: 0 times infinity", CE, [("np.where(weight == 0, 0, nll[:, 0])", "nll[:, 0]")], ["cross_entropy"]),
     ("cross-entropy: dloss squared", CE, [("(dloss * weight)", "(dloss * dloss * weight)")], ["cross_entropy"]),
     ("cross-entropy: - onehot forgotten", CE, [
