@@ -1,6 +1,7 @@
 """Folders of a model with a head: what transformers writes (tests/golden/heads), what is kept, and what is refused."""
 
 import json
+import random
 import shutil
 import warnings
 from pathlib import Path
@@ -19,6 +20,7 @@ from gpt2np.models.gpt2 import GPT2
 from gpt2np.models.heads import SIGMOID, SQUARED, Classifier, TokenClassifier
 from gpt2np.models.transformer import Transformer
 from gpt2np.text.wordpiece import learn_characters
+from tests.checkpoints.fuzz import damage
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "heads"
 LABELS = ("O", "B-PER", "地名")
@@ -207,3 +209,26 @@ def test_a_body_of_transformers_takes_a_head(tmp_path):
     model = Classifier(body, LABELS, np.random.default_rng(0))
     gpt2np.save(tmp_path / "model", model, None)
     assert np.array_equal(gpt2np.load(tmp_path / "model")[0].head.wte.value, model.head.wte.value)
+
+
+@pytest.mark.parametrize("name", [SEQUENCE, GPT2_TOKENS])
+def test_damaged_files_are_refused_in_a_sentence_or_make_no_difference_to_sizes(name, tmp_path):
+    folder, counts = shutil.copytree(GOLDEN / name, tmp_path / name), [0, 0]
+    pristine = {path: path.read_bytes() for path in sorted(folder.iterdir())}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Gpt2npWarning)
+        for seed in range(80):
+            rng = random.Random(seed)
+            path = rng.choice(list(pristine))
+            path.write_bytes(damage(rng, pristine[path]))
+            try:
+                model, _ = loading.load(folder)
+            except CheckpointError as error:
+                assert str(tmp_path) in str(error)
+                counts[0] += 1
+            else:
+                assert len(model.labels) == len(model.head.wte.value) == 3
+                assert all(np.isfinite(p.value).all() for _, p in model.named_parameters())
+                counts[1] += 1
+            path.write_bytes(pristine[path])
+    assert min(counts) > 5
