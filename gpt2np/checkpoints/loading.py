@@ -20,9 +20,10 @@ from ..layers.module import Module
 from ..models.bert import BERT, BertForPreTraining
 from ..models.config import SIZES
 from ..models.gpt2 import GPT2
+from ..models.heads import AnswerFinder, Classifier, TokenClassifier
 from ..models.transformer import Transformer
 from ..text.protocol import AnyTokenizer
-from . import huggingface_bert, huggingface_gpt2, openai_gpt2, transformer
+from . import huggingface_bert, huggingface_gpt2, huggingface_heads, openai_gpt2, transformer
 from .errors import CheckpointError
 from .files import map_file, replace_folder, sync_file, sync_folder, what_it_looks_like
 from .layout import Layout, Source
@@ -52,13 +53,16 @@ OTHERS = {"pytorch_model*.bin": PICKLE, "*.pt": PICKLE, "*.pth": PICKLE, "*.ckpt
 LAYOUTS: Mapping[str, Layout] = {
     "openai": openai_gpt2,
     "transformer": transformer,
+    "heads": huggingface_heads,
     "bert": huggingface_bert,
     "safetensors": huggingface_gpt2,
 }
 
 # What the models of a class are for, and the command that uses them.
 USES = {GPT2: ("goes on from a text", "generate"), Transformer: ("translates", "translate"),
-        BERT: ("compares texts", "similar"), BertForPreTraining: ("fills gaps", "fill")}
+        BERT: ("compares texts", "similar"), BertForPreTraining: ("fills gaps", "fill"),
+        Classifier: ("labels texts", "finetune"), TokenClassifier: ("labels words", "finetune"),
+        AnswerFinder: ("finds answers", "finetune")}
 
 
 def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
@@ -91,7 +95,7 @@ def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
                         kind: type[Module] = GPT2) -> tuple[Any, AnyTokenizer]:
     """The same for whoever needs text; CheckpointError where there is no tokenizer, or a model of another class.
 
-    kind   GPT2, Transformer, BERT, BertForPreTraining; Module for any
+    kind   GPT2, Transformer, BERT, BertForPreTraining, a class of heads.py; Module for any
     """
     model, tokenizer = load(name_or_path, dtype)
     if not isinstance(model, kind):
@@ -129,7 +133,8 @@ def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTo
     """Write a model into a folder, whole or not at all.
 
     folder       is made; a model that is there already is replaced
-    layout       "openai" or "safetensors" for a GPT-2, "transformer" for a Transformer, "bert" for a BERT
+    layout       "openai" or "safetensors" for a GPT-2, "transformer" for a Transformer, "bert" for a BERT, "heads"
+                 for one of the two with a head
     dtype        of the numbers in the files: float32, or float16 for half their size and 11 significant bits
 
     Everything is written into a folder .NAME.PID.new beside it, is on the disk, and only then gets its name. A model
