@@ -167,7 +167,7 @@ def test_columns_of_probabilities_stand_below_each_other(capsys, monkeypatch):
     monkeypatch.setattr(command, "printable", lambda data: names[data[0] % 4])
     monkeypatch.setattr(command, "width", lambda: 60)
     model = GPT2(GPT2Config(257, 8, 4, 2, 1), np.random.default_rng(0))
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, Tokenizer([])))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, Tokenizer([])))
     lines = written(capsys, "tiny", "the", "--show-probabilities", "--seed", "1").out.split("\n")
     assert len(lines) > 30
     for line in lines[1:-1]:
@@ -178,7 +178,7 @@ def test_columns_of_probabilities_stand_below_each_other(capsys, monkeypatch):
 def test_colours_say_how_likely_a_token_was(capsys, folder, monkeypatch):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.g.value *= 4                             # a model that is sure of more
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, tokenizer))
     monkeypatch.setattr(command, "wants_colour", lambda: True)
     lines = written(capsys, folder, "the", "--show-probabilities", "--seed", "3", "--temperature", "2").out.split("\n")
     colours = []
@@ -440,7 +440,7 @@ def test_beams_that_are_interrupted_show_the_best_so_far(capsys, folder, monkeyp
         return step(*arguments, **options)
 
     monkeypatch.setattr(model, "next_logits", next_logits, raising=False)
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, tokenizer))
     assert command.main(["the", "--num-beams", "3", "--max-new-tokens", "9", *more]) == 130
     out, err = capsys.readouterr()
     best = []
@@ -456,7 +456,7 @@ def test_beams_that_are_interrupted_show_the_best_so_far(capsys, folder, monkeyp
 
 def test_beams_that_are_interrupted_before_there_is_any(capsys, folder, monkeypatch):
     model, tokenizer = gpt2np.load(folder)
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, tokenizer))
     monkeypatch.setattr(command, "beam_search", lambda *a: exec("raise KeyboardInterrupt"))
     assert command.main(["the", "--num-beams", "3"]) == 130
     assert capsys.readouterr() == ("", "interrupted\n")
@@ -466,7 +466,7 @@ def test_beams_that_are_interrupted_before_there_is_any(capsys, folder, monkeypa
 def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, arguments):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.b.value = np.full(12, np.nan, np.float32)
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, tokenizer))
     assert command.main(["the", *arguments]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: logits: expected finite numbers, or -inf for what") and err.count("\n") == 1
