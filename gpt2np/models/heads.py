@@ -12,7 +12,7 @@ Chapter: S001 3.1.2; S002 5.2.
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -107,7 +107,7 @@ class Classifier(Module):
         self.head = LMHead(table, bias=self.has_bias())
 
     @property
-    def config(self) -> object:
+    def config(self) -> Any:
         """The body's: GPT2Config or BertConfig."""
         return self.body.config
 
