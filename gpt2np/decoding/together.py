@@ -1,0 +1,225 @@
+"""Texts that share a batch, and come and go between two tokens: what a server writes with ("continuous batching").
+
+    together = Together(model, 8)
+    together.join(text)                                 a Text: its prompt, its rules, its own generator
+    for text, token, logits in together.step():         one token of each text that is there
+        ...
+
+A step costs little more for eight texts than for one, since each reads all of the weights: so no text waits for
+another to end.  The law is that of generate_batch: a text becomes in company what it becomes alone.
+
+    tokens in the past      a  b  c  d  e  f        one that joins is read by itself, and then stands in a row of its
+                            .  .  .  a  b  c        own with its last token below that of the others: see SharedCache
+
+Who leaves makes room at once.  Where a text outgrows what the model can see, its window slides on: it leaves, and joins
+again with what is left of it (texts.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from ..blocks.kv_cache import KVCache, SharedCache
+from ..device import to_host
+from ..errors import Gpt2npError
+from ..hints import Array
+from ..models.protocols import LanguageModel
+from ..sampling import NEVER, Sampler
+from .loop import Stop, check_count
+from .prefill import prefill
+from .texts import check_prompt, window_start
+
+PIECE = 256                     # tokens of a prompt that are read between two tokens of the others, who wait for it
+ROOM = 64                       # columns at first; then twice as many, up to n_ctx
+
+
+@dataclass(eq=False)
+class Text:
+    """A text that is written: the prompt, and what generate takes.
+
+    ended     why, once it has: end_of_text, stop, max_new_tokens, or error
+    error     what the sampler or the model has said then
+    """
+
+    tokens: list[int]
+    max_new_tokens: int
+    sampler: Sampler
+    rng: np.random.Generator
+    stop: Stop | None = None
+    ended: str = ""
+    error: Gpt2npError | None = None
+    n_prompt: int = field(init=False)
+    past: Sequence[KVCache] | None = field(default=None, init=False)        # its own, while it is read
+    start: int = field(default=0, init=False)                               # of its window
+
+    def __post_init__(self) -> None:
+        check_count("max_new_tokens", self.max_new_tokens)
+        self.n_prompt = len(self.tokens)
+
+    @property
+    def written(self) -> list[int]:
+        """The tokens after the prompt."""
+        return self.tokens[self.n_prompt:]
+
+    def write(self, logits: Array) -> bool:
+        """Choose the next token by the logits (V,).  Returns whether there was one: if not, `error` says why."""
+        written = self.written
+        try:
+            token = self.sampler.sample(logits, self.tokens, written, self.rng)
+        except Gpt2npError as error:
+            self.ended, self.error = "error", error
+            return False
+        self.tokens.append(token)
+        written.append(token)
+        self.ended = "end_of_text" if token == self.sampler.end_of_text else \
+            "stop" if self.stop is not None and self.stop(written) else \
+            "max_new_tokens" if len(written) == self.max_new_tokens else ""
+        return True
+
+
+class Written(NamedTuple):
+    """What a step has added to a text: a token, and the logits (V,) that it was chosen by; None after an error."""
+
+    text: Text
+    token: int | None
+    logits: Array
+
+
+class Together:
+    """The texts that are written at present, at most `most`, and the model's past of them.
+
+    model     whose past is a KVCache for each block
+    most      texts at once
+    texts     those with a row in the batch, in the order of the rows
+    reading   those whose prompt, or new window, is not read to its end yet
+    """
+
+    def __init__(self, model: LanguageModel, most: int):
+        check_count("most", most)
+        self.model, self.most, self.unused = model, most, list(getattr(model, "unused", ()))
+        self.texts: list[Text] = []
+        self.reading: list[Text] = []
+        self.past: list[SharedCache] = []
+
+    def __len__(self) -> int:
+        return len(self.texts) + len(self.reading)
+
+    def join(self, text: Text) -> None:
+        """Let a text in.  raises ValueError for a prompt that the model cannot take, and where all rows are taken"""
+        if len(self) >= self.most:
+            raise ValueError(f"expected fewer than {self.most} texts before another one joins")
+        check_prompt(text.tokens, self.model)
+        self._read_again(text)
+
+    def leave(self, text: Text) -> None:
+        """Take a text out, which nobody waits for any more; nothing where it has ended."""
+        if text in self.reading:
+            self.reading.remove(text)
+            text.past = None
+        elif text in self.texts:
+            self._free(self.texts.index(text))
+
+    def step(self) -> list[Written]:
+        """One token more for each text in the batch, and the first one of those whose prompt has now been read."""
+        for text in [text for text in self.texts if window_start(len(text.tokens), self.model.n_ctx) != text.start]:
+            self._free(self.texts.index(text))
+            self._read_again(text)
+        there = list(self.texts)
+        found = [self._write(text, logits) for text, logits in zip(there, self._next_logits())]
+        for text in there:
+            if text.ended:
+                self._free(self.texts.index(text))
+        budget = PIECE if self.texts or not self.reading else len(self.reading[0].tokens)
+        while self.reading and budget > 0:
+            text = self.reading[0]
+            before = text.past[0].length if text.past else 0
+            logits_of_last = self._read(text, budget)
+            budget -= max(1, (text.past[0].length if text.past else 0) - before)
+            if logits_of_last is None:
+                break
+            self.reading.pop(0)
+            found.append(self._write(text, logits_of_last))
+            if not text.ended:
+                self._seat(text)
+            text.past = None
+        return found
+
+    def _write(self, text: Text, logits: Array) -> Written:
+        return Written(text, text.tokens[-1] if text.write(logits) else None, logits)
+
+    # ---- reading by itself
+
+    def _read_again(self, text: Text) -> None:
+        text.past, text.start = None, window_start(len(text.tokens), self.model.n_ctx)
+        self.reading.append(text)
+
+    def _read(self, text: Text, most: int) -> Array | None:
+        """Run the model on the next tokens of a window.  Returns the logits (V,) after its last one, once it is there.
+        """
+        window = text.tokens[text.start:]
+        if text.past is None:
+            text.past = self.model.new_past(1, len(window))         # type: ignore[assignment]
+            assert text.past is not None
+        seen = text.past[0].length
+        piece = window[seen:seen + most]
+        is_last = seen + len(piece) == len(window)
+        logits = prefill(self.model, np.array([piece]), text.past, last=int(is_last))
+        return self._hiding_unused(to_host(logits))[0] if is_last else None
+
+    def _hiding_unused(self, logits: Array) -> Array:
+        """(B, 1, V) -> (B, V), without the tokens that there are not."""
+        if self.unused:
+            logits[..., self.unused] = NEVER
+        return logits[:, 0]
+
+    # ---- the batch
+
+    def _next_logits(self) -> Array:
+        """(B, V) after the last token of each text in the batch, whose other tokens are in the past."""
+        if not self.texts:
+            return np.empty((0, self.model.n_vocab))
+        seen = [len(text.tokens) - 1 - text.start for text in self.texts]
+        if self.past[0].length == self.past[0].k.shape[2]:
+            self._lay_out(max(seen))
+        pads = self.past[0].length - np.array(seen)
+        mask = np.arange(self.past[0].length + 1) >= pads[:, None] if pads.any() else None
+        new = np.array([[text.tokens[-1]] for text in self.texts])
+        return self._hiding_unused(to_host(self.model.next_logits(new, self.past, mask)))
+
+    def _seat(self, text: Text) -> None:
+        """Give a text a row, whose own past has all of its tokens but the last, just chosen."""
+        own = text.past
+        assert own is not None
+        if window_start(len(text.tokens), self.model.n_ctx) != text.start:
+            self._read_again(text)
+            return
+        if not self.past:
+            self.past = [SharedCache.for_texts(self.most, self._room(own[0].length), layer) for layer in own]
+        if own[0].length > self.past[0].length:
+            self._lay_out(own[0].length)
+        for shared, alone in zip(self.past, own):
+            shared.join(alone)
+        self.texts.append(text)
+
+    def _free(self, row: int) -> None:
+        """Take a text out of its row, which the last one then has."""
+        for shared in self.past:
+            shared.leave(row)
+        self.texts[row] = self.texts[-1]
+        self.texts.pop()
+        if not self.texts:
+            self.past = []
+
+    def _lay_out(self, length: int) -> None:
+        """Let the longest text begin in the first column, and have room for what will be written."""
+        for i, shared in enumerate(self.past):          # one layer after another: there is never a second copy of all
+            self.past[i] = shared.laid_out(length, self._room(length))
+
+    def _room(self, length: int) -> int:
+        """ROOM columns, or twice as many, or four times, ...: an eighth of them free, or all that the model can see."""
+        n = ROOM
+        while n - n // 8 <= length:
+            n *= 2
+        return min(n, self.model.n_ctx)
