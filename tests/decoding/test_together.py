@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from gpt2np.blocks.kv_cache import KVCache, SharedCache
 from gpt2np.decoding import Text, Together, generate, together
 from gpt2np.models.config import GPT2Config
-from gpt2np.models.gpt2 import GPT2
 from gpt2np.sampling import GenerationError, Sampler
 from tests.decoding.test_decoding import filled
 
@@ -111,13 +110,13 @@ def test_what_cannot_be_written_ends_by_itself_alone():
     steps = [company.step() for _ in range(6)]
     assert isinstance(bad.error, GenerationError) and bad.ended == "error" and bad.written == []
     assert good.ended == "max_new_tokens" and stopped.ended == "stop" and len(stopped.written) == 2
-    assert [token for text, token, _ in sum(steps, []) if text is bad] == [None] and not company
+    assert [token for step in steps for text, token, _ in step if text is bad] == [None] and not company
 
 
 def test_who_may_join():
     company = Together(MODEL, 1)
     for prompt in ([], [V], [0] * (N_CTX + 1)):
-        with pytest.raises(GenerationError, match="^prompt: expected "):
+        with pytest.raises(GenerationError, match=r"^prompt: expected "):
             company.join(Text(prompt, 1, Sampler(), np.random.default_rng()))
     text = Text([1], 3, Sampler(), np.random.default_rng())
     company.join(text)
