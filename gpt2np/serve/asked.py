@@ -267,7 +267,7 @@ class Reader:
         if echo and logprobs is not None:
             raise Refused(400, "logprobs: expected nothing beside echo: those of a prompt are not worked out here; "
                                "python -m gpt2np.evaluate measures a text", "logprobs", "wrong_value")
-        options = Fields(fields.take("stream_options", an_object, None) or {})
+        options = Fields(fields.take("stream_options", an_object, dict[str, Any]()))
         usage = options.take("include_usage", flag, False)
         options.take("include_obfuscation", flag, False)
         options.done()

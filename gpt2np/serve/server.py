@@ -443,7 +443,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.status:
             self.close_connection = True
             return
-        if self.unread or refused.status in (408, 414, 431, 500):
+        if self.unread or refused.code == "not_http" or refused.status in (408, 414, 500):
             self.close_connection = True                # who knows where the next request begins
         self.said = f": {one_line(refused.message)}"
         with contextlib.suppress(*GONE):

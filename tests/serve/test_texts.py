@@ -85,7 +85,8 @@ def test_characters_of_several_tokens(client):
 def test_stop_texts_end_it_and_are_cut_off(client):
     text = client.post("/generate", {"prompt": "a", "seed": 5, "max_new_tokens": 60})[1]["texts"][0]["text"]
     stop = text[10:12]
-    status, answer = client.post("/generate", {"prompt": "a", "seed": 5, "max_new_tokens": 60, "stop": [stop, "\0\0\0"]})
+    body = {"prompt": "a", "seed": 5, "max_new_tokens": 60, "stop": [stop, "\0\0\0"]}
+    status, answer = client.post("/generate", body)
     assert status == 200 and answer["texts"] == [{"text": text[:text.index(stop)], "ended_by": "stop",
                                                   "tokens": answer["texts"][0]["tokens"]}]
     parts = client.stream("/v1/completions", {"prompt": "a", "seed": 5, "max_tokens": 60, "temperature": 0.8,
@@ -151,7 +152,8 @@ def test_models(client):
 @pytest.mark.parametrize("text", ["", "To be", "世界 a", "\0\n", "<|endoftext|>"])
 def test_tokens_and_back(client, text):
     status, answer = client.post("/tokenize", {"text": text})
-    assert status == 200 and answer["tokens"] == TOKENIZER.encode(text) and len(answer["pieces"]) == len(answer["tokens"])
+    assert status == 200 and answer["tokens"] == TOKENIZER.encode(text)
+    assert len(answer["pieces"]) == len(answer["tokens"])
     assert client.post("/detokenize", {"tokens": answer["tokens"]}) == (200, {"text": text})
 
 
@@ -168,8 +170,7 @@ def test_in_float32_a_text_alone_is_the_command_s():
 
 
 def test_the_page_needs_nothing_but_itself(client):
-    """All that it runs and shows is allowed by its hash, nothing is fetched from elsewhere, both languages say the same.
-    """
+    """What it runs is allowed by its hash, nothing is fetched from elsewhere, both languages say the same."""
     status, headers, body = client.ask("GET", "/")
     text, policy = body.decode(), headers["Content-Security-Policy"]
     assert status == 200 and "default-src 'none'" in policy and "unsafe" not in policy
@@ -179,7 +180,8 @@ def test_the_page_needs_nothing_but_itself(client):
         for one in inside:
             assert base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() in policy
     assert not re.search(r"\s(style|on\w+)=|https?://|src=", text)
-    english, chinese = (re.findall(r"(\w+): \"", block) for block in re.findall(r"\b(?:en|zh): \{(.*?)\},\n", text, re.S))
+    blocks = re.findall(r"\b(?:en|zh): \{(.*?)\},\n", text, re.S)
+    english, chinese = (re.findall(r"(\w+): \"", block) for block in blocks)
     assert english == chinese and set(re.findall(r'data-say="(\w+)"', text)) <= set(english)
     assert f'max="{LIMITS.tokens}"' in text
 
