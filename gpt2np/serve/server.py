@@ -230,7 +230,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         except GONE:
             return
-        self.began, self.status, self.said, self.counted = time.monotonic(), 0, "", False
+        self.began, self.status, self.said, self.counted = time.monotonic(), 0, "", 0
         self.command, self.path, self.requestline, self.request_version = "", "", "", self.protocol_version
         with self.server.request_begins():
             try:
@@ -452,7 +452,7 @@ class Handler(BaseHTTPRequestHandler):
     def _count(self, status: int) -> None:
         """Count the request, once: before the last byte leaves, so that who has it finds it in the metrics."""
         if not self.counted:
-            self.counted = True
+            self.counted = status
             path = (self.path or "").partition("?")[0]
             path = path if path in PATHS else "/v1/models" if path.startswith("/v1/models/") else "other"
             self.server.request_ends(path, status, time.monotonic() - self.began)
@@ -461,7 +461,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.log:
             seconds = time.monotonic() - self.began
             line = one_line(self.requestline.rpartition(" ")[0]) or "?"
-            print(f"{self.client_address[0]} {line} {self.status or 499}, {seconds:.3f} s{self.said}",
+            print(f"{self.client_address[0]} {line} {self.counted}, {seconds:.3f} s{self.said}",
                   file=sys.stderr, flush=True)
 
 
