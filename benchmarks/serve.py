@@ -10,7 +10,8 @@ as they come, and then at once for the next one.
                clients together, memory of the server at the end
     together   tokens a second of 8 clients by those of one, interleaved (1, 8, 1, 8, ...), the median of the rounds
 
-124M is of GPT-2's size, with random weights: it takes as long as OpenAI's.
+124M is of GPT-2's size, with random weights: it takes as long as OpenAI's. Its last norm is scaled, so that what comes
+next is about as uncertain as in a text, some three nats: of 50,257 tokens that are all alike, to draw takes longer.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from gpt2np.serve.server import Server
 from gpt2np.text.bpe import Tokenizer
 
 PROMPT = "To be, or not to be, that is the question"
+SPREAD = np.float32(7)                  # logits of standard deviation 0.02 sqrt(768) 7 = 3.9
 SHORT = 5                               # seconds of every row but the last
 
 
@@ -51,6 +53,7 @@ def serve(model: str) -> None:
     keep_freed_memory()
     if model in SIZES:
         loaded, tokenizer = GPT2(SIZES[model], np.random.default_rng(0)), Tokenizer.gpt2()
+        loaded.ln_f.g.value *= SPREAD
     else:
         loaded, tokenizer = load_with_tokenizer(model)
     lay_out_for_decoding(loaded)

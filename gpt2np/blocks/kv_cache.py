@@ -126,15 +126,15 @@ class SharedCache(KVCache):
         self.length = end
         return self.k[:self.rows, :, :end], self.v[:self.rows, :, :end]
 
-    def join(self, own: KVCache) -> None:
-        """One row more, the last one, with the positions of `own` (B is 1), at most as many as there are columns."""
-        start = self.length - own.length
-        if start < 0 or self.rows == len(self.k):
+    def join(self, own: KVCache, row: int, n: int) -> None:
+        """One row more, the last one, with the last n positions of a row of `own`: at most as many as are here."""
+        start = self.length - n
+        if not 0 <= n <= min(self.length, own.length) or self.rows == len(self.k):
             raise ValueError(f"SharedCache: expected one of {len(self.k)} rows of {self.length} columns to be free, "
-                             f"got {own.length} positions beside {self.rows} rows")
-        for shared, alone in ((self.k, own.k), (self.v, own.v)):
+                             f"got {n} of {own.length} positions beside {self.rows} rows")
+        for shared, read in ((self.k, own.k), (self.v, own.v)):
             shared[self.rows, :, :start] = 0
-            shared[self.rows, :, start:self.length] = alone[0, :, :own.length]
+            shared[self.rows, :, start:self.length] = read[row, :, own.length - n:own.length]
         self.rows += 1
 
     def leave(self, row: int) -> None:

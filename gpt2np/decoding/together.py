@@ -8,8 +8,8 @@
 A step costs little more for eight texts than for one, since each reads all of the weights: so no text waits for
 another to end.  The law is that of generate_batch: a text becomes in company what it becomes alone.
 
-    tokens in the past      a  b  c  d  e  f        one that joins is read by itself, and then stands in a row of its
-                            .  .  .  a  b  c        own with its last token below that of the others: see SharedCache
+    tokens in the past      a  b  c  d  e  f        one that joins is read apart from these, and then has a row of its
+                            .  .  .  a  b  c        own, with its last token below that of the others: see SharedCache
 
 Who leaves makes room at once.  Where a text outgrows what the model can see, its window slides on: it leaves, and joins
 again with what is left of it (texts.py).
@@ -17,7 +17,7 @@ again with what is left of it (texts.py).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,9 +29,9 @@ from ..models.protocols import LanguageModel
 from ..sampling import NEVER, Sampler
 from .loop import Stop, check_count
 from .prefill import prefill
-from .texts import check_prompt, window_start
+from .texts import PADDING, check_prompt, window_start
 
-PIECE = 256                     # tokens of a prompt that are read between two tokens of the others, who wait for it
+PIECE = 256                     # tokens of prompts that are read between two tokens of the others, who wait for it
 ROOM = 64                       # columns at first; then twice as many, up to n_ctx
 
 
@@ -51,8 +51,7 @@ class Text:
     ended: str = ""
     error: Gpt2npError | None = None
     n_prompt: int = field(init=False)
-    past: Sequence[KVCache] | None = field(default=None, init=False)        # its own, while it is read
-    start: int = field(default=0, init=False)                               # of its window
+    start: int = field(default=0, init=False)           # of its window
 
     def __post_init__(self) -> None:
         check_count("max_new_tokens", self.max_new_tokens)
@@ -62,6 +61,11 @@ class Text:
     def written(self) -> list[int]:
         """The tokens after the prompt."""
         return self.tokens[self.n_prompt:]
+
+    @property
+    def window(self) -> list[int]:
+        """What the model sees of it."""
+        return self.tokens[self.start:]
 
     def write(self, logits: Array) -> bool:
         """Choose the next token by the logits (V,).  Returns whether there was one: if not, `error` says why."""
@@ -94,6 +98,8 @@ class Together:
     most      texts at once
     texts     those with a row in the batch, in the order of the rows
     reading   those whose prompt, or new window, is not read to its end yet
+    past      of the texts in the batch, a SharedCache for each block; none where there is no text
+    begun     of the first of those that are read, as far as it is; None before it is begun
     """
 
     def __init__(self, model: LanguageModel, most: int):
@@ -102,6 +108,7 @@ class Together:
         self.texts: list[Text] = []
         self.reading: list[Text] = []
         self.past: list[SharedCache] = []
+        self.begun: Sequence[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.texts) + len(self.reading)
@@ -116,8 +123,8 @@ class Together:
     def leave(self, text: Text) -> None:
         """Take a text out, which nobody waits for any more; nothing where it has ended."""
         if text in self.reading:
+            self.begun = None if text is self.reading[0] else self.begun
             self.reading.remove(text)
-            text.past = None
         elif text in self.texts:
             self._free(self.texts.index(text))
 
@@ -131,42 +138,51 @@ class Together:
         for text in there:
             if text.ended:
                 self._free(self.texts.index(text))
-        budget = PIECE if self.texts or not self.reading else len(self.reading[0].tokens)
-        while self.reading and budget > 0:
-            text = self.reading[0]
-            before = text.past[0].length if text.past else 0
-            logits_of_last = self._read(text, budget)
-            budget -= max(1, (text.past[0].length if text.past else 0) - before)
-            if logits_of_last is None:
-                break
-            self.reading.pop(0)
-            found.append(self._write(text, logits_of_last))
-            if not text.ended:
-                self._seat(text)
-            text.past = None
-        return found
+        return found + self._read() if self.reading else found
 
     def _write(self, text: Text, logits: Array) -> Written:
         return Written(text, text.tokens[-1] if text.write(logits) else None, logits)
 
-    # ---- reading by itself
+    # ---- reading
 
     def _read_again(self, text: Text) -> None:
-        text.past, text.start = None, window_start(len(text.tokens), self.model.n_ctx)
+        text.start = window_start(len(text.tokens), self.model.n_ctx)
         self.reading.append(text)
 
-    def _read(self, text: Text, most: int) -> Array | None:
-        """Run the model on the next tokens of a window.  Returns the logits (V,) after its last one, once it is there.
+    def _read(self) -> list[Written]:
+        """Read the next tokens of those that wait for it, the first ones side by side; write the first token of each
+        that is read to its end.
         """
-        window = text.tokens[text.start:]
-        if text.past is None:
-            text.past = self.model.new_past(1, len(window))         # type: ignore[assignment]
-            assert text.past is not None
-        seen = text.past[0].length
-        piece = window[seen:seen + most]
-        is_last = seen + len(piece) == len(window)
-        logits = prefill(self.model, np.array([piece]), text.past, last=int(is_last))
-        return self._hiding_unused(to_host(logits))[0] if is_last else None
+        budget = PIECE if self.texts else max(PIECE, len(self.reading[0].window))
+        group = self._side_by_side(budget)
+        lengths = [len(text.window) for text in group]
+        longest = max(lengths)
+        if self.begun is None:
+            self.begun = self.model.new_past(len(group), longest)
+        past: Any = self.begun
+        rows = np.array([[PADDING] * (longest - len(text.window)) + text.window for text in group])
+        mask = np.arange(longest) >= longest - np.array(lengths)[:, None] if len(group) > 1 else None
+        piece = rows[:, past[0].length:][:, :budget if len(group) == 1 else longest]
+        is_last = past[0].length + piece.shape[1] == longest
+        logits = prefill(self.model, piece, past, mask, last=int(is_last))
+        if not is_last:
+            return []
+        self.begun, self.reading = None, self.reading[len(group):]
+        found = [self._write(text, z) for text, z in zip(group, self._hiding_unused(to_host(logits)))]
+        for row, (text, n) in enumerate(zip(group, lengths)):
+            if not text.ended:
+                self._seat(text, past, row, n)
+        return found
+
+    def _side_by_side(self, budget: int) -> list[Text]:
+        """The first text that waits, and those behind it that are read with it, all padded to the longest."""
+        n, longest = 1, len(self.reading[0].window)
+        for text in self.reading[1:] if self.begun is None else ():
+            longest = max(longest, len(text.window))
+            if longest * (n + 1) > budget:
+                break
+            n += 1
+        return self.reading[:n]
 
     def _hiding_unused(self, logits: Array) -> Array:
         """(B, 1, V) -> (B, V), without the tokens that there are not."""
@@ -180,7 +196,7 @@ class Together:
         """(B, V) after the last token of each text in the batch, whose other tokens are in the past."""
         if not self.texts:
             return np.empty((0, self.model.n_vocab))
-        seen = [len(text.tokens) - 1 - text.start for text in self.texts]
+        seen = [len(text.window) - 1 for text in self.texts]
         if self.past[0].length == self.past[0].k.shape[2]:
             self._lay_out(max(seen))
         pads = self.past[0].length - np.array(seen)
@@ -188,19 +204,17 @@ class Together:
         new = np.array([[text.tokens[-1]] for text in self.texts])
         return self._hiding_unused(to_host(self.model.next_logits(new, self.past, mask)))
 
-    def _seat(self, text: Text) -> None:
-        """Give a text a row, whose own past has all of its tokens but the last, just chosen."""
-        own = text.past
-        assert own is not None
+    def _seat(self, text: Text, read: Sequence[KVCache], row: int, n: int) -> None:
+        """Give a text a row of the batch: all n of its tokens but the last, just chosen, end a row of what was read."""
         if window_start(len(text.tokens), self.model.n_ctx) != text.start:
             self._read_again(text)
             return
         if not self.past:
-            self.past = [SharedCache.for_texts(self.most, self._room(own[0].length), layer) for layer in own]
-        if own[0].length > self.past[0].length:
-            self._lay_out(own[0].length)
-        for shared, alone in zip(self.past, own):
-            shared.join(alone)
+            self.past = [SharedCache.for_texts(self.most, self._room(n), layer) for layer in read]
+        if n > self.past[0].length:
+            self._lay_out(n)
+        for shared, layer in zip(self.past, read):
+            shared.join(layer, row, n)
         self.texts.append(text)
 
     def _free(self, row: int) -> None:

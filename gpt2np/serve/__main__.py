@@ -83,7 +83,10 @@ def serve(arguments: Sequence[str] | None) -> int:
     keep_freed_memory()
     limits = limits_of(options, model)
     name = options.name or Path(options.model).name or options.model
-    server = Server((options.host, options.port), model, tokenizer, name, limits, log=not options.quiet)
+    try:
+        server = Server((options.host, options.port), model, tokenizer, name, limits, log=not options.quiet)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{options.host}, port {options.port}") from None
     signals = Signals(server)
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     print(wrapped(f"{name} is served at {server.url} until Ctrl-C."), flush=True)

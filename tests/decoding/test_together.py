@@ -124,7 +124,7 @@ def test_who_may_join():
         company.join(Text([1], 1, Sampler(), np.random.default_rng()))
     company.leave(text)
     company.leave(text)
-    assert not company and company.step() == [] and text.past is None
+    assert not company and company.step() == []
     with pytest.raises(GenerationError, match="max_new_tokens"):
         Text([1], 0, Sampler(), np.random.default_rng())
 
@@ -178,7 +178,7 @@ def test_a_shared_cache_holds_what_each_text_has():
     shared.length = 5
     for length in (5, 0, 3):
         cache, kept = own(length)
-        shared.join(cache)
+        shared.join(cache, 0, length)
         texts.append(kept)
     right()
     k, v = rng.standard_normal((2, 3, H, 2, D))
@@ -190,6 +190,15 @@ def test_a_shared_cache_holds_what_each_text_has():
     shared.leave(0)
     texts[0] = texts.pop()
     right()
+    several = KVCache(2, H, 6, D, np.zeros(0))
+    k, v = rng.standard_normal((2, 2, H, 6, D))
+    several.append(k, v)
+    shared.join(several, 1, 4)
+    texts.append((k[1:, :, 2:], v[1:, :, 2:]))
+    right()
+    shared.leave(2)
+    texts.pop()
+    right()
     shared = shared.laid_out(9, 12)
     right()
     shared = shared.laid_out(5, 7)
@@ -197,5 +206,5 @@ def test_a_shared_cache_holds_what_each_text_has():
     assert np.array_equal(shared.select([1, 1]).k[:, :, :5], shared.k[[1, 1], :, :5])
     with pytest.raises(ValueError, match="SharedCache: expected at most 7 positions, got 3 after 5"):
         shared.append(*np.zeros((2, 2, H, 3, D)))
-    with pytest.raises(ValueError, match="expected one of 4 rows of 5 columns to be free, got 6 positions beside 2 ro"):
-        shared.join(own(6)[0])
+    with pytest.raises(ValueError, match="expected one of 4 rows of 5 columns to be free, got 6 of 6 positions b"):
+        shared.join(own(6)[0], 0, 6)
