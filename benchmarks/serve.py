@@ -130,30 +130,34 @@ def main() -> None:
     if options.serve:
         serve(options.model)
         return
-    process = subprocess.Popen([sys.executable, __file__, "--serve", "--model", options.model], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    try:
-        port = int(process.stdout.readline())
-        short = min(SHORT, options.seconds)
-        load(port, 1, min(1, short), options.tokens)
-        if options.rounds:
-            pairs = [[rate(port, n, short, options.tokens) for n in (1, 8)] for _ in range(options.rounds)]
-            print(f"8 clients by 1: {statistics.median(b / a for a, b in pairs):.2f} "
-                  f"({', '.join(f'{a:.0f} and {b:.0f} tokens/s' for a, b in pairs)})", flush=True)
-        print("clients  answers  refused  first token ms       last token ms  tokens/s  memory MB\n"
-              "                            median     95 %     median     95 %")
-        for clients in (*(n for n in (1, 2, 4, 8, 16) if n < options.clients), options.clients):
-            answers, took = load(port, clients, options.seconds if clients == options.clients else short,
-                                 options.tokens)
-            good = [one for one in answers if one.tokens is not None]
-            first, last = (sorted(1000 * getattr(one, name) for one in good) for name in ("first", "last"))
-            print(f"{clients:7}  {len(good):7}  {len(answers) - len(good):7}  "
-                  + "  ".join(f"{of[min(len(of) - 1, int(len(of) * share))]:7.0f}  " for of in (first, last)
-                              for share in (0.5, 0.95))
-                  + f"{sum(one.tokens or 0 for one in good) / took:8.0f}  {megabytes(port):9.0f}", flush=True)
-    finally:
-        process.kill()
-        process.wait()
+    command = [sys.executable, __file__, "--serve", "--model", options.model]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            measure(int(process.stdout.readline()), options)
+        finally:
+            process.kill()
+
+
+def measure(port: int, options: argparse.Namespace) -> None:
+    """Print how much faster 8 clients are, and the table."""
+    short = min(SHORT, options.seconds)
+    load(port, 1, min(1, short), options.tokens)
+    if options.rounds:
+        pairs = [[rate(port, n, short, options.tokens) for n in (1, 8)] for _ in range(options.rounds)]
+        print(f"8 clients by 1: {statistics.median(b / a for a, b in pairs):.2f} "
+              f"({', '.join(f'{a:.0f} and {b:.0f} tokens/s' for a, b in pairs)})", flush=True)
+    print("clients  answers  refused  first token ms       last token ms  tokens/s  memory MB\n"
+          "                            median     95 %     median     95 %")
+    for clients in (*(n for n in (1, 2, 4, 8, 16) if n < options.clients), options.clients):
+        answers, took = load(port, clients, options.seconds if clients == options.clients else short,
+                             options.tokens)
+        good = [one for one in answers if one.tokens is not None]
+        first, last = (sorted(1000 * getattr(one, name) for one in good) for name in ("first", "last"))
+        print(f"{clients:7}  {len(good):7}  {len(answers) - len(good):7}  "
+              + "  ".join(f"{of[min(len(of) - 1, int(len(of) * share))]:7.0f}  " for of in (first, last)
+                          for share in (0.5, 0.95))
+              + f"{sum(one.tokens or 0 for one in good) / took:8.0f}  {megabytes(port):9.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ another to end.  The law is that of generate_batch: a text becomes in company wh
 
 Who leaves makes room at once.  Where a text outgrows what the model can see, its window slides on: it leaves, and joins
 again with what is left of it (texts.py).
+
+Chapter: S001 9 Q3; S003 9 Q4.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""Serve a model over HTTP:  python -m gpt2np.serve --model demo --port 8000
-
-Chapter: S001 9 Q3; S003 9 Q4.
-"""
+"""Serve a model over HTTP:  python -m gpt2np.serve --model demo --port 8000"""
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.serve")
 

@@ -67,8 +67,7 @@ def refusal(event: Event, n_written: int) -> Refused | None:
     A text that is cut off by time is given as far as it is; one of which there is nothing is refused.
     """
     if event.ended == "error":
-        by_request = not event.problem.startswith(("the server", "not enough memory", "logits"))
-        return Refused(400 if by_request else 503, event.problem, code="cannot_be_written")
+        return Refused(event.status, event.problem, code="cannot_be_written")
     if event.ended == "time" and n_written:
         return None
     return Refused(*BROKEN[event.ended][:2], code=BROKEN[event.ended][2]) if event.ended in BROKEN else None

@@ -3,6 +3,8 @@
     job = Job(text, ...)
     engine.submit([job, ...])               all of a request, or none: Busy, Ending
     for event in job.events: ...            an Event for each token, or one at the end
+
+Chapter: S001 9 Q3.
 """
 
 import threading
@@ -44,13 +46,14 @@ class Event(NamedTuple):
     """What is new of a text, the one of this number in its request: tokens, and why it has ended, if it has.
 
     ended    "" while it goes on; what Text says; or gone, time, interrupt
-    problem  the sentence that goes with "error"
+    problem  the sentence that goes with "error", and status: of whom the error is, 400, 500 or 503
     """
 
     text: int
     chosen: list[Chosen]
     ended: str = ""
     problem: str = ""
+    status: int = 0
 
 
 @dataclass(eq=False)
@@ -139,7 +142,8 @@ class Engine(threading.Thread):
                     self.metrics.add("gpt2np_generated_tokens_total")
                     job.told.append(chosen(token, logits, job.logprobs))
                 if text.ended:
-                    self._over(job, text.ended, str(text.error or ""))
+                    damaged = str(text.error).startswith("logits")      # the model's fault, not the request's
+                    self._over(job, text.ended, str(text.error or ""), 500 if damaged else 400)
                 elif job.stream:
                     job.events.put(Event(job.number, job.told[-1:]))
 
@@ -167,13 +171,13 @@ class Engine(threading.Thread):
         return "interrupt" if self.at_once else "time" if time.monotonic() > job.deadline else \
             "" if job.wanted() else "gone"
 
-    def _drop(self, job: Job, why: str, problem: str = "") -> None:
+    def _drop(self, job: Job, why: str) -> None:
         """End a text that has not ended by itself, wherever it is."""
         if job.text in self.running:
             self.together.leave(job.text)
         else:
             self.queue.remove(job)
-        self._over(job, why, problem)
+        self._over(job, why)
 
     def _drop_all(self, error: Exception) -> None:
         """After an error that is none of a single text's: all of them end, and the next ones begin anew."""
@@ -184,15 +188,15 @@ class Engine(threading.Thread):
             jobs, self.running = list(self.running.values()), {}
             self.together = Together(self.together.model, self.together.most)
             for job in jobs:
-                self._over(job, "error", said)
+                self._over(job, "error", said, 503 if isinstance(error, MemoryError) else 500)
 
-    def _over(self, job: Job, why: str, problem: str = "") -> None:
+    def _over(self, job: Job, why: str, problem: str = "", status: int = 0) -> None:
         self.running.pop(job.text, None)
         self.metrics.add("gpt2np_texts_total", ended_by=why)
         # A stream has had all before; its last token comes with the end.
         new = job.told[-1:] if job.stream and why == job.text.ended and why != "error" else \
             [] if job.stream else job.told
-        job.events.put(Event(job.number, new, why, problem))
+        job.events.put(Event(job.number, new, why, problem, status))
 
 
 def chosen(token: int, logits: np.ndarray, logprobs: int | None) -> Chosen:

@@ -4,6 +4,8 @@
 
 The numbers add up, at any moment at which they are read: requests that came are those that were answered and those in
 progress; texts that were accepted are those that wait, those that are written and those that have ended.
+
+Chapter: S001 9 Q3.
 """
 
 import threading

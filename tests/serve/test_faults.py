@@ -282,8 +282,12 @@ def test_a_mistake_is_told_without_its_traceback_and_the_next_request_is_answere
         engine = client.server.engine
         whole, engine.together.step = engine.together.step, lambda: 1 / 0
         status, answer = client.post("/generate", {"max_new_tokens": 3})
-        assert status == 503 and answer["error"]["message"] == "the server has made a mistake, which its log tells of"
+        assert status == 500 and answer["error"]["message"] == "the server has made a mistake, which its log tells of"
         assert whole and client.post("/generate", {"max_new_tokens": 3})[0] == 200
+        engine.together.step = lambda: (_ for _ in ()).throw(MemoryError("a step"))
+        status, answer = client.post("/generate", {"max_new_tokens": 3})
+        assert status == 503 and answer["error"]["message"].startswith("not enough memory (a step)")
+        assert client.post("/generate", {"max_new_tokens": 3})[0] == 200
         client.server.reader.tokenize = lambda fields: [][0]
         status, answer = client.post("/tokenize", {"text": "a"})
         assert status == 500 and "mistake" in answer["error"]["message"] and client.get("/health")[0] == 200
@@ -302,7 +306,7 @@ def test_logits_that_are_no_numbers_end_one_text(monkeypatch):
     monkeypatch.setattr(Sampler, "sample", fails)
     with serving() as client:
         status, answer = client.post("/generate", {"prompt": "b", "seed": 1})
-        assert status == 503 and answer["error"]["message"].startswith("logits: expected finite")
+        assert status == 500 and answer["error"]["message"].startswith("logits: expected finite")
         parts = client.stream("/generate", {"prompt": "b", "seed": 1})
         assert parts[-1]["error"]["message"].startswith("logits: expected finite") and "text" in parts[0]
         assert client.post("/generate", {"prompt": "a", "seed": 1})[0] == 200
