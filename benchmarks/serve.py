@@ -115,6 +115,7 @@ def megabytes(port: int) -> float:
     connection = http.client.HTTPConnection("127.0.0.1", port)
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
+    connection.close()
     return next(float(line.split()[1]) for line in lines if line.startswith("gpt2np_resident_bytes ")) / 1e6
 
 

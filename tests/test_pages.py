@@ -84,7 +84,8 @@ CUT = {
     "gpt2np.train": {"--steps": "2", "--n-vocab": "260", "--context": "8", "--n-layer": "1", "--n-head": "2",
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
     "benchmarks.layers": {"--quick": None, "--only": "embedding"},      # None: it takes no value
-    "gpt2np.serve": {"--port": "0"}, "benchmarks.serve": {"--seconds": "0.2", "--rounds": "0", "--clients": "2"},
+    "gpt2np.serve": {"--port": "0"}, "benchmarks.serve": {"--seconds": "0.1", "--rounds": "0", "--clients": "1",
+                                                   "--tokens": "2"},
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
 }
 # Where a value of the page rules others out.
