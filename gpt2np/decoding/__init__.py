@@ -11,6 +11,7 @@
     texts          what all of them stand on: texts that grow, and the model's past of them
     prefill        a long prompt on all cores
     together       texts that share a batch, and come and go between two tokens
+    shared_cache   the past of these texts, in one array
     layout         weights that lie in memory as decoding reads them
 
 The model is any LanguageModel (models/protocols.py).  It keeps what it needs of the tokens so far, such as their keys

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..blocks.kv_cache import KVCache, SharedCache
+from ..blocks.kv_cache import KVCache
 from ..device import to_host
 from ..errors import Gpt2npError
 from ..hints import Array
@@ -31,6 +31,7 @@ from ..models.protocols import LanguageModel
 from ..sampling import NEVER, Sampler
 from .loop import Stop, check_count
 from .prefill import prefill
+from .shared_cache import SharedCache
 from .texts import PADDING, check_prompt, window_start
 
 PIECE = 256                     # tokens of prompts that are read between two tokens of the others, who wait for it

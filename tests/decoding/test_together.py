@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt2np.blocks.kv_cache import KVCache, SharedCache
+from gpt2np.blocks.kv_cache import KVCache
 from gpt2np.decoding import Text, Together, generate, together
+from gpt2np.decoding.shared_cache import SharedCache
 from gpt2np.models.config import GPT2Config
 from gpt2np.sampling import GenerationError, Sampler
 from tests.decoding.test_decoding import filled
