@@ -235,8 +235,8 @@ class Together:
             self.past[i] = shared.laid_out(length, self._room(length))
 
     def _room(self, length: int) -> int:
-        """ROOM columns, or twice as many, or four times, ...: an eighth of them free, or all that the model can see."""
+        """ROOM columns, or twice as many, or four times, ..., more than this length; or all that the model can see."""
         n = ROOM
-        while n - n // 8 <= length:
+        while n <= length:
             n *= 2
         return min(n, self.model.n_ctx)
