@@ -74,10 +74,7 @@ def refusal(event: Event, n_written: int) -> Refused | None:
 
 
 class Answer:
-    """What one request for texts gets: whole, or in parts as they come.
-
-    ours, openai   the two shapes; subclasses say what they are
-    """
+    """What one request for texts gets: whole, or in parts as they come.  The shape is a subclass's."""
 
     def __init__(self, wish: Wish, tokenizer: AnyTokenizer):
         self.wish, self.tokenizer = wish, tokenizer
@@ -89,8 +86,8 @@ class Answer:
 
     def read(self, event: Event) -> str:
         """The text that an event brings, up to what is certain; the rest of it with the last one."""
-        decoder = self.decoders[event.text]
-        self.n_tokens[event.text] += len(event.chosen)
+        decoder = self.decoders[event.number]
+        self.n_tokens[event.number] += len(event.chosen)
         self.left -= bool(event.ended)
         text = "".join(decoder.feed(chosen.token) for chosen in event.chosen)
         return text + decoder.finish() if event.ended else text
@@ -120,15 +117,15 @@ class OurAnswer(Answer):
     def parts(self, event: Event) -> Iterator[dict[str, Any]]:
         text = self.read(event)
         if event.ended:
-            yield {"index": event.text, **self._ended(event, text), "seed": self.wish.seed}
+            yield {"index": event.number, **self._ended(event, text), "seed": self.wish.seed}
         elif text:
-            yield {"index": event.text, "text": text}
+            yield {"index": event.number, "text": text}
 
     def whole(self, events: Sequence[Event]) -> dict[str, Any]:
         return {"texts": [self._ended(event, self.read(event)) for event in events], "seed": self.wish.seed}
 
     def _ended(self, event: Event, text: str) -> dict[str, Any]:
-        return {"text": text, "ended_by": event.ended, "tokens": self.n_tokens[event.text]}
+        return {"text": text, "ended_by": event.ended, "tokens": self.n_tokens[event.number]}
 
 
 class OpenAIAnswer(Answer):
@@ -159,11 +156,11 @@ class OpenAIAnswer(Answer):
     def _choice(self, event: Event) -> dict[str, Any]:
         logprobs = None if self.wish.logprobs is None else self._logprobs(event)
         text = self.read(event)
-        if not self.begun[event.text]:
-            self.begun[event.text] = True
-            text = self.wish.texts[event.text // self.wish.n] + text
+        if not self.begun[event.number]:
+            self.begun[event.number] = True
+            text = self.wish.texts[event.number // self.wish.n] + text
         finish = FINISHED.get(event.ended, "length") if event.ended else None
-        return {"text": text, "index": event.text, "logprobs": logprobs, "finish_reason": finish}
+        return {"text": text, "index": event.number, "logprobs": logprobs, "finish_reason": finish}
 
     def _usage(self) -> dict[str, int]:
         prompt, written = sum(map(len, self.wish.prompts)), sum(self.n_tokens)
@@ -176,7 +173,7 @@ class OpenAIAnswer(Answer):
         return {"tokens": [piece(self.tokenizer, one.token) for one in chosen],
                 "token_logprobs": [one.log_p for one in chosen],
                 "top_logprobs": [{piece(self.tokenizer, i): p for i, p in one.likeliest} for one in chosen],
-                "text_offset": [self._offset(event.text, one) for one in chosen]}
+                "text_offset": [self._offset(event.number, one) for one in chosen]}
 
     def _offset(self, index: int, chosen: Chosen) -> int:
         """How many characters of the text were certain before a token."""

@@ -233,6 +233,8 @@ class Reader:
 
     def __init__(self, model: LanguageModel, tokenizer: AnyTokenizer, name: str, limits: Limits):
         self.model, self.tokenizer, self.name, self.limits = model, tokenizer, name, limits
+        tokens = set(range(tokenizer.n_vocab)) - set(tokenizer.unused)
+        self.most_bytes = model.n_ctx * max(len(tokenizer.decode_bytes([token])) for token in tokens)
 
     def generate(self, body: Mapping[str, Any]) -> Wish:
         """/generate: the names of python -m gpt2np.generate, and what holds there where nothing is said."""
@@ -350,6 +352,10 @@ class Reader:
                     n, most, sampler, stop, seed, stream, logprobs, echo, usage)
 
     def _tokens_of(self, prompt: str | list[int]) -> list[int]:
+        if isinstance(prompt, str) and len(prompt.encode()) > self.most_bytes:      # not worth the time to encode it
+            raise Refused(400, f"prompt: expected at most the {self.model.n_ctx} tokens that the model can see, got "
+                               f"{len(prompt):,} characters; shorten it, or keep its end", "prompt",
+                          "context_length_exceeded")
         try:
             tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt
             return check_prompt(tokens or [end_of(self.tokenizer)], self.model)

@@ -49,7 +49,7 @@ class Event(NamedTuple):
     problem  the sentence that goes with "error", and status: of whom the error is, 400, 500 or 503
     """
 
-    text: int
+    number: int
     chosen: list[Chosen]
     ended: str = ""
     problem: str = ""

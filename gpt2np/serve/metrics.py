@@ -16,11 +16,11 @@ from collections.abc import Mapping
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)   # the upper ends of the buckets
 # Every name that there is: what kind of number it is, and what it says.
 NAMES = {
-    "gpt2np_requests_received_total": ("counter", "Requests whose first line and headers were read."),
+    "gpt2np_requests_received_total": ("counter", "Requests of which a first byte has come."),
     "gpt2np_requests_total": ("counter", "Requests that have ended, by path and status; 499: the client had gone."),
     "gpt2np_requests_in_progress": ("gauge", "Requests that have not."),
     "gpt2np_requests_refused_total": ("counter", "Those of them that were refused, with a status of 400 or more."),
-    "gpt2np_request_seconds": ("histogram", "From the headers of a request to the end of its answer."),
+    "gpt2np_request_seconds": ("histogram", "From the first byte of a request to the end of its answer."),
     "gpt2np_connections": ("gauge", "Connections that are open."),
     "gpt2np_connections_refused_total": ("counter", "Connections above the limit, answered 503 at once."),
     "gpt2np_texts_accepted_total": ("counter", "Texts that were asked for, and put into the queue."),

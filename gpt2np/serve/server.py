@@ -358,7 +358,7 @@ class Handler(BaseHTTPRequestHandler):
             if wish.stream:
                 self._stream(answer, events)
             else:
-                self._whole(answer, sorted((events.get() for _ in jobs), key=lambda event: event.text))
+                self._whole(answer, sorted((events.get() for _ in jobs), key=lambda event: event.number))
         finally:
             over.set()                                  # whoever is still in the batch leaves it
             n = sum(len(job.told) for job in jobs)
@@ -378,7 +378,7 @@ class Handler(BaseHTTPRequestHandler):
                    | ({"Transfer-Encoding": "chunked"} if self._chunks() else {}))
         while event is not None:
             try:
-                self._expect_good(event, answer.n_tokens[event.text])
+                self._expect_good(event, answer.n_tokens[event.number])
             except Refused as refused:                  # the status has been sent: it becomes an event
                 self._event(refused.body())
                 break
@@ -461,8 +461,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.log:
             seconds = time.monotonic() - self.began
             line = one_line(self.requestline.rpartition(" ")[0]) or "?"
-            print(f"{self.client_address[0]} {line} {self.counted}, {seconds:.3f} s{self.said}",
-                  file=sys.stderr, flush=True)
+            sys.stderr.write(f"{self.client_address[0]} {line} {self.counted}, {seconds:.3f} s{self.said}\n")
+            sys.stderr.flush()
 
 
 def one_line(text: str) -> str:

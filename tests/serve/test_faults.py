@@ -33,6 +33,7 @@ WRONG = [
     ("/generate", {"prompt": 1}, 400, "prompt: expected a text, a string, got 1"),
     ("/generate", {"prompt": ["a"]}, 400, "prompt: expected a text, a string, got a list of 1"),
     ("/generate", {"prompt": "x" * (N_CTX + 1)}, 400, f"prompt: expected at most the {N_CTX} tokens"),
+    ("/generate", {"prompt": "x" * 60000}, 400, f"the {N_CTX} tokens that the model can see, got 60,000 characters"),
     ("/generate", {"max_new_tokens": 0}, 400, "max_new_tokens: expected a whole number from 1 to 200, got 0"),
     ("/generate", {"max_new_tokens": True}, 400, "max_new_tokens: expected a whole number from 1 to 200, got true"),
     ("/generate", {"max_new_tokens": 201}, 400, "got 201"),
