@@ -27,6 +27,7 @@ COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "tra
             "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
             "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
             "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
+            "serve": "gpt2np.serve.__main__",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
             "interpret": "gpt2np.interpret.__main__"}
 
@@ -136,6 +137,14 @@ WRONG = [
     ("score a b --model demo", 2, "unrecognized arguments: b; the model goes behind --model, what is typed behind"),
     ("score %b --model translation", 1, "%b: expected text in UTF-8"),
     ("score --task pairs --model translation", 1, "translation: expected a model that goes on from a text, found one "),
+    ("serve a", 2, "unrecognized arguments: a\n"),
+    ("serve --port 65536", 2, "--port: expected a whole number from 0 to 65,535, got 65536"),
+    ("serve --workers 4", 2, "unrecognized arguments: --workers 4; one process serves here; several of them stand "),
+    ("serve --api-key 4", 2, "unrecognized arguments: --api-key 4; there are no keys here; put nginx in front"),
+    ("serve --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("serve --host 203.0.113.1", 1, "203.0.113.1, port 8000: Cannot assign requested address"),
+    ("serve --host no.such.host.invalid", 1, "no.such.host.invalid, port 8000: "),
+    ("serve --texts 1025", 2, "--texts: expected a whole number from 1 to 1,024, got 1025"),
     ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),
     ("interpret To --model %d", 1, "%d: "),
     ("oracle To --compare %x", 1, "%x: No such file or directory"),
@@ -151,7 +160,7 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "translate", "train", "evaluate", "fill", "similar", "score"):
+    for name in ("generate", "translate", "train", "evaluate", "fill", "similar", "score", "serve"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -182,8 +191,8 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
                  "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"], "oracle": ["--out"],
-                 "interpret": ["--out"], "score": []}[name]
+                 "fill": ["--model"], "similar": ["--file"], "serve": ["--host"], "gradcheck": ["--layer"],
+                 "oracle": ["--out"], "interpret": ["--out"], "score": []}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err

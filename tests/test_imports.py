@@ -19,6 +19,7 @@ ALLOWED = {
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "adapt": {"layers", "blocks"}, "gradcheck": {"layers", "blocks", "models", "adapt"},
     "interpret": {"layers", "blocks", "models", "checkpoints", "text", "page", "decoding"},
+    "serve": {"layers", "models", "text", "page", "decoding", "sampling", "nearest"},
     "text": set(), "device": set(), "page": set(),
     "checkpoints": {"adapt", "layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
     "filling": {"layers", "models", "text"}, "sentences": {"checkpoints", "models", "text"},

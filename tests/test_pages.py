@@ -44,6 +44,7 @@ from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import SIZES, BertConfig, GPT2Config, TransformerConfig
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.models.transformer import Transformer
+from gpt2np.serve.__main__ import Signals
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.wordpiece import learn_characters
 from gpt2np.training import translation
@@ -88,6 +89,8 @@ CUT = {
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
     "benchmarks.layers": {"--quick": None, "--only": "embedding"},      # None: it takes no value
     "benchmarks.score": {"--rounds": "1", "--context": "20", "--tokens": "3"},
+    "gpt2np.serve": {"--port": "0"}, "benchmarks.serve": {"--seconds": "0.1", "--rounds": "0", "--clients": "1",
+                                                   "--tokens": "2"},
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
 }
 # Where a value of the page rules others out.
@@ -103,8 +106,17 @@ class FewMutations(Fuzz):
         super().step(seed)
 
 
+class AskedToEnd(Signals):
+    """Ends as if somebody had pressed Ctrl-C at once."""
+
+    def __enter__(self):
+        self.number = self.count = 1
+        return super().__enter__()
+
+
 # Names of a module that stand for other things while it runs, for the same reason: the row of a module checks a pair.
 PATCHES = {
+    "gpt2np.serve": {"Signals": AskedToEnd},
     "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES],
                          "examine_large": examine},
     "benchmarks.train": {"CASES": {"tiny": (TINY, 2, 8)}, "peak_memory": lambda case, side: 0},     # of whole processes

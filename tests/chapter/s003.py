@@ -295,14 +295,17 @@ print(f"{seen / whole:.2f}")
     section(
         "9 Q4", "Transformer架构在实际应用中如何优化推理速度？", "How to write faster?",
         Entry(
-            where="speculate prefill",
+            where="speculate Together prefill",
             run="python -m gpt2np.generate --seed 1 --max-new-tokens 60",
             here=Both(
                 """本项目有的办法：键值缓存、几段文本一起生成、投机解码（[[speculate]]）和长提示的多线程读入
-                （[[prefill.prefill]]）。""",
+                （[[prefill.prefill]]）。作为服务（`python -m gpt2np.serve --model demo`），各人的请求在两个词元之间加入
+                和离开同一个批次（[[Together]]），见 [docs/serving.zh.md](serving.zh.md)。""",
                 """What is here: the cache of keys and values, several texts at once, speculation ([[speculate]]), and a
-                long prompt on all cores ([[prefill.prefill]])."""),
-            shown="next_logits_are_the_full_forward",
+                long prompt on all cores ([[prefill.prefill]]). As a service (`python -m gpt2np.serve --model demo`),
+                everybody's requests join one batch and leave it between two tokens ([[Together]]): see
+                [docs/serving.md](serving.md)."""),
+            shown="next_logits_are_the_full_forward test_a_text_in_company_is_what_it_is_alone",
             missing=Both(
                 """模型裁剪、量化和分布式推理。""",
                 """trimming, quantisation, and one model on several machines."""))),
