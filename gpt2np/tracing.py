@@ -202,6 +202,8 @@ class _Reader:
                     return How(equations(activation.forward), cost * y.size, x.nbytes)
             if _is_dropout(x, y):
                 return How(equations(dropout_forward), DROPOUT * y.size, x.nbytes)
+        if name.endswith((".in", ".mid", ".mid_2", ".out")):
+            self.terms = [name]                         # a stream that was patched goes on from here
         return How(equations(type(part)) if part is not None else "of the model's own", 0, 0)
 
 

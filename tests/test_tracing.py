@@ -7,7 +7,7 @@ import pytest
 
 import gpt2np
 from gpt2np.adapt.lora import add_lora
-from gpt2np.interpret.taps import InterpretError, Recording, activations, tapped
+from gpt2np.interpret.taps import InterpretError, Patch, Recording, activations, tapped
 from gpt2np.models.bert import BertForPreTraining
 from gpt2np.models.config import BertConfig, GPT2Config, TransformerConfig
 from gpt2np.models.gpt2 import GPT2
@@ -207,6 +207,15 @@ def test_a_run_without_caches_is_refused(model):
         model.next_logits([[1, 2, 3]], past)
     with pytest.raises(InterpretError, match=r"h\.0\.attn: expected a run that keeps its caches, as forward does"):
         steps_of(model, seen)
+
+
+def test_a_patched_run_is_told_behind_the_patch_too(model):
+    ones = np.ones((1, 3, 12), np.float32)
+    with tapped(model, Patch({"h.0": ones})), tapped(model, Recording()) as seen:
+        model.forward([[1, 2, 3]])
+    by_name = {step.name: step for step in steps_of(model, seen)}
+    assert by_name["h.0.out"].formula.startswith("x = x + attn(ln_1(x))") and by_name["h.0.out"].flops == 0
+    assert by_name["h.1.mid"].formula == "h.0.out + h.1.attn" and by_name["h.1.out"].formula == "h.1.mid + h.1.mlp"
 
 
 def test_what_a_model_does_by_itself_is_a_step_too(model):
