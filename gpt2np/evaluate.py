@@ -30,11 +30,11 @@ from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .models.transformer import Transformer
 from .questions import Template, accuracies, last_words, read_hellaswag, read_lambada, wilson
-from .scoring import score_all
+from .scoring import Score, score_all
 from .terminal import columns_of, padded, width, wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
 from .text.protocol import AnyTokenizer, end_of
-from .training.batches import PART, map_tokens, read_texts, write_tokens
+from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
 from .training.evaluation import BINS, Measures, bits_per_byte, measure, perplexity
 from .training.pairs import PairBatches, read_pairs
@@ -44,6 +44,7 @@ from .training.translation import encoded, loss_and_accuracy, tokenisation_of
 OF_TEXTS = ("window", "stride", "calibration", "lambada", "hellaswag")
 OF_PAIRS = ("num_beams", "length_penalty", "tokenise", "smooth")
 MOST_POSITIONS = 4096           # of a batch of pairs
+AT_A_TIME = 2**13               # tokens whose words are counted: lists of them need memory
 NUMBERS = 40                    # columns of a row's numbers
 FOREIGN = 0.8                   # tokens for a byte, from which on a text is one that the vocabulary was not made for
 
@@ -98,12 +99,12 @@ def show(arguments: Sequence[str] | None) -> None:
         rows += measure_texts(options, name, model, tokenizer)
         if passages:
             asked: list[tuple[str, list[str]]] = [(context, [word]) for context, word in passages]
-            told = last_words([one for one, in score_all(model, tokenizer, asked, options.threads or cores())])
+            told = last_words([one for one, in scored(options, model, tokenizer, asked)])
             lines.append(f"{name} on {options.lambada}: {share('last word', told.words, told.n)}, "
                          f"{share('last token', told.tokens, told.n)}, perplexity {told.perplexity:.2f}")
         if questions:
             asked = [*map(Template().asked, questions)]
-            found = accuracies(questions, list(score_all(model, tokenizer, asked, options.threads or cores())))
+            found = accuracies(questions, scored(options, model, tokenizer, asked))
             lines.append(f"{name} on {options.hellaswag}: "
                          + ", ".join(share(norm, k, len(questions)) for norm, k, _ in found if norm != "greedy"))
     if len(rows) > 1:
@@ -188,6 +189,13 @@ def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: An
     print(wrapped(str(bleu)))
 
 
+def scored(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer,
+           asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[Score]]:
+    """score_all, watched."""
+    return list(tqdm(score_all(model, tokenizer, asked, options.threads or cores()), desc="scoring", total=len(asked),
+                     unit=" contexts", delay=1, leave=False, disable=None))
+
+
 def show_progress(bar: tqdm, done: int, of: int) -> None:
     """How far an evaluation is."""
     bar.total = of
@@ -204,8 +212,8 @@ def bytes_and_words(tokens: Array, tokenizer: AnyTokenizer) -> tuple[int, int]:
         pieces[end] = b"\n"
     n_bytes = n_words = 0
     before = b" "                                       # the byte before a part
-    for i in range(0, len(tokens), PART):
-        part = tokens[i:i + PART].tolist()
+    for i in range(0, len(tokens), AT_A_TIME):
+        part = tokens[i:i + AT_A_TIME].tolist()
         text = before + b"".join([pieces[token] for token in part])
         n_bytes += len(text) - 1 - (0 if end is None else part.count(end))
         n_words += len(text.split()) - (not before.isspace())       # a word that had begun was counted there

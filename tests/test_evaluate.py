@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 import gpt2np
 from gpt2np import evaluate
 from gpt2np.terminal import columns_of
-from gpt2np.training import batches
 from tests.test_score import HELLASWAG
 
 GOLDEN = str(Path(__file__).parent / "golden" / "scoring")
@@ -50,11 +49,10 @@ def test_bytes_and_words_are_those_of_the_text(parts, part):
     tokens = np.array(TOKENIZER.encode(text, allowed_special=("<|endoftext|>",)), int)
     bare = text.replace("<|endoftext|>", "\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "PART", part)
+        patch.setattr(evaluate, "AT_A_TIME", part)
         n_bytes, n_words = evaluate.bytes_and_words(tokens, TOKENIZER)
     assert n_bytes == len(text.replace("<|endoftext|>", "").encode())
     assert n_words == len(bare.encode().split())
-    assert batches.PART == 2**17
 
 
 def test_perplexity_in_three_units(capsys, files):
