@@ -97,6 +97,16 @@ def test_measures_are_those_of_one_token_after_the_other(model, window, stride, 
     assert both.tokens == 2 * n and both.loss == pytest.approx(found.loss) and both.accuracy == found.accuracy
 
 
+@pytest.mark.parametrize("n", [1, evaluation.ROWS, 2 * evaluation.ROWS + 3])
+def test_a_few_rows_of_logits_at_a_time_and_all(n):
+    rng = np.random.default_rng(n)
+    logits, targets = 3 * rng.standard_normal((n, 7)), rng.integers(0, 7, n)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    log_p, top, right = evaluation.scores_of(logits.copy(), targets)
+    assert np.allclose(log_p, np.log(p[np.arange(n), targets]), atol=1e-13) and np.allclose(top, p.max(axis=1))
+    assert np.array_equal(right, p.argmax(axis=1) == targets)
+
+
 def test_a_model_that_knows_how_sure_it_may_be():
     """Right with probability p wherever it says p: the error is 0; always sure and never right: it is 1."""
     bins = np.array([[100.0, 100 * (i + 0.5) / BINS, 100 * (i + 0.5) / BINS] for i in range(BINS)])
