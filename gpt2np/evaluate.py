@@ -1,18 +1,21 @@
 """Measure how well a model predicts a text, or translates:  python -m gpt2np.evaluate --model MODEL FILE
 
-A GPT-2 is measured on texts; a Transformer on pairs of texts, a source, a tab and its target in each line.
+A GPT-2 is measured on texts, several of them in a table, and by the last words of LAMBADA and the endings of HellaSwag;
+a Transformer on pairs of texts, a source, a tab and its target in each line.
 """
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.evaluate")
 
 import argparse
+import functools
+import math
+import operator
 import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -27,69 +30,117 @@ from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .models.transformer import Transformer
-from .terminal import wrapped
+from .questions import Template, accuracies, last_words, read_hellaswag, read_lambada, wilson
+from .scoring import Score, score_all
+from .terminal import columns_of, padded, width, wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
 from .text.protocol import AnyTokenizer, end_of
-from .training.batches import PART, map_tokens, read_texts, write_tokens
+from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
-from .training.evaluation import bits_per_byte, evaluate, perplexity
+from .training.evaluation import BINS, Measures, bits_per_byte, measure, perplexity
 from .training.pairs import PairBatches, read_pairs
 from .training.parallel import DataParallel
 from .training.translation import encoded, loss_and_accuracy, tokenisation_of
 
+OF_TEXTS = ("window", "stride", "calibration", "lambada", "hellaswag")
 OF_PAIRS = ("num_beams", "length_penalty", "tokenise", "smooth")
 MOST_POSITIONS = 4096           # of a batch of pairs
+AT_A_TIME = 2**13               # tokens whose words are counted: lists of them need memory
+NUMBERS = 40                    # columns of a row's numbers
 FOREIGN = 0.8                   # tokens for a byte, from which on a text is one that the vocabulary was not made for
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command: returns its exit status. Wrong usage ends in SystemExit with status 2."""
-    return run_command(measure, arguments)
+    return run_command(show, arguments)
 
 
 class Measured(NamedTuple):
     """What was found out about a text, or about several."""
 
-    tokens: int         # that were scored
-    bytes: int          # that they stand for
-    loss: float         # of a token
+    measures: Measures      # of the tokens that were scored
+    bytes: int              # that they stand for
+    words: int              # that these are: what stands between white space
+
+    @property
+    def bits(self) -> float:
+        """The loss in bits for each byte."""
+        return bits_per_byte(self.measures.loss, self.measures.tokens, self.bytes)
+
+    def perplexity_by(self, n: int) -> float:
+        """The perplexity of one of n parts of the text, whatever these are."""
+        return perplexity(self.measures.loss * self.measures.tokens / n) if n else math.inf
+
+    def __add__(self, other: "Measured") -> "Measured":                     # type: ignore[override]
+        """That of both."""
+        return Measured(self.measures + other.measures, self.bytes + other.bytes, self.words + other.words)
 
 
-def measure(arguments: Sequence[str] | None) -> None:
+def show(arguments: Sequence[str] | None) -> None:
     """Print loss, perplexity and bits per byte; of a model that translates, loss, accuracy and BLEU."""
     options, parser = parse(arguments)
-    for path in options.files:
+    for path in [*options.files, *filter(None, (options.lambada, options.hellaswag))]:
         if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
             open(path, "rb").close()                    # what cannot be read is said before the work begins
-    model, tokenizer = load_with_tokenizer(options.model, kind=Module, adapter=options.adapter)
-    merge_if_possible(model)
-    if not isinstance(model, GPT2 | Transformer):
-        raise TrainingError("--model: expected a model that goes on from a text, or one that translates, got a "
-                            f"{type(model).__name__}: a BERT is measured while it is trained")
-    others = [name for name in ("window", "stride") if getattr(options, name)] if isinstance(model, Transformer) else \
-        [name for name in OF_PAIRS if getattr(options, name) is not None]
-    if others:
-        whose = "one that goes on from a text" if isinstance(model, Transformer) else "one that translates"
-        parser.error(f"{option(others[0])}: expected with another model, {whose}")
-    if isinstance(model, Transformer):
+    questions = read_hellaswag(options.hellaswag) if options.hellaswag else []
+    passages = read_lambada(options.lambada) if options.lambada else []
+    rows, lines = list[tuple[str, Measured]](), list[str]()
+    for name in options.model:
+        model, tokenizer = load_with_tokenizer(name, kind=Module, adapter=options.adapter)
+        merge_if_possible(model)
+        if not isinstance(model, GPT2 | Transformer):
+            raise TrainingError("--model: expected a model that goes on from a text, or one that translates, got a "
+                                f"{type(model).__name__}: a BERT is measured while it is trained")
+        others = [name for name in (OF_TEXTS if isinstance(model, Transformer) else OF_PAIRS)
+                  if getattr(options, name) is not None]
+        if others:
+            whose = "one that goes on from a text" if isinstance(model, Transformer) else "one that translates"
+            parser.error(f"{option(others[0])}: expected with another model, {whose}")
+        if isinstance(model, Transformer) and len(options.model) > 1:
+            parser.error(f"--model: expected {name}, which translates, alone")
         keep_freed_memory()
-        measure_pairs(options, model, tokenizer)
-        return
+        if isinstance(model, Transformer):
+            measure_pairs(options, model, tokenizer)
+            return
+        rows += measure_texts(options, name, model, tokenizer)
+        if passages:
+            asked: list[tuple[str, list[str]]] = [(context, [word]) for context, word in passages]
+            told = last_words([one for one, in scored(options, model, tokenizer, asked)])
+            lines.append(f"{name} on {options.lambada}: {share('last word', told.words, told.n)}, "
+                         f"{share('last token', told.tokens, told.n)}, perplexity {told.perplexity:.2f}")
+        if questions:
+            asked = [*map(Template().asked, questions)]
+            found = accuracies(questions, scored(options, model, tokenizer, asked))
+            lines.append(f"{name} on {options.hellaswag}: "
+                         + ", ".join(share(norm, k, len(questions)) for norm, k, _ in found if norm != "greedy"))
+    if len(rows) > 1:
+        show_table(rows)
+    for line in lines:
+        print(wrapped(line))
+
+
+def measure_texts(options: argparse.Namespace, name: str, model: GPT2,
+                  tokenizer: AnyTokenizer) -> list[tuple[str, Measured]]:
+    """(what was measured, what was found) of each text, and of all together; where one model is asked, it is told."""
     window = options.window or model.n_ctx
     if window > model.n_ctx:
         raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {window}")
-    stride = options.stride or max(1, window // 2)
-    keep_freed_memory()
-    found = []
+    stride, several = options.stride or max(1, window // 2), len(options.files) > 1
+    found, alone = [], len(options.model) == 1
     with DataParallel(model, options.threads or cores()) as parallel:
         for path in options.files:
-            found.append(measure_text(path, parallel, tokenizer, window, stride, several=len(options.files) > 1))
-            windows = (window, stride) if found[-1].tokens > window else None
-            report(f"{options.model} on {path}", found[-1], windows)
-    if len(found) > 1:
-        tokens = sum(one.tokens for one in found)
-        total = Measured(tokens, sum(one.bytes for one in found), sum(one.loss * one.tokens for one in found) / tokens)
-        report(f"{options.model} on all {len(found)} files, each token alike", total)
+            found.append((f"{name} on {path}", measure_text(path, parallel, tokenizer, window, stride, several)))
+            if alone:
+                windows = (window, stride) if found[-1][1].measures.tokens > window else None
+                report(*found[-1], windows)
+    if several:
+        found.append((f"{name} on all {len(found)} files" + ", each token alike" * alone,
+                      functools.reduce(operator.add, [one for _, one in found])))
+        if alone:
+            report(*found[-1])
+    if options.calibration and found:
+        show_calibration(*found[-1])
+    return [] if alone else found
 
 
 def measure_text(path: str, parallel: DataParallel, tokenizer: AnyTokenizer, window: int, stride: int,
@@ -101,11 +152,10 @@ def measure_text(path: str, parallel: DataParallel, tokenizer: AnyTokenizer, win
         tokens = map_tokens(Path(folder, "tokens"), tokenizer)
         with tqdm(desc="measuring", unit=" windows", delay=1, leave=False, disable=None) as bar:
             try:
-                loss = evaluate(parallel, tokens, window, stride, partial(show, bar))
+                found = measure(parallel, tokens, window, stride, partial(show_progress, bar))
             except TrainingError as error:
                 raise TrainingError(f"{path}: {error}") if several else error from None
-        n_bytes = bytes_of(tokens[1:], tokenizer)
-        return Measured(len(tokens) - 1, n_bytes, loss)
+        return Measured(found, *bytes_and_words(tokens[1:], tokenizer))
 
 
 def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: AnyTokenizer) -> None:
@@ -122,19 +172,19 @@ def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: An
     with tqdm(desc="measuring", unit=" pairs", delay=1, leave=False, disable=None) as bar:
         n = len(batches) + len(pairs)
         with DataParallel(model, threads) as parallel:
-            figures = loss_and_accuracy(parallel, batches, lambda done: show(bar, done, n))
+            figures = loss_and_accuracy(parallel, batches, lambda done: show_progress(bar, done, n))
         sources, references = zip(*pairs)
         begin = len(batches)
         with threadpool_limits(threads, "blas"):
             if num_beams == 1:
-                texts = translate(model, tokenizer, sources, done=lambda done: show(bar, begin + done, n))
+                texts = translate(model, tokenizer, sources, done=lambda done: show_progress(bar, begin + done, n))
             else:
                 rules = BeamRules(num_beams, 1.0 if options.length_penalty is None else options.length_penalty)
                 texts = [beams[0].text if beams else "" for beams in best_translations(
-                    model, tokenizer, sources, rules, done=lambda done: show(bar, begin + done, n))]
+                    model, tokenizer, sources, rules, done=lambda done: show_progress(bar, begin + done, n))]
     bleu = corpus_bleu(texts, references, options.tokenise or tokenisation_of(references), options.smooth or "exp")
     right = sum(map(str.__eq__, texts, references))
-    print(wrapped(f"{options.model} on {' and '.join(options.files)}: {len(pairs):,} pairs, "
+    print(wrapped(f"{options.model[0]} on {' and '.join(options.files)}: {len(pairs):,} pairs, "
                   f"{int(batches.lengths[:, 1].sum()):,} tokens of targets, the ends among them"))
     loss = figures["val_loss"]
     print(f"loss per token {loss:10.4f} nats\n"
@@ -145,36 +195,99 @@ def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: An
     print(wrapped(str(bleu)))
 
 
-def show(bar: tqdm, done: int, of: int) -> None:
+def scored(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer,
+           asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[Score]]:
+    """score_all, watched."""
+    return list(tqdm(score_all(model, tokenizer, asked, options.threads or cores()), desc="scoring", total=len(asked),
+                     unit=" contexts", delay=1, leave=False, disable=None))
+
+
+def show_progress(bar: tqdm, done: int, of: int) -> None:
     """How far an evaluation is."""
     bar.total = of
     bar.update(done - bar.n)
 
 
-def bytes_of(tokens: Array, tokenizer: AnyTokenizer) -> int:
-    """How many bytes of text tokens stand for; <|endoftext|> is no text, and stands for none."""
-    lengths = np.array([len(tokenizer.decode_bytes([i])) for i in range(tokenizer.n_vocab)])
-    if tokenizer.end_of_text is not None:
-        lengths[tokenizer.end_of_text] = 0
-    return sum(int(lengths[tokens[i:i + PART]].sum()) for i in range(0, len(tokens), PART))
+def bytes_and_words(tokens: Array, tokenizer: AnyTokenizer) -> tuple[int, int]:
+    """How many bytes of text tokens stand for, and how many words, parts between white space, these are.
+
+    <|endoftext|> is no text: it stands for no byte, and no word goes beyond it.
+    """
+    pieces = [tokenizer.decode_bytes([i]) for i in range(tokenizer.n_vocab)]
+    if (end := tokenizer.end_of_text) is not None:
+        pieces[end] = b"\n"
+    n_bytes = n_words = 0
+    before = b" "                                       # the byte before a part
+    for i in range(0, len(tokens), AT_A_TIME):
+        part = tokens[i:i + AT_A_TIME].tolist()
+        text = before + b"".join([pieces[token] for token in part])
+        n_bytes += len(text) - 1 - (0 if end is None else part.count(end))
+        n_words += len(text.split()) - (not before.isspace())       # a word that had begun was counted there
+        before = text[-1:]
+    return n_bytes, n_words
 
 
 def report(of_what: str, found: Measured, windows: tuple[int, int] | None = None) -> None:
     """What was found out, in lines; of a text that is longer than a window, with the window and the stride."""
-    print(wrapped(f"{of_what}: {found.tokens:,} tokens, {found.bytes:,} bytes of text, after the first token, which is "
-                  f"not scored"))
+    measures = found.measures
+    print(wrapped(f"{of_what}: {measures.tokens:,} tokens, {found.bytes:,} bytes of text, {found.words:,} words "
+                  "between white space, after the first token, which is not scored"))
     if windows:
         window, stride = windows
         print(wrapped(f"window {window:,}, stride {stride:,}: each token is scored once; beyond the first window, it "
                       f"is predicted from the {window - stride + 1:,} before it at least"))
-    bits = bits_per_byte(found.loss, found.tokens, found.bytes)
-    print(f"loss per token {found.loss:10.4f} nats\n"
-          f"perplexity     {perplexity(found.loss):10.4f}\n"
-          f"bits per byte  {bits:10.4f}")
-    if found.bytes and bits > 8:
-        foreign = (f": the text is foreign to the vocabulary, which needs {found.tokens / found.bytes:.2f} tokens for "
-                   "a byte of it") if found.tokens > FOREIGN * found.bytes else ""
+    interval = measures.interval()
+    drawn = "" if interval is None else f", {interval[0]:.4f} to {interval[1]:.4f} with windows drawn anew"
+    print(wrapped(f"loss per token {measures.loss:10.4f} nats{drawn}"))
+    print(f"perplexity     {perplexity(measures.loss):10.4f}\n"
+          f"  by words     {found.perplexity_by(found.words):10.5g}\n"
+          f"  by bytes     {found.perplexity_by(found.bytes):10.4f}\n"
+          f"bits per byte  {found.bits:10.4f}")
+    print(wrapped(f"likeliest      {measures.accuracy:10.1%} of the tokens, each given those before it"))
+    print(wrapped(f"ECE            {measures.calibration_error:10.1%} between how sure it is and how often right"))
+    if found.bytes and found.bits > 8:
+        foreign = (f": the text is foreign to the vocabulary, which needs {measures.tokens / found.bytes:.2f} tokens "
+                   "for a byte of it") if measures.tokens > FOREIGN * found.bytes else ""
         print(wrapped(f"note: who guesses every byte blindly needs 8 bits for it{foreign}"))
+
+
+def show_calibration(of_what: str, found: Measured) -> None:
+    """A bar for each range of probabilities: # how often the likeliest token is right, | how sure the model is of it.
+    """
+    print(wrapped(f"{of_what}: of the likeliest tokens, # are right, and | is how sure the model is of them"))
+    cells = min(30, width() - 30)
+    for i, (n, sure, right) in enumerate(found.measures.bins):
+        if n:
+            bar = list("#" * round(cells * right / n) + " " * (cells - round(cells * right / n)))
+            bar[min(cells - 1, int(cells * sure / n))] = "|"
+            print(f"{i / BINS:4.0%} to {(i + 1) / BINS:4.0%} {right / n:6.1%} {int(n):9,} {''.join(bar).rstrip()}")
+
+
+def show_table(rows: Sequence[tuple[str, Measured]]) -> None:
+    """A row for each text and model."""
+    side = max(columns_of(label) for label, _ in rows)
+    beside = side + NUMBERS <= width()                  # or the label stands above
+    print(" " * side * beside + f"{'/token':>7}{'/word':>8}{'bits/byte':>13}{'right':>7}{'ECE':>5}")
+    for label, one in rows:
+        measures, interval = one.measures, one.measures.interval()
+        half = "" if interval is None else f"±{(interval[1] - interval[0]) / 2 / measures.loss * one.bits:.3f}"
+        numbers = (f"{short(perplexity(measures.loss)):>7}{short(one.perplexity_by(one.words)):>8}"
+                   f"{f'{one.bits:.3f}{half}':>13}{measures.accuracy:7.1%}{measures.calibration_error:5.0%}")
+        print(padded(label, side) + numbers if beside else f"{wrapped(label)}\n{numbers}")
+    print(wrapped("/token, /word: perplexity. bits/byte compares models whose vocabularies differ; ± is half of an "
+                  "interval of 95%, with windows drawn anew. right: the likeliest token came. ECE: between how sure "
+                  "the model is and how often it is right"))
+
+
+def short(x: float) -> str:
+    """A number in at most 6 characters, as 1234, 12.34 or 1e+12."""
+    return f"{x:.4g}" if x < 99999.5 else f"{x:.0e}"
+
+
+def share(name: str, k: int, n: int) -> str:
+    """k of n, with Wilson's interval."""
+    low, high = wilson(k, n)
+    return f"{name} {k / n:.1%} ({low:.1%} to {high:.1%})"
 
 
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
@@ -188,10 +301,11 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                     examples=("python -m gpt2np.evaluate play.txt --model demo",
                               "python -m gpt2np.evaluate play.txt --model run/best --stride 32",
                               "python -m gpt2np.evaluate pairs.tsv --model translation --num-beams 4"))
-    parser.add_argument("files", nargs="+", type=not_empty, metavar="FILE",
+    parser.add_argument("files", nargs="*", type=not_empty, metavar="FILE",
                         help="text in UTF-8; <|endoftext|> in it ends a document. Or lines of source, tab, target")
-    parser.add_argument("--model", required=True, type=not_empty,
-                        help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder")
+    parser.add_argument("--model", required=True, type=not_empty, action="append",
+                        help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder; given several "
+                             "times, a table has a row for each and each FILE")
     parser.add_argument("--adapter", type=not_empty, metavar="DIR",
                         help="what was trained beside the model: the folder of train --adapt, or of peft's")
     parser.add_argument("--window", type=whole(1), metavar="N", help="tokens that the model sees at a time (its n_ctx)")
@@ -200,6 +314,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                              "longer")
     parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
                         help="how many windows, or parts of a batch, are worked out at once (all cores)")
+    parser.add_argument("--calibration", action="store_const", const=True,
+                        help="show also whether it knows how sure it may be, in a picture")
+    parser.add_argument("--lambada", type=not_empty, metavar="FILE", help="tell the last words of LAMBADA's file, too")
+    parser.add_argument("--hellaswag", type=not_empty, metavar="FILE", help="choose endings of HellaSwag's file, too")
     pairs = parser.add_argument_group("of a model that translates")
     pairs.add_argument("--num-beams", type=whole(1), metavar="N",
                        help="for BLEU, the best of so many beams (1: the likeliest token each time)")
@@ -208,6 +326,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                        help="what BLEU takes for a token (zh where the targets are Chinese, 13a elsewhere)")
     pairs.add_argument("--smooth", choices=SMOOTHINGS, help="what BLEU does where no n-gram is right (exp)")
     options = parser.parse_args(arguments)
+    if options.adapter is not None and len(options.model) > 1:
+        parser.error(f"--adapter: expected one --model with it, got {len(options.model)}")
+    if not (options.files or options.lambada or options.hellaswag):
+        parser.error("expected FILE, or --lambada or --hellaswag with one")
     if options.length_penalty is not None and not -10 <= options.length_penalty <= 10:
         parser.error(f"--length-penalty: expected a number from -10 to 10, got {options.length_penalty}")
     if options.length_penalty is not None and options.num_beams in (None, 1):

@@ -241,6 +241,25 @@ def accuracies(questions: Sequence[Question], scores: Sequence[Sequence[Score]],
     yield "greedy", sum(some[one.answer].greedy for one, some in zip(questions, scores)), "is what the model writes"
 
 
+class LastWords(NamedTuple):
+    """Of how many passages, how many last words were told: all tokens of the word are the likeliest; how many of the
+    words' last tokens, given those before them; and the perplexity of a word.
+    """
+
+    n: int
+    words: int
+    tokens: int
+    perplexity: float
+
+
+def last_words(scores: Sequence[Score]) -> LastWords:
+    """What the scores of LAMBADA's words come to."""
+    n = len(scores)
+    loss = -math.fsum(one.sum for one in scores) / n
+    return LastWords(n, sum(one.greedy for one in scores), sum(one.likeliest[-1] for one in scores),
+                     math.exp(loss) if loss < 700 else math.inf)
+
+
 def wilson(k: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """From where to where the rate may be that gave k of n, with 95 of 100 such intervals holding it.
 

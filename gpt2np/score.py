@@ -23,6 +23,7 @@ from .questions import (
     Template,
     accuracies,
     examples_for,
+    last_words,
     read_hellaswag,
     read_lambada,
     read_questions,
@@ -162,9 +163,7 @@ def show_lambada(options: argparse.Namespace, passages: Sequence[tuple[str, str]
         scores.append(one)
         if options.json:
             print(as_json({"passage": i + 1} | fields(one) | {"last_token": one.likeliest[-1]}))
-    n, words, tokens = len(scores), sum(one.greedy for one in scores), sum(one.likeliest[-1] for one in scores)
-    loss = -math.fsum(one.sum for one in scores) / n
-    perplexity = math.exp(loss) if loss < 700 else math.inf
+    n, words, tokens, perplexity = last_words(scores)
     if options.json:
         print(as_json({"passages": n, "last_word": words / n, "last_token": tokens / n, "perplexity": perplexity}))
         return

@@ -161,7 +161,7 @@ print(len(set(texts)), all(len(tokenizer.encode(text)) <= 8 for text in texts))
                 the data, gives no mask for padding, and is called nowhere.""")),
         Entry(
             Both("训练和评估", "training and evaluation"),
-            where="Batches evaluation.evaluate perplexity",
+            where="Batches evaluation.evaluate perplexity evaluation.measure",
             run="""
 import numpy as np
 from gpt2np.training.evaluation import bits_per_byte, perplexity
@@ -169,7 +169,13 @@ loss, n_tokens, n_bytes = 3.0, 1000, 4000
 print(f"{perplexity(loss):.1f} {bits_per_byte(loss, n_tokens, n_bytes):.2f}")
 """,
             prints="20.1 1.08",
-            shown="test_the_loss_is_that_of_one_token_after_the_other test_perplexity_and_bits_per_byte",
+            here=Both(
+                """`python -m gpt2np.evaluate FILE --model demo` 给出损失、按词元、词和字节的困惑度，以及下一个词元的准
+                确率，也就是这里的 accuracy；见 [[scoring.md]]。""",
+                """`python -m gpt2np.evaluate FILE --model demo` gives the loss, perplexity by tokens, words and bytes,
+                and how often the likeliest token came, which is what accuracy is here; see [[scoring.md]]."""),
+            shown="""test_measures_are_those_of_one_token_after_the_other
+            test_the_loss_is_that_of_one_token_after_the_other test_perplexity_and_bits_per_byte""",
             errata="E004-11 E004-12 E004-13 E004-14",
             text=Both(
                 """transformers 里没有 `GPT2ForCausalLM`，应为 `GPT2LMHeadModel`。每个位置上得分最高的词元，被拿来

@@ -53,7 +53,10 @@ CONSTANTS = {
         "MAX_WORD_LENGTH": "tests/text/test_bpe.py::test_long_pieces_are_not_remembered",
         "LONG": "tests/text/test_bpe.py::test_both_ways_of_merging_equal_the_definition_for_any_order_of_merges",
         "NO_MERGE": None, "NO_TOKEN": None, "GONE": None},
-    "training/evaluation.py": {"MAX_WINDOWS": EVALUATION, "MAX_LOGITS": EVALUATION},
+    "training/evaluation.py": {
+        "MAX_WINDOWS": EVALUATION, "MAX_LOGITS": EVALUATION, "BINS": None, "DRAWS": None,
+        "ROWS": "tests/training/test_evaluation.py::test_a_few_rows_of_logits_at_a_time_and_all",
+        "PARTS": "tests/training/test_evaluation.py::test_the_interval_is_that_of_means"},
 }
 
 

@@ -11,7 +11,16 @@ from gpt2np.models.gpt2 import GPT2
 from gpt2np.training import evaluation
 from gpt2np.training.diagnosis import first_not_finite, initial_loss_warning
 from gpt2np.training.errors import TrainingError
-from gpt2np.training.evaluation import bits_per_byte, evaluate, perplexity, scored_windows, windows
+from gpt2np.training.evaluation import (
+    BINS,
+    Measures,
+    bits_per_byte,
+    evaluate,
+    measure,
+    perplexity,
+    scored_windows,
+    windows,
+)
 from gpt2np.training.parallel import DataParallel
 
 
@@ -57,6 +66,71 @@ def test_the_loss_is_that_of_one_token_after_the_other(model):
             assert seen[-1] == (len(list(windows(n, 8, stride))),) * 2 and seen == sorted(seen)
         assert evaluate(parallel, tokens, 8, 1) == pytest.approx(np.mean(losses), rel=1e-12)
         assert evaluate(parallel, tokens, 8, 8) != pytest.approx(np.mean(losses), rel=1e-6)
+
+
+@pytest.mark.parametrize("window, stride, workers", [(8, 3, 1), (8, 8, 2), (5, 1, 3)])
+def test_measures_are_those_of_one_token_after_the_other(model, window, stride, workers):
+    """By scalar loops: each token once, with the window that scores it."""
+    for _, p in model.named_parameters():
+        p.value *= 20                                   # some tokens are likely now, and some bins filled
+    tokens = np.random.default_rng(1).integers(0, 50, 33)
+    tokens[1::2] = 7
+    n, right, bins, of_windows = 0, 0, np.zeros((BINS, 3)), []
+    for begin, end, scored in windows(len(tokens), window, stride):
+        logits = model.forward(tokens[None, begin:end])[0][0]
+        loss = hits = 0
+        for i in range(scored, end):
+            p = np.exp(logits[i - begin]) / np.exp(logits[i - begin]).sum()
+            best, hit = int(p.argmax()), int(p.argmax()) == tokens[i + 1]
+            bins[min(BINS - 1, int(p[best] * BINS))] += (1, p[best], hit)
+            loss, hits = loss - np.log(p[tokens[i + 1]]), hits + hit
+        of_windows.append((end - scored, loss, hits))
+        n, right = n + end - scored, right + hits
+    with DataParallel(model, workers) as parallel:
+        found = measure(parallel, tokens, window, stride)
+        assert found.loss == pytest.approx(evaluate(parallel, tokens, window, stride), rel=1e-12)
+    assert np.allclose(found.windows, of_windows, rtol=0, atol=1e-10) and np.allclose(found.bins, bins, atol=1e-10)
+    assert (found.tokens, found.accuracy) == (n, right / n) and 0 < right < n
+    expected = sum(count / n * abs(hit / count - p / count) for count, p, hit in bins if count)
+    assert found.calibration_error == pytest.approx(expected, abs=1e-12) and np.count_nonzero(bins[:, 0]) > 2
+    both = found + found
+    assert both.tokens == 2 * n and both.loss == pytest.approx(found.loss) and both.accuracy == found.accuracy
+
+
+@pytest.mark.parametrize("n", [1, evaluation.ROWS, 2 * evaluation.ROWS + 3])
+def test_a_few_rows_of_logits_at_a_time_and_all(n):
+    rng = np.random.default_rng(n)
+    logits, targets = 3 * rng.standard_normal((n, 7)), rng.integers(0, 7, n)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    log_p, top, right = evaluation.scores_of(logits.copy(), targets)
+    assert np.allclose(log_p, np.log(p[np.arange(n), targets]), atol=1e-13) and np.allclose(top, p.max(axis=1))
+    assert np.array_equal(right, p.argmax(axis=1) == targets)
+
+
+def test_a_model_that_knows_how_sure_it_may_be():
+    """Right with probability p wherever it says p: the error is 0; always sure and never right: it is 1."""
+    bins = np.array([[100.0, 100 * (i + 0.5) / BINS, 100 * (i + 0.5) / BINS] for i in range(BINS)])
+    one = np.array([[100.0 * BINS, 1.0, 500.0]])
+    assert Measures(one, bins).calibration_error == pytest.approx(0, abs=1e-12)
+    bins = np.zeros((BINS, 3))
+    bins[-1] = 10, 10, 0
+    assert Measures(np.array([[10.0, 1.0, 0.0]]), bins).calibration_error == 1
+
+
+def test_the_interval_is_that_of_means():
+    """Of many windows with independent losses: 1.96 standard errors to both sides; the same each time; none for one."""
+    rng = np.random.default_rng(2)
+    for n in (300, 5000):                               # the second is drawn in parts of several windows
+        losses = 10 * rng.gamma(2.0, 1.0, n)
+        found = Measures(np.stack([np.full(n, 10.0), losses, np.zeros(n)], axis=1), np.zeros((BINS, 3)))
+        low, high = found.interval()
+        error = losses.std() / 10 / np.sqrt(n)
+        assert low == pytest.approx(found.loss - 1.96 * error, abs=0.15 * error)
+        assert high == pytest.approx(found.loss + 1.96 * error, abs=0.15 * error)
+        assert found.interval() == (low, high)
+    assert Measures(found.windows[:1], found.bins).interval() is None
+    same = Measures(np.tile(found.windows[:1], (9, 1)), found.bins)
+    assert same.interval() == pytest.approx((same.loss, same.loss))
 
 
 def test_bad_sizes_are_refused(model):
