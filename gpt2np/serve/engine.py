@@ -156,8 +156,8 @@ class Engine(threading.Thread):
                         self._drop(job, why)
                 while self.queue and len(self.together) < self.together.most:
                     job = self.queue.popleft()
-                    self.together.join(job.text)
                     self.running[job.text] = job
+                    self.together.join(job.text)
                     self.metrics.observe("gpt2np_queue_seconds", time.monotonic() - job.came)
                     self.metrics.add("gpt2np_prompt_tokens_total", job.text.n_prompt)
                 if self.running:
@@ -191,12 +191,13 @@ class Engine(threading.Thread):
                 self._over(job, "error", said, 503 if isinstance(error, MemoryError) else 500)
 
     def _over(self, job: Job, why: str, problem: str = "", status: int = 0) -> None:
+        """Tell that a text has ended, with those of its tokens that have not been told."""
         self.running.pop(job.text, None)
         self.metrics.add("gpt2np_texts_total", ended_by=why)
-        # A stream has had all before; its last token comes with the end.
-        new = job.told[-1:] if job.stream and why == job.text.ended and why != "error" else \
-            [] if job.stream else job.told
-        job.events.put(Event(job.number, new, why, problem, status))
+        untold = job.told
+        if job.stream:                                  # of which all are, but the one that has just ended it
+            untold = job.told[-1:] if why == job.text.ended != "error" else []
+        job.events.put(Event(job.number, untold, why, problem, status))
 
 
 def chosen(token: int, logits: np.ndarray, logprobs: int | None) -> Chosen:

@@ -17,7 +17,8 @@ from tests.decoding.test_decoding import filled
 
 TOKENIZER = Tokenizer([])               # bytes, and <|endoftext|>
 N_CTX = 32
-LIMITS = Limits(texts=4, waiting=6, tokens=200, seconds=20.0, body=1 << 16, connections=64, patience=0.4, idle=5.0)
+LIMITS = Limits(texts=4, waiting=6, tokens=200, seconds=20.0, body=1 << 16, connections=64, patience=20.0, idle=20.0)
+HASTY = LIMITS._replace(patience=0.4)
 
 
 def small_model(dtype=np.float64):
@@ -87,6 +88,13 @@ def serving(limits=LIMITS, model=None, tokenizer=TOKENIZER, name="small"):
 @pytest.fixture(scope="session")
 def client():
     with serving() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def hasty():
+    """A client of a server that waits for nobody."""
+    with serving(HASTY) as client:
         yield client
 
 
