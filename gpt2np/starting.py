@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": "let other programs ask a model, over HTTP",
     "train": "train a model on text files",
     "evaluate": "measure how well a model predicts a text, or translates",
+    "score": "let a model choose, and measure how often it is right",
     "average": "average the weights of several checkpoints",
     "text": "show how a text becomes tokens, merge by merge",
     "train_tokenizer": "learn a vocabulary from text files",
