@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..adapt.narrow import scheme_of
 from ..layers.module import Module
 from ..models.bert import BERT, BertForPreTraining
 from ..models.config import SIZES
@@ -23,7 +24,7 @@ from ..models.gpt2 import GPT2
 from ..models.heads import AnswerFinder, Classifier, TokenClassifier
 from ..models.transformer import Transformer
 from ..text.protocol import AnyTokenizer
-from . import huggingface_bert, huggingface_gpt2, huggingface_heads, openai_gpt2, transformer
+from . import huggingface_bert, huggingface_gpt2, huggingface_heads, narrow_gpt2, openai_gpt2, transformer
 from .errors import CheckpointError
 from .files import map_file, replace_folder, sync_file, sync_folder, what_it_looks_like
 from .layout import Layout, Source
@@ -53,6 +54,7 @@ OTHERS = {"pytorch_model*.bin": PICKLE, "*.pt": PICKLE, "*.pth": PICKLE, "*.ckpt
 LAYOUTS: Mapping[str, Layout] = {
     "openai": openai_gpt2,
     "transformer": transformer,
+    "narrow": narrow_gpt2,
     "heads": huggingface_heads,
     "bert": huggingface_bert,
     "safetensors": huggingface_gpt2,
@@ -122,6 +124,8 @@ def save(folder: str | Path, model: Module, tokenizer: AnyTokenizer | None) -> N
 
 def layout_of(model: Module) -> str:
     """The name of the layout that models of this class are saved in; ValueError if there is none."""
+    if scheme_of(model) is not None:
+        return "narrow"
     for name, layout in LAYOUTS.items():
         if isinstance(model, layout.MODEL):
             return name
