@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..hints import Array, Cache
+from ..layers.checks import check_shape
 from ..layers.linear import Linear
 from ..layers.module import Constant, Module, Parameter
 from ..layers.tiles import TILE, product, rows, sum_rows
@@ -60,8 +61,8 @@ def widen_bfloat16(bits: Array) -> Array:
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-class NarrowLinear(Replacement, Linear):
-    """A linear layer whose matrix is in few bits, and is not trained: y = x w + b, with w widened tile by tile.
+class Narrow(Replacement):
+    """What all linear layers whose matrix is in few bits have in common: y = x w + b, with w widened tile by tile.
 
     codes   (I, O)   a Constant: what the matrix became
     b       (O,)     as it was
@@ -69,7 +70,8 @@ class NarrowLinear(Replacement, Linear):
     """
 
     own: ClassVar = ()
-    codes_dtype: ClassVar[DTypeLike]
+    codes: Constant
+    b: Parameter
 
     def __init__(self, layer: Linear, arrays: Mapping[str, Array] | None = None):
         check_linear(layer)
@@ -82,8 +84,6 @@ class NarrowLinear(Replacement, Linear):
             arrays = self.narrowed(w)
         for name, array in arrays.items():
             setattr(self, name, Constant(array))
-
-    codes: Constant
 
     @staticmethod
     def narrowed(w: Array) -> dict[str, Array]:
@@ -111,7 +111,7 @@ class NarrowLinear(Replacement, Linear):
         return x
 
     @property
-    def w(self) -> Parameter:                                               # type: ignore[override]
+    def w(self) -> Parameter:
         """The whole matrix as float32, made anew each time: for who looks at it, not for forward."""
         wide = np.empty(self.codes.value.shape, np.float32)
         self.widen(self.codes.value, wide)
@@ -131,6 +131,7 @@ class NarrowLinear(Replacement, Linear):
 
     def backward(self, dy: Array, cache: Cache) -> Array:
         """dx = dy w', and of the parameters the bias alone has a gradient"""
+        check_shape("dy", dy, (*cache[:-1], self.codes.value.shape[1]))
         if self.b.trainable:
             self.b.accumulate(sum_rows(dy))
         many = self.scaled(rows(dy).copy())
@@ -150,7 +151,7 @@ class NarrowLinear(Replacement, Linear):
             yield slice(first, first + len(some)), memory[:len(some)]
 
 
-class Int8Linear(NarrowLinear):
+class Int8Linear(Narrow, Linear):                  # type: ignore[override]
     """int8, with a step for each output.
 
     |x w^ - x w|, for the w^ that the codes stand for, is at most |x|_1 s_j / 2 for output j.
@@ -200,8 +201,12 @@ class Int8ActivationsLinear(Int8Linear):
         scale = np.maximum(np.abs(x).max(initial=0) / MOST, np.finfo(np.float32).tiny)
         return (np.rint(x / scale) * scale).astype(x.dtype, copy=False)
 
+    def backward(self, dy: Array, cache: Cache) -> Array:
+        """AdaptError: a staircase has no gradient that leads anywhere."""
+        raise AdaptError(f"{self.kind}: expected no gradients to be asked for: what is rounded has none")
 
-class Float16Linear(NarrowLinear):
+
+class Float16Linear(Narrow, Linear):                  # type: ignore[override]
     """The matrix in IEEE's half precision."""
 
     kind: ClassVar = "float16"
@@ -220,7 +225,7 @@ class Float16Linear(NarrowLinear):
         return {"codes": ((n_in, n_out), np.float16)}
 
 
-class BFloat16Linear(NarrowLinear):
+class BFloat16Linear(Narrow, Linear):                  # type: ignore[override]
     """The matrix in bfloat16, its bits as uint16: NumPy has no such numbers."""
 
     kind: ClassVar = "bfloat16"
@@ -240,7 +245,7 @@ class BFloat16Linear(NarrowLinear):
         out[:] = widen_bfloat16(codes)
 
 
-SCHEMES: Mapping[str, type[NarrowLinear]] = {kind.kind: kind for kind in (
+SCHEMES: Mapping[str, Any] = {kind.kind: kind for kind in (
     BFloat16Linear, Float16Linear, Int8Linear, Int8TensorLinear, Int8ActivationsLinear)}
 
 
@@ -267,7 +272,7 @@ def matrices(model: Module) -> list[str]:
 
 def scheme_of(model: Module) -> str | None:
     """The scheme that a model was narrowed by; None for one that was not."""
-    return next((layer.kind for _, layer in model.named_modules() if isinstance(layer, NarrowLinear)), None)
+    return next((layer.kind for _, layer in model.named_modules() if isinstance(layer, Narrow)), None)
 
 
 def plant_outlier(model: Any, factor: float = 64.0, column: int = 0) -> None:

@@ -14,11 +14,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..adapt.narrow import SCHEMES, NarrowLinear, matrices, scheme_of
+from ..adapt.narrow import SCHEMES, matrices, scheme_of
 from ..adapt.replacing import replace
 from ..device import to_host
 from ..hints import Array
@@ -30,12 +31,14 @@ from .errors import CheckpointError, shortened
 from .files import write_text
 from .huggingface_gpt2 import (
     CONFIG_FILE,
-    FILES as FILES,
     MODEL_FILE,
     fields_of,
     read_config,
     read_end_of_text,
     tensor_name,
+)
+from .huggingface_gpt2 import (
+    FILES as FILES,
 )
 from .layout import Source
 from .parameters import as_parameter, check_tensors
@@ -74,7 +77,7 @@ def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokeni
     return model, read_tokenizer(source.folder, config.n_vocab, read_end_of_text(source, config))
 
 
-def shapes_in_file(model: GPT2, kind: type[NarrowLinear]) -> dict[str, tuple[int, ...]]:
+def shapes_in_file(model: GPT2, kind: Any) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor, given a model that is not narrow yet."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, parameter in model.named_parameters():
@@ -86,7 +89,7 @@ def shapes_in_file(model: GPT2, kind: type[NarrowLinear]) -> dict[str, tuple[int
     return shapes
 
 
-def arrays_of(file: Path, tensors: Mapping[str, Array], path: str, kind: type[NarrowLinear]) -> dict[str, Array]:
+def arrays_of(file: Path, tensors: Mapping[str, Array], path: str, kind: Any) -> dict[str, Array]:
     """What a file has for one matrix; CheckpointError for another dtype, or numbers that are not finite."""
     arrays = {}
     for part, (_, dtype) in kind.shapes(0, 0).items():
@@ -104,7 +107,7 @@ def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTyp
     """
     scheme = scheme_of(model)
     if scheme is None:
-        raise CheckpointError(folder, "this layout is for a model whose matrices are narrow: quantize it first")
+        raise CheckpointError(folder, "its matrices are not narrow: python -m gpt2np.quantize --out makes them so")
     values = {tensor_name(name): as_parameter(folder, name, to_host(p.value), dtype)
               for name, p in model.named_parameters()}
     values |= {name: to_host(constant.value) for name, constant in model.named_constants()}

@@ -33,7 +33,7 @@ CONSTANTS = {
                             "LOWEST": f"{LAWS}::padding_is_not_seen"},
     "layers/cross_entropy.py": {"IGNORED": None},
     "layers/paths.py": {"SHOWN": "tests/layers/test_paths.py::test_many_names_are_cut_short"},
-    "adapt/adalora.py": {"STD": None}, "adapt/prefix.py": {"STD": None},
+    "adapt/adalora.py": {"STD": None}, "adapt/prefix.py": {"STD": None}, "adapt/narrow.py": {"MOST": None},
     "layers/tiles.py": {"TILE": f"{HERE}::test_every_loop_over_tiles_meets_one_tile_and_many",
                         "FEW": f"{HERE}::test_products_meet_one_row_few_and_many"},
     "decoding/prefill.py": {"ROWS": "tests/decoding/test_prefill.py::test_it_is_next_logits"},

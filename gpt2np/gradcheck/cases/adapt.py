@@ -21,6 +21,7 @@ from ...adapt.adapter import (
     AdapterPreNormDecoderBlock,
 )
 from ...adapt.lora import LoRALinear, LowRank, lora_backward, lora_forward
+from ...adapt.narrow import BFloat16Linear, Float16Linear, Int8Linear, Int8TensorLinear
 from ...adapt.prefix import MLPPrefixSelfAttention, PrefixSelfAttention, prefix_backward, prefix_forward
 from ...blocks.multihead import SelfAttention
 from ...blocks.transformer import DecoderBlock, PostNormBlock, PreNormBlock, PreNormDecoderBlock
@@ -213,3 +214,16 @@ def mlp_prefix(rng: Rng, B: int = 2, T: int = 2, H: int = 2, D: int = 2, P: int 
 CASES.append(Case("MLPPrefixSelfAttn.", mlp_prefix, (
     of_blocks.a_past_is_the_full_forward, common.inference_is_forward, laws.flattened_is_the_same,
     laws.all_look_at_the_prefix, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+
+
+# ---- narrow matrices
+
+
+def narrow_linear(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4, *, kind: Any) -> ModuleSubject:
+    return ModuleSubject(filled(kind(Linear(C, F, rng, std=None, dtype=np.float64)), rng), slow.narrow_linear,
+                         {"x": normal(rng, B, T, C)})
+
+
+for kind in (Int8Linear, Int8TensorLinear, Float16Linear, BFloat16Linear):
+    CASES.append(Case(kind.__name__, partial(narrow_linear, kind=kind), (
+        common.rows_are_independent, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))

@@ -99,3 +99,18 @@ def prefix_self_attention(x: Array, H: int, p: dict[str, Array], causal: bool, p
         padding_mask = np.array([[True] * len(prefix_k) + list(row) for row in padding_mask], bool)
     y = joined(attention(q, k, v, causal, padding_mask, *_of_weights(rate, rng, None)))
     return dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
+
+
+def bfloat16(bits: int) -> float:
+    """The number that 16 bits are: a sign, 8 bits of an exponent, 7 of a fraction."""
+    sign, exponent, fraction = bits >> 15, bits >> 7 & 255, bits & 127
+    return (-1) ** sign * math.ldexp(fraction + 128 * (exponent > 0), max(exponent, 1) - 127 - 7)
+
+
+def narrow_linear(x: Array, p: dict[str, Array]) -> Array:
+    codes, scale = p["codes"], p.get("scale", np.ones(1))
+    w = np.zeros(codes.shape)
+    for i, o in np.ndindex(codes.shape):
+        code = bfloat16(int(codes[i, o])) if codes.dtype == np.uint16 else float(codes[i, o])
+        w[i, o] = code * float(scale[o if len(scale) > 1 else 0])
+    return linear(x, w, p["b"])
