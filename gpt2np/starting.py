@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "measure how well a model predicts a text, or translates",
     "score": "let a model choose, and measure how often it is right",
     "average": "average the weights of several checkpoints",
+    "quantize": "make a model smaller, and see what it costs",
     "text": "show how a text becomes tokens, merge by merge",
     "train_tokenizer": "learn a vocabulary from text files",
     "download": "fetch one of OpenAI's models",

@@ -27,7 +27,7 @@ COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "tra
             "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
             "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
             "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
-            "serve": "gpt2np.serve.__main__",
+            "serve": "gpt2np.serve.__main__", "quantize": "gpt2np.quantize",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
             "interpret": "gpt2np.interpret.__main__"}
 
@@ -137,6 +137,15 @@ WRONG = [
     ("score a b --model demo", 2, "unrecognized arguments: b; the model goes behind --model, what is typed behind"),
     ("score %b --model translation", 1, "%b: expected text in UTF-8"),
     ("score --task pairs --model translation", 1, "translation: expected a model that goes on from a text, found one "),
+    ("quantize --model demo", 2, "expected FILE, for a table, or --out, for a model, or both"),
+    ("quantize %e", 2, "the following arguments are required: --model"),
+    ("quantize %e --model demo --scheme int8", 2, "--scheme: expected --out with it; the table has all of them"),
+    ("quantize --model demo --out %x --scheme int4", 2, "--scheme: invalid choice: 'int4' (choose from "),
+    ("quantize --model demo --out %d", 1, "%d: it is there already: name a new folder"),
+    ("quantize %e --model demo --out %x", 1, "text: expected at least 2 tokens, of which the second is predicted, got"),
+    ("quantize %x --model demo", 1, "%x: No such file or directory"),
+    ("quantize %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: conv"),
+    ("quantize --model translation --out %x", 1, "translation: expected a model that goes on from a text, found one"),
     ("serve a", 2, "unrecognized arguments: a\n"),
     ("serve --port 65536", 2, "--port: expected a whole number from 0 to 65,535, got 65536"),
     ("serve --workers 4", 2, "unrecognized arguments: --workers 4; one process serves here; several of them stand "),
@@ -160,7 +169,7 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "translate", "train", "evaluate", "fill", "similar", "score", "serve"):
+    for name in ("generate", "translate", "train", "evaluate", "fill", "similar", "score", "serve", "quantize"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -192,7 +201,7 @@ def test_an_empty_name_is_no_name(name, capsys):
     arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
                  "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
                  "fill": ["--model"], "similar": ["--file"], "serve": ["--host"], "gradcheck": ["--layer"],
-                 "oracle": ["--out"], "interpret": ["--out"], "score": []}[name]
+                 "oracle": ["--out"], "interpret": ["--out"], "score": [], "quantize": []}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err

@@ -116,7 +116,7 @@ class AskedToEnd(Signals):
 
 # Names of a module that stand for other things while it runs, for the same reason: the row of a module checks a pair.
 PATCHES = {
-    "gpt2np.serve": {"Signals": AskedToEnd},
+    "gpt2np.serve": {"Signals": AskedToEnd}, "gpt2np.quantize": {"WRITTEN": 1, "ROUNDS": 1},
     "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES],
                          "examine_large": examine},
     "benchmarks.train": {"CASES": {"tiny": (TINY, 2, 8)}, "peak_memory": lambda case, side: 0},     # of whole processes

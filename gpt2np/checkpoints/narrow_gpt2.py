@@ -63,8 +63,8 @@ def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokeni
     """The model, its matrices as narrow as in the file, and its tokenizer: see Layout."""
     config, scheme = read_config(source), source.json(CONFIG_FILE)[FIELD].get("scheme")
     if not isinstance(scheme, str) or scheme not in SCHEMES:
-        raise CheckpointError(source.folder / CONFIG_FILE, "scheme is not known", expected=f"one of {', '.join(SCHEMES)}",
-                              found=shortened(scheme))
+        raise CheckpointError(source.folder / CONFIG_FILE, "scheme is not known", found=shortened(scheme),
+                              expected=f"one of {', '.join(SCHEMES)}")
     path = source.folder / MODEL_FILE
     tensors, _ = safetensors.read(path)
     model, kind = GPT2(config, dtype=dtype), SCHEMES[scheme]

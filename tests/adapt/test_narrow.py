@@ -188,9 +188,9 @@ def test_weights_that_do_not_fit(scheme, number, message):
 
 
 def test_what_cannot_be_narrow():
-    with pytest.raises(AdaptError, match="scheme: expected one of bfloat16, float16, int8, .*, got 'int4'"):
+    with pytest.raises(AdaptError, match=r"scheme: expected one of bfloat16, float16, int8, .*, got 'int4'"):
         quantize(gpt2(), "int4")
     with pytest.raises(AdaptError, match="expected a model with a stack of blocks, got Linear"):
         quantize(linear(np.eye(2, dtype=np.float32)))
-    with pytest.raises(AdaptError, match="expected a linear layer, such as attn.c_attn or mlp.c_fc, got LayerNorm"):
+    with pytest.raises(AdaptError, match=r"expected a linear layer, such as attn.c_attn or mlp.c_fc, got LayerNorm"):
         Int8Linear(gpt2().ln_f)
