@@ -2,8 +2,6 @@
 
 A row for each scheme of adapt/narrow.py: how many bytes the model needs in memory, how well it predicts the text, how
 far its probabilities are from those of the model as it was, and how fast it writes.
-
-Chapter: S001 9 Q3; S003 9 Q4.
 """
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.quantize")

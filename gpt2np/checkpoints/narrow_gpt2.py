@@ -6,8 +6,6 @@
 
 config.json says which they are, under quantization_config: {"quant_method": "gpt2np", "scheme": "int8"}. Other programs
 see there that the file is not for them.
-
-Chapter: S001 9 Q3.
 """
 
 import json
@@ -70,7 +68,7 @@ def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokeni
     model, kind = GPT2(config, dtype=dtype), SCHEMES[scheme]
     check_tensors(path, tensors, shapes_in_file(model, kind), f"GPT-2 in {scheme}")
     paths = {id(layer): name for name, layer in model.named_modules()}
-    replace(model, matrices(model), lambda layer: kind(layer, arrays_of(path, tensors, paths[id(layer)], kind)))
+    replace(model, matrices(model), lambda layer: kind(layer, arrays_for(path, tensors, paths[id(layer)], kind)))
     for name, parameter in model.named_parameters():
         parameter.value = as_parameter(path, tensor_name(name), tensors[tensor_name(name)], dtype)
     model.freeze()
@@ -89,7 +87,7 @@ def shapes_in_file(model: GPT2, kind: Any) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def arrays_of(file: Path, tensors: Mapping[str, Array], path: str, kind: Any) -> dict[str, Array]:
+def arrays_for(file: Path, tensors: Mapping[str, Array], path: str, kind: Any) -> dict[str, Array]:
     """What a file has for one matrix; CheckpointError for another dtype, or numbers that are not finite."""
     arrays = {}
     for part, (_, dtype) in kind.shapes(0, 0).items():
