@@ -612,7 +612,8 @@ def reader(release, tmp_path, monkeypatch):
     gpt2np.save(work / "tiny", GPT2(GPT2Config(vocabulary.n_vocab, 8, 8, 2, 1), np.random.default_rng(0)), vocabulary)
     files = {path.name: path.read_bytes() for path in release.iterdir()}
     known = {name: download.Release(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
-    (weights / "demo").symlink_to(ROOT / "weights" / "demo")
+    for name in ("demo", "demo-zh"):
+        (weights / name).symlink_to(ROOT / "weights" / name)
     (work / "PAIRS.tsv").write_text(PAIRS, encoding="utf-8")
     gpt2np.save(weights / "translation", Transformer(TRANSLATOR, np.random.default_rng(0)), vocabulary)
     pieces = learn_characters([TEXT, "床前明月光", "How do I get my money back? The cat sits outside."], 999)
