@@ -22,6 +22,7 @@ from tqdm import tqdm
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
+from .errors import Gpt2npError
 from .hints import Array
 from .interrupts import leave
 from .layers.module import Module
@@ -83,17 +84,13 @@ def show(arguments: Sequence[str] | None) -> None:
             open(path, "rb").close()                    # what cannot be read is said before the work begins
     questions = read_hellaswag(options.hellaswag) if options.hellaswag else []
     passages = read_lambada(options.lambada) if options.lambada else []
+    loaded = [load_with_tokenizer(name, kind=Module) for name in options.model]
+    for name, (model, _) in zip(options.model, loaded):
+        check(options, parser, name, model)
+    keep_freed_memory()
     rows, lines = list[tuple[str, Measured]](), list[str]()
-    for name in options.model:
-        model, tokenizer = load_with_tokenizer(name, kind=Module)
-        translates = isinstance(model, Transformer)
-        if others := [name for name in (OF_TEXTS if translates else OF_PAIRS) if getattr(options, name) is not None]:
-            whose = "one that goes on from a text" if translates else "one that translates"
-            parser.error(f"{option(others[0])}: expected with another model, {whose}")
-        if translates and len(options.model) > 1:
-            parser.error(f"--model: expected {name}, which translates, alone")
-        keep_freed_memory()
-        if translates:
+    for name, (model, tokenizer) in zip(options.model, loaded):
+        if isinstance(model, Transformer):
             measure_pairs(options, model, tokenizer)
             return
         rows += measure_texts(options, name, model, tokenizer)
@@ -113,12 +110,25 @@ def show(arguments: Sequence[str] | None) -> None:
         print(wrapped(line))
 
 
+def check(options: argparse.Namespace, parser: Parser, name: str, model: Module) -> None:
+    """End with a sentence where a model cannot be measured as it is asked: before any of them is."""
+    if not isinstance(model, (GPT2, Transformer)):
+        raise Gpt2npError(f"{name}: expected a model that goes on from a text, or one that translates, got a "
+                          f"{type(model).__name__}")
+    translates = isinstance(model, Transformer)
+    if others := [one for one in (OF_TEXTS if translates else OF_PAIRS) if getattr(options, one) is not None]:
+        whose = "one that goes on from a text" if translates else "one that translates"
+        parser.error(f"{option(others[0])}: expected with another model, {whose}")
+    if translates and len(options.model) > 1:
+        parser.error(f"--model: expected {name}, which translates, alone")
+    if options.window and options.window > model.config.n_ctx:
+        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {options.window}")
+
+
 def measure_texts(options: argparse.Namespace, name: str, model: GPT2,
                   tokenizer: AnyTokenizer) -> list[tuple[str, Measured]]:
     """(what was measured, what was found) of each text, and of all together; where one model is asked, it is told."""
     window = options.window or model.config.n_ctx
-    if window > model.config.n_ctx:
-        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {window}")
     stride, several = options.stride or max(1, window // 2), len(options.files) > 1
     found, alone = [], len(options.model) == 1
     with DataParallel(model, options.threads or cores()) as parallel:
@@ -274,8 +284,8 @@ def show_table(rows: Sequence[tuple[str, Measured]]) -> None:
 
 
 def short(x: float) -> str:
-    """A number in at most 6 characters, as 1234, 12.34 or 1e+12."""
-    return f"{x:.4g}" if x < 99999.5 else f"{x:.0e}"
+    """A number in at most 6 characters, as 12.34, 12345 or 1e+12."""
+    return f"{x:.4g}" if x < 9999.5 else f"{x:.0f}" if x < 99999.5 else f"{x:.0e}"
 
 
 def share(name: str, k: int, n: int) -> str:
