@@ -19,10 +19,10 @@ from typing import NamedTuple
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from .adapt.replacing import merge_if_possible
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
-from .errors import Gpt2npError
 from .hints import Array
 from .interrupts import leave
 from .layers.module import Module
@@ -84,8 +84,9 @@ def show(arguments: Sequence[str] | None) -> None:
             open(path, "rb").close()                    # what cannot be read is said before the work begins
     questions = read_hellaswag(options.hellaswag) if options.hellaswag else []
     passages = read_lambada(options.lambada) if options.lambada else []
-    loaded = [load_with_tokenizer(name, kind=Module) for name in options.model]
+    loaded = [load_with_tokenizer(name, kind=Module, adapter=options.adapter) for name in options.model]
     for name, (model, _) in zip(options.model, loaded):
+        merge_if_possible(model)
         check(options, parser, name, model)
     keep_freed_memory()
     rows, lines = list[tuple[str, Measured]](), list[str]()
@@ -113,22 +114,22 @@ def show(arguments: Sequence[str] | None) -> None:
 def check(options: argparse.Namespace, parser: Parser, name: str, model: Module) -> None:
     """End with a sentence where a model cannot be measured as it is asked: before any of them is."""
     if not isinstance(model, (GPT2, Transformer)):
-        raise Gpt2npError(f"{name}: expected a model that goes on from a text, or one that translates, got a "
-                          f"{type(model).__name__}")
+        raise TrainingError("--model: expected a model that goes on from a text, or one that translates, got a "
+                            f"{type(model).__name__}: a BERT is measured while it is trained")
     translates = isinstance(model, Transformer)
     if others := [one for one in (OF_TEXTS if translates else OF_PAIRS) if getattr(options, one) is not None]:
         whose = "one that goes on from a text" if translates else "one that translates"
         parser.error(f"{option(others[0])}: expected with another model, {whose}")
     if translates and len(options.model) > 1:
         parser.error(f"--model: expected {name}, which translates, alone")
-    if options.window and options.window > model.config.n_ctx:
-        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {options.window}")
+    if options.window and options.window > model.n_ctx:
+        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {options.window}")
 
 
 def measure_texts(options: argparse.Namespace, name: str, model: GPT2,
                   tokenizer: AnyTokenizer) -> list[tuple[str, Measured]]:
     """(what was measured, what was found) of each text, and of all together; where one model is asked, it is told."""
-    window = options.window or model.config.n_ctx
+    window = options.window or model.n_ctx
     stride, several = options.stride or max(1, window // 2), len(options.files) > 1
     found, alone = [], len(options.model) == 1
     with DataParallel(model, options.threads or cores()) as parallel:
@@ -167,7 +168,7 @@ def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: An
     pairs = list(read_pairs(options.files))
     if not pairs:
         raise TrainingError("pairs: expected at least one, got none: give more lines")
-    n_ctx, threads, num_beams = model.config.n_ctx, options.threads or cores(), options.num_beams or 1
+    n_ctx, threads, num_beams = model.n_ctx, options.threads or cores(), options.num_beams or 1
     ids, cut = encoded(pairs, tokenizer, n_ctx, model.config.source_end)
     if cut:
         print(wrapped(f"note: {cut:,} of {len(pairs):,} pairs have a side of more than the {n_ctx:,} tokens that the "
@@ -310,6 +311,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
     parser.add_argument("--model", required=True, type=not_empty, action="append",
                         help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder; given several "
                              "times, a table has a row for each and each FILE")
+    parser.add_argument("--adapter", type=not_empty, metavar="DIR",
+                        help="what was trained beside the model: the folder of train --adapt, or of peft's")
     parser.add_argument("--window", type=whole(1), metavar="N", help="tokens that the model sees at a time (its n_ctx)")
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "
@@ -330,6 +333,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
     options = parser.parse_args(arguments)
     if not (options.files or options.lambada or options.hellaswag):
         parser.error("expected FILE, or --lambada or --hellaswag with one")
+    if options.adapter and len(options.model) > 1:
+        parser.error("--adapter: expected one --model with it, the one that it was trained beside")
     if options.length_penalty is not None and not -10 <= options.length_penalty <= 10:
         parser.error(f"--length-penalty: expected a number from -10 to 10, got {options.length_penalty}")
     if options.length_penalty is not None and options.num_beams in (None, 1):

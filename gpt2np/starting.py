@@ -15,6 +15,7 @@ COMMANDS = {
     "translate": "translate texts, from Chinese to English",
     "fill": "let a BERT fill the gaps of a text",
     "similar": "say which texts mean the same",
+    "serve": "let other programs ask a model, over HTTP",
     "train": "train a model on text files",
     "evaluate": "measure how well a model predicts a text, or translates",
     "score": "let a model choose, and measure how often it is right",

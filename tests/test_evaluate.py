@@ -108,8 +108,8 @@ def test_nothing_is_measured_where_a_later_model_cannot_be(capsys, files, tmp_pa
     pieces = learn_characters(["the cat sat"], 20)
     gpt2np.save(tmp_path / "bert", BERT(BertConfig(pieces.n_vocab, 8, 8, 2, 1, 8), np.random.default_rng(0)), pieces)
     assert evaluate.main(["en", "--model", "m", "--model", "bert"]) == 1
-    assert capsys.readouterr() == ("", "error: bert: expected a model that goes on from a text, or one that "
-                                       "translates, got a BERT\n")
+    assert capsys.readouterr() == ("", "error: --model: expected a model that goes on from a text, or one that "
+                                       "translates, got a BERT: a BERT is measured while it is trained\n")
 
 
 def test_numbers_are_short():
@@ -123,6 +123,7 @@ def test_numbers_are_short():
     (["en", "--model", "m", "--hellaswag", "lambada"], 1, 'lambada, line 1: expected "activity_label", got "text": it'),
     (["en", "--model", "m", "--hellaswag", "none"], 1, "none: No such file or directory"),
     (["en", "--model", "m", "--num-beams", "2"], 2, "--num-beams: expected with another model, one that translates"),
+    (["en", "--model", "m", "--model", "m/", "--adapter", "a"], 2, "--adapter: expected one --model with it, the one"),
     (["en", "--model", "m", "--model", "none"], 1, "'none': neither a model's name"),
     (["en", "--model", "translation", "--model", "m"], 2, "--model: expected translation, which translates, alone"),
     (["en", "--model", "translation", "--calibration"], 2, "--calibration: expected with another model, one that"),

@@ -44,6 +44,7 @@ from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import SIZES, BertConfig, GPT2Config, TransformerConfig
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.models.transformer import Transformer
+from gpt2np.serve.__main__ import Signals
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.wordpiece import learn_characters
 from gpt2np.training import translation
@@ -88,10 +89,12 @@ CUT = {
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
     "benchmarks.layers": {"--quick": None, "--only": "embedding"},      # None: it takes no value
     "benchmarks.score": {"--rounds": "1", "--context": "20", "--tokens": "3"},
+    "gpt2np.serve": {"--port": "0"}, "benchmarks.serve": {"--seconds": "0.1", "--rounds": "0", "--clients": "1",
+                                                   "--tokens": "2"},
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
 }
 # Where a value of the page rules others out.
-NOT_BESIDE = {"--vocab": ("--n-vocab",), "--resume": CUT["gpt2np.train"],
+NOT_BESIDE = {"--vocab": ("--n-vocab",), "--prefix-length": ("--context",), "--resume": CUT["gpt2np.train"],
               "--init-from": ("--n-vocab", "--n-layer", "--n-head", "--n-embd")}
 
 class FewMutations(Fuzz):
@@ -103,8 +106,17 @@ class FewMutations(Fuzz):
         super().step(seed)
 
 
+class AskedToEnd(Signals):
+    """Ends as if somebody had pressed Ctrl-C at once."""
+
+    def __enter__(self):
+        self.number = self.count = 1
+        return super().__enter__()
+
+
 # Names of a module that stand for other things while it runs, for the same reason: the row of a module checks a pair.
 PATCHES = {
+    "gpt2np.serve": {"Signals": AskedToEnd},
     "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES],
                          "examine_large": examine},
     "benchmarks.train": {"CASES": {"tiny": (TINY, 2, 8)}, "peak_memory": lambda case, side: 0},     # of whole processes
@@ -643,6 +655,14 @@ def test_what_a_page_shows_works(page, reader, request):
     if STEP.search(text):                               # the page on a new layer: with the layer
         reader.root = request.getfixturevalue("copy")
     reader.read(page.relative_to(ROOT), text)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_the_python_of_a_long_page_works(name, reader):
+    """Without the commands, which take the seconds: so make test reads it, too."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n.*?^```$(?:\n\n```text\n.*?^```$)?", text, re.M | re.S)
+    reader.read(name, "\n\n".join(examples))
 
 
 @pytest.mark.slow
