@@ -16,6 +16,7 @@ COMMANDS = {
     "fill": "let a BERT fill the gaps of a text",
     "similar": "say which texts mean the same",
     "train": "train a model on text files",
+    "finetune": "fine-tune a model on labelled examples, and report",
     "evaluate": "measure how well a model predicts a text, or translates",
     "average": "average the weights of several checkpoints",
     "text": "show how a text becomes tokens, merge by merge",
