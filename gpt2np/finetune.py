@@ -11,6 +11,7 @@ Chapter: S002 3.2, 5.2, 5.4; S004 3.2, 4.2.
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.finetune")
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -46,6 +47,7 @@ from .training.made_up import LANGUAGES
 from .training.mpi import World
 from .training.new_finetuning import TASKS, reported
 from .training.parallel import DataParallel
+from .training.written_answers import WrittenAnswers
 
 TEXT, PAGE = "report.txt", "report.html"        # in the folder of a run
 BODIES = ("bert", "gpt2")
@@ -55,7 +57,7 @@ SCHEDULE = {"beta2": 0.98, "weight_decay": 0.01, "schedule": "linear", "eval_eve
 
 # What an option is that is not given: of a new model, of one without FILE, and of one that has learned before.
 USUAL = {"steps": 2000, "lr": 1e-3, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 4096} | SCHEDULE
-TRYING = USUAL | {"steps": 600, "lr": 2e-3, "n_layer": 2}
+TRYING = USUAL | {"steps": 1500, "lr": 2e-3, "n_layer": 2}
 TUNING = {"steps": 1, "lr": new_finetuning.TUNED_LR} | SCHEDULE
 EPOCHS = 5.0                    # of a model that has learned before
 
@@ -96,7 +98,7 @@ def finetune(arguments: Sequence[str] | None) -> int:
         keep_freed_memory()
         trainer, changes = world.together(prepare, options, world, held)
         say(trainer, changes)
-        status = follow(trainer, "finetune", "    ".join(usage(trainer)), lambda record: None)
+        status = follow(trainer, "finetune", usage(trainer), lambda record: None)
         if status == 0 and world.rank == 0:
             report(trainer)
         return status
@@ -112,8 +114,10 @@ def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple
         kind = next((kind for kind in TASKS.values() if kind.name == name), TASKS["ner"])
         return run.resume(kind, options.resume, world, held, options.steps, options.threads)
     kind = TASKS[options.task]
-    if world.rank == 0 and options.config is not None:
-        new_finetuning.expect_room_to_train(options.config, options.plan)
+    if world.rank == 0:
+        new_finetuning.expect_files([*options.files, options.val, options.test])
+        if options.config is not None:
+            new_finetuning.expect_room_to_train(options.config, options.plan)
     about = {"files": options.files, "val": options.val, "test": options.test, "init_from": options.init_from}
     return run.begin(partial(make, kind, options), kind, options.plan, options.out, about, world, held), []
 
@@ -147,12 +151,12 @@ def say(trainer: Trainer, changes: list[str]) -> None:
           flush=True)
 
 
-def usage(trainer: Trainer) -> list[str]:
-    """The lines to type next, or where to look."""
+def usage(trainer: Trainer) -> str:
+    """The line by which the model is used."""
     best = Path(trainer.out, run_folder.BEST)
-    if trainer.task.name == TASKS["answer"].name:
-        return [f"python -m gpt2np.generate --model {best}"]
-    return [f"gpt2np.load({str(best)!r})"]
+    if isinstance(trainer.task, WrittenAnswers):
+        return f"python -m gpt2np.generate --model {shlex.quote(str(best))}"
+    return f"model, tokenizer = gpt2np.load({str(best)!r})"
 
 
 def report(trainer: Trainer) -> None:
@@ -161,7 +165,7 @@ def report(trainer: Trainer) -> None:
     if not (out / run_folder.BEST).is_dir():
         return
     task: Any = kind.load(out / run_folder.BEST, out, trainer.plan)
-    with DataParallel(task.model, trainer.plan.threads) as parallel, \
+    with DataParallel(task.model, task.plan.threads) as parallel, \
             tqdm(desc="testing", unit=" batches", delay=1, leave=False, disable=None) as bar:
         def progress(done: int, of: int) -> None:
             bar.total = of
@@ -199,9 +203,8 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         known_as=KNOWN_AS | {"--test-file": "--test", "--labels": "the labels are those of FILE",
                              "--num-labels": "the labels are those of FILE"},
         examples=("python -m gpt2np.finetune --task ner --out run",
-                  "python -m gpt2np.finetune --task ner train.conll --val dev.conll --test test.conll --out run \\\n"
-                  "      --init-from fill --scheme IOB1",
-                  "python -m gpt2np.finetune --task classify reviews.tsv --out run --patience 5",
+                  "python -m gpt2np.finetune --task ner names.conll --test t.conll --out run",
+                  "python -m gpt2np.finetune --task classify reviews.tsv --out run",
                   "python -m gpt2np.finetune --resume run"))
     parser.add_argument("files", nargs="*", type=not_empty, metavar="FILE", help=about.file)
     parser.add_argument("--task", choices=TASKS, help="what is learned: names, labels of texts, numbers, where an "
@@ -224,7 +227,8 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     parser.add_argument("--vocab", type=not_empty, metavar="NAME",
                         help="a new model's: a folder with vocab.txt, or, for a GPT-2, gpt2 (learned from the text)")
     parser.add_argument("--n-vocab", type=whole(6), metavar="N",
-                        help=f"learn a vocabulary of this many pieces ({USUAL['n_vocab']}, or what the text suffices for)")
+                        help=f"learn a vocabulary of this many pieces ({USUAL['n_vocab']}, or what the text suffices "
+                             "for)")
     for name, what in SIZES.items():
         parser.add_argument(option(name), type=whole(1), metavar="N", help=f"{what} of a new model ({USUAL[name]})")
     if about.made:
@@ -278,7 +282,7 @@ def settle(options: argparse.Namespace, kind: type[FineTuning], given: dict) -> 
 def config_of(options: argparse.Namespace, kind: type[FineTuning], plan: Any,
               sizes: dict[str, Any]) -> BertConfig | GPT2Config:
     """The sizes of a new model."""
-    body = options.body or ("gpt2" if kind.kind is TASKS["answer"].kind else "bert")
+    body = options.body or ("gpt2" if issubclass(kind, WrittenAnswers) else "bert")
     shared = sizes["n_vocab"], plan.context, sizes["n_embd"], sizes["n_head"], sizes["n_layer"]
     return BertConfig(*shared, 4 * sizes["n_embd"]) if body == "bert" else GPT2Config(*shared)
 

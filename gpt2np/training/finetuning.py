@@ -219,6 +219,11 @@ class FineTuning(Task):
         raise NotImplementedError
 
     @classmethod
+    def labels_in(cls, example: Any) -> Sequence[str]:
+        """The labels of one example."""
+        return ()
+
+    @classmethod
     def texts_of(cls, example: Any) -> list[str]:
         """The texts of an example: what a vocabulary is learned from."""
         return [text for text in example if isinstance(text, str)]

@@ -96,6 +96,10 @@ class NamedEntities(FineTuning):
         return Labels(("O", *(f"{letter}-{its}" for its in types for letter in "BI")))
 
     @classmethod
+    def labels_in(cls, example: Tagged) -> Sequence[str]:
+        return example.tags
+
+    @classmethod
     def texts_of(cls, example: Tagged) -> list[str]:
         return [joined(example.words)]
 

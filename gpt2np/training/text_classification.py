@@ -60,6 +60,10 @@ class TextClassification(FineTuning):
         return list(read_classified(path, known and known.names, known and known.several))
 
     @classmethod
+    def labels_in(cls, example: Any) -> Sequence[str]:
+        return list(example.labels)
+
+    @classmethod
     def made(cls, n: int, seed: int, language: str, part: str) -> list[Any]:
         return list(made_opinions(n, seed, language, part))
 
@@ -68,8 +72,8 @@ class TextClassification(FineTuning):
         several = any(len(example.labels) != 1 for example in examples)
         names = sorted({label for example in examples for label in example.labels})
         if len(names) < 2 and not (several and names):
-            raise TrainingError(f"labels: expected at least two to tell apart, got {' '.join(map(repr, names)) or 'none'} "
-                                "alone")
+            got = " ".join(map(repr, names)) or "none"
+            raise TrainingError(f"labels: expected at least two to tell apart, got {got} alone")
         return Labels(tuple(names), several)
 
     def encoded(self, examples: Sequence[Any]) -> list[Encoded]:
@@ -121,9 +125,9 @@ class TextClassification(FineTuning):
                                      -float(np.log(max(min(p), 1e-300)))))
         confusion = None if self.labels.several else confused(
             names, (one.labels[0] for one in examples), (one.labels[0] for one in predictions))
+        of_labels = table({"": report_of(self.labels, examples, predictions)}).lstrip("\n")
         return Findings(("micro F1" if self.labels.several else "macro F1", "accuracy", "loss"), scores, len(examples),
-                        len(wrong), [(OF_LABELS, table({"": report_of(self.labels, examples, predictions)}))], names,
-                        confusion, worst(wrong))
+                        len(wrong), [(OF_LABELS, of_labels)], names, confusion, worst(wrong))
 
     @classmethod
     def objective(cls, labels: Labels) -> Objective:
@@ -172,6 +176,10 @@ class TextRegression(TextClassification):
     @classmethod
     def read(cls, path: str, plan: Any, warn: Warn, known: Labels | None = None) -> list[Any]:
         return list(read_valued(path))
+
+    @classmethod
+    def labels_in(cls, example: Any) -> Sequence[str]:
+        return ()
 
     @classmethod
     def made(cls, n: int, seed: int, language: str, part: str) -> list[Any]:
