@@ -144,8 +144,8 @@ def say(trainer: Trainer, changes: list[str]) -> None:
     which = f"{n:,} parameters" if trained == n else f"{trained:,} of {n:,} parameters to train"
     tested = f", {len(task.test):,} to be tested by at the end" if task.test else ""
     labels = f"; labels: {', '.join(task.labels.names)}" if 0 < len(task.labels.names) <= 20 else ""
-    print(wrapped(f"{which}, and a vocabulary of {model.config.n_vocab:,} tokens; {len(task.train):,} examples to learn "
-                  f"from, {len(task.val):,} to measure by{tested}; a step sees {task.plan.batch:,} rows of like "
+    print(wrapped(f"{which}, and a vocabulary of {model.config.n_vocab:,} tokens; {len(task.train):,} examples to "
+                  f"learn from, {len(task.val):,} to measure by{tested}; a step sees {task.plan.batch:,} rows of like "
                   f"lengths, {len(task.batches):,} steps go through all, "
                   f"{'on' if world.size > 1 else 'with'} {run.workers(world.size, trainer.plan.threads)}{labels}"),
           flush=True)

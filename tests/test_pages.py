@@ -45,7 +45,7 @@ from gpt2np.models.gpt2 import GPT2
 from gpt2np.models.transformer import Transformer
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.wordpiece import learn_characters
-from gpt2np.training import translation
+from gpt2np.training import new_finetuning, translation
 from gpt2np.training.number_pairs import number_pairs
 from tests.checkpoints.fuzz import Fuzz
 from tests.checkpoints.test_download import Server
@@ -71,9 +71,14 @@ PROGRAMS = ("make", "python", "python3", ".venv/bin/python", "pip", "mpiexec", "
 PLACEHOLDERS = {r"(\w+)\.\.\.(?= |$)": r"\1 \1",        # FILE..., several of them
                 r"\bstep-\d{8}\b": "step-00000002",     # a checkpoint of a run of 2 steps, where there were thousands
                 "--init-from demo": "--init-from tiny",
+                "classify(.*) --init-from DIR/best": r"classify\1 --init-from minibert",
                 r"\[MASK\](.*) --model DIR/best": r"[MASK]\1 --model minibert"}       # of a run of another task
 FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
 PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0))
+
+LABELLED = {"names.conll": "Ada B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20, "reviews.tsv": "good\tpos\nbad\tneg\n" * 20,
+            "prompts.tsv": "one\t1\ntwo\t2\n" * 20}
+LABELLED["test.conll"] = LABELLED["names.conll"]
 
 # Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
 # is on the page runs as it is.
@@ -82,11 +87,13 @@ CUT = {
     "gpt2np.train_tokenizer": {"--n-vocab": "260"},
     "gpt2np.train": {"--steps": "2", "--n-vocab": "260", "--context": "8", "--n-layer": "1", "--n-head": "2",
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
+    "gpt2np.finetune": {"--steps": "2", "--context": "16", "--n-layer": "1", "--n-head": "2", "--n-embd": "8",
+                        "--eval-every": "1", "--sample": "1"},
     "benchmarks.layers": {"--quick": None, "--only": "embedding"},      # None: it takes no value
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
 }
 # Where a value of the page rules others out.
-NOT_BESIDE = {"--vocab": ("--n-vocab",), "--resume": CUT["gpt2np.train"],
+NOT_BESIDE = {"--vocab": ("--n-vocab",), "--resume": CUT["gpt2np.train"] | CUT["gpt2np.finetune"],
               "--init-from": ("--n-vocab", "--n-layer", "--n-head", "--n-embd")}
 
 class FewMutations(Fuzz):
@@ -506,7 +513,8 @@ def options_of_all_commands():
     for path in sorted((ROOT / "gpt2np").rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         if "\nif __name__ ==" in path.read_text(encoding="utf-8"):
-            for more in [["--task", task] for task in train.KINDS] if module == "gpt2np.train" else [[]]:
+            tasks = {"gpt2np.train": train.KINDS, "gpt2np.finetune": new_finetuning.TASKS}.get(module, [])
+            for more in [["--task", task] for task in tasks] or [[]]:
                 with pytest.MonkeyPatch.context() as patch:
                     text = in_process(module.removesuffix(".__main__"), [*more, "--help"], patch)
                 found |= set(re.findall(r"--[\w-]+", text))
@@ -594,7 +602,8 @@ def reader(release, tmp_path, monkeypatch):
     files = {path.name: path.read_bytes() for path in release.iterdir()}
     known = {name: download.Release(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
     (weights / "demo").symlink_to(ROOT / "weights" / "demo")
-    (work / "PAIRS.tsv").write_text(PAIRS, encoding="utf-8")
+    for name, text in {"PAIRS.tsv": PAIRS, **LABELLED}.items():
+        (work / name).write_text(text, encoding="utf-8")
     gpt2np.save(weights / "translation", Transformer(TRANSLATOR, np.random.default_rng(0)), vocabulary)
     pieces = learn_characters([TEXT, "床前明月光", "How do I get my money back? The cat sits outside."], 999)
     encoder = BERT(BertConfig(pieces.n_vocab, 64, 8, 2, 1, 8), np.random.default_rng(0))
@@ -608,6 +617,8 @@ def reader(release, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "places", lambda: [weights])
     monkeypatch.setattr(translation, "NUMBERS", 50)
     monkeypatch.setattr(translation, "MOST_HELD_OUT", 10)
+    monkeypatch.setattr(new_finetuning, "MADE", 50)
+    monkeypatch.setattr(new_finetuning, "MADE_TO_MEASURE", 10)
     monkeypatch.setattr(download, "places", loading.places)
     monkeypatch.setattr(download, "SPARE_BYTES", 0)
     monkeypatch.setattr(socket, "getaddrinfo", functools.partial(loopback_only, socket.getaddrinfo))
