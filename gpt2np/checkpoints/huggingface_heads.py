@@ -106,8 +106,12 @@ def read_weights(source: Source, body: BERT | GPT2, name: str, dtype: DTypeLike)
     if f"{stem}.weight" not in head:
         raise CheckpointError(path, f"it is not there, though {CONFIG_FILE} says {name}", f"{stem}.weight")
     labels = read_labels(config_file, fields, head[f"{stem}.weight"])
-    model = blank(name, body, labels, read_objective(config_file, fields, len(labels)),
-                  read_dropout(config_file, fields, ARCHITECTURES[name].dropout), dtype)
+    objective = read_objective(config_file, fields, len(labels)) if _pools(name) else SOFTMAX
+    rate = read_dropout(config_file, fields, ARCHITECTURES[name].dropout)
+    try:
+        model = blank(name, body, labels, objective, rate, dtype)
+    except ValueError as error:                         # a label alone, of which one is right
+        raise CheckpointError(config_file, str(error)) from None
     _check_head(path, name, head, {f"{stem}.{part}": shape for part, shape in
                                    (("weight", model.head.wte.shape), ("bias", (len(labels),)))
                                    if part == "weight" or model.head.b is not None})

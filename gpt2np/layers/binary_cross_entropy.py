@@ -1,6 +1,6 @@
 """Binary cross-entropy: of several labels at once, each is true or not, whatever the others are.
 
-Chapter: S004 4.2.
+Chapter: S001 3.1.2; S004 4.2.
 """
 
 import numpy as np
@@ -29,15 +29,14 @@ def binary_cross_entropy_forward(logits: Array, targets: Array, counted: int | N
     check_shape("targets", targets, logits.shape)
     check_numbers("targets", targets, 0, 1, ignored=IGNORED)
     left_out = targets == IGNORED
-    t = np.where(left_out, 0, targets).astype(logits.dtype)
+    z, t = (np.where(left_out, 0, a).astype(logits.dtype) for a in (logits, targets))
     counts = (~left_out).astype(logits.dtype)
     weight = counts / (np.maximum(counts.sum(), 1) if counted is None else max(counted, 1))
-    e = np.exp(-np.maximum(logits, -logits))            # |z|; np.abs would drop what the checks make complex
-    nll = np.maximum(logits, 0) - logits * t + np.log1p(e)
+    e = np.exp(-np.maximum(z, -z))                      # |z|; np.abs would drop what the checks make complex
+    nll = np.maximum(z, 0) - z * t + np.log1p(e)
     more, less = 1 / (1 + e), e / (1 + e)               # of p and 1 - p the larger, and the smaller with all its digits
-    p, other = np.where(logits > 0, more, less), np.where(logits > 0, less, more)
-    slope = (1 - t) * p - t * other
-    return (weight * np.where(left_out, 0, nll)).sum(), slope * weight
+    p, other = np.where(z > 0, more, less), np.where(z > 0, less, more)
+    return (weight * nll).sum(), ((1 - t) * p - t * other) * weight
 
 
 def binary_cross_entropy_backward(dloss: float | Array, cache: Cache) -> Array:

@@ -1,6 +1,6 @@
 """Mean squared error: how far numbers are from those that they should be.
 
-Chapter: S004 4.2.
+Chapter: S001 3.1.2.
 """
 
 import math

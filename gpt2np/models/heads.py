@@ -7,12 +7,12 @@
 
 Each stands on any Body, a BERT or a GPT-2 alike, and is trained by the same batches.
 
-Chapter: S001 3.1.2; S002 5; S004 4.2.
+Chapter: S001 3.1.2; S002 5.2.
 """
 
 import math
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -88,7 +88,7 @@ class Classifier(Module):
                SIGMOID   each label is true or not      targets (B, K)   from 0 to 1; -100 where it is not known
                SQUARED   the logits are numbers         targets (B, K)
     dropout    rate in training, of y
-    raises     ValueError for no labels, or the same twice
+    raises     ValueError for no labels, the same twice, or one alone of which one is right
 
     A body that is frozen as a whole costs its inference in training, and nothing more.
     Devlin et al. 2019, arXiv:1810.04805, section 4.1; Radford et al. 2018, Improving Language Understanding by
@@ -101,11 +101,13 @@ class Classifier(Module):
         self.body, self.labels, self.objective, self.dropout = body, tuple(labels), objective, dropout
         if not self.labels or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels: expected names, each of them once, got {list(self.labels)}")
+        if objective == SOFTMAX and len(self.labels) == 1:
+            raise ValueError(f"labels: expected two at least, to choose between, got {self.labels[0]!r} alone")
         table = Embedding(len(self.labels), body.config.n_embd, rng, dtype=dtype)
         self.head = LMHead(table, bias=self.has_bias())
 
     @property
-    def config(self) -> object:
+    def config(self) -> Any:
         """The body's: GPT2Config or BertConfig."""
         return self.body.config
 
@@ -212,7 +214,7 @@ class TokenClassifier(Classifier):
         return dy
 
     def check_targets(self, targets: Array, shape: tuple[int, ...], padding_mask: Array | None) -> None:
-        super().check_targets(targets, shape, padding_mask)
+        self.objective.check(targets, shape)
         if padding_mask is not None and (wrong := ~padding_mask & (targets != IGNORED)).any():
             where = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise ValueError(f"targets: expected {IGNORED} at padding, got {targets[where]} at index {where}")

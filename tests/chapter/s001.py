@@ -73,16 +73,27 @@ print(weights[0, 0].round(2))
     section(
         "3.1.2", "微调", "fine-tuning",
         Entry(
-            where="language_modelling.load_to_train AdamW",
-            run="python -m gpt2np.train FILE --init-from demo --out DIR",
+            where="Classifier TokenClassifier binary_cross_entropy_forward mean_squared_error_forward put_head_on "
+                  "language_modelling.load_to_train AdamW",
+            run="""
+import gpt2np
+import numpy as np
+from gpt2np.models.heads import SQUARED, Classifier
+model = Classifier(gpt2np.load("demo")[0], ["stars"], objective=SQUARED)
+tokens, stars = np.array([[3, 1, 4], [1, 5, 9]]), np.array([[4.0], [2.0]])
+print(model.forward(tokens)[0].shape, model.loss(tokens, None, None, stars))
+""",
+            prints="(2, 1) 10.0",
             here=Both(
-                """在已有的权重上继续训练，数据是纯文本，优化器是 AdamW。""",
-                """Training goes on from weights that are there, on plain text, with AdamW."""),
-            shown="test_fine_tuning_begins_with_what_was_learned",
-            missing=Both(
-                """任务适配层和均方误差损失：分类、回归、多标签的输出头还没有。""",
-                """adapter layers for tasks, and the mean squared error: heads for classes, numbers and several
-                labels."""))),
+                """在已有的权重上继续训练，优化器是 AdamW：或者仍是纯文本，`--init-from demo`；或者换上任务的输出头：
+                几类之中的一类用 softmax 交叉熵，几个可以同时成立的标签用二元交叉熵，数值用均方误差，还有每个词元一个
+                标签，以及答案的起止位置。BERT 和 GPT-2 用同样的输出头；冻结的主干只花推理的时间。""",
+                """Training goes on from weights that are there, with AdamW: on plain text, `--init-from demo`; or with
+                a head for a task: one class of several by softmax and cross-entropy, labels that may hold together by
+                binary cross-entropy, numbers by the mean squared error, a label for each token, and where an answer
+                begins and ends. BERT and GPT-2 take the same heads; a frozen body costs its inference alone."""),
+            shown="test_fine_tuning_begins_with_what_was_learned test_logits_loss_and_every_gradient_of_each_head "
+                  "padded_rows_are_as_alone a_frozen_body_costs_nothing")),
     section("3.2", "算法步骤详解", "the steps in detail"),
     section(
         "3.2.1", "预训练步骤", "the steps of pre-training",
@@ -108,8 +119,8 @@ print(weights[0, 0].round(2))
                 """Step 4: loss, perplexity and bits per byte on a text to test by."""),
             shown="test_perplexity_and_bits_per_byte",
             missing=Both(
-                """带标签的数据集和任务适配层，见 3.1.2；下一个词元的准确率。""",
-                """labelled data and adapter layers, see 3.1.2; the accuracy of the next token."""))),
+                """下一个词元的准确率。""",
+                """the accuracy of the next token."""))),
     section(
         "3.3", "算法优缺点", "strengths and limits",
         Entry(

@@ -235,18 +235,23 @@ print(words.shape, pairs.shape)
     section(
         "5.2", "源代码详细实现", "the source code",
         Entry(
-            where="cross_entropy_forward WordPiece",
+            where="TokenClassifier cross_entropy_forward WordPiece",
             run="""
 import numpy as np
-from gpt2np.layers.cross_entropy import cross_entropy_forward
-logits, tags = np.zeros((1, 4, 9)), np.array([[3, -100, 8, -100]])
-print(cross_entropy_forward(logits, tags)[0].round(3), np.log(9).round(3))
+from gpt2np.models.bert import BERT
+from gpt2np.models.config import BertConfig
+from gpt2np.models.heads import TokenClassifier
+model = TokenClassifier(BERT(BertConfig(50, 8, 12, 3, 2, 48)), [f"tag {i}" for i in range(9)])
+print(model.loss([[7, 8, 9, 0]], None, None, [[3, -100, 8, -100]]).round(3), np.log(9).round(3))
 """,
             prints="2.197 2.197",
             here=Both(
-                """填充和子词的后续部分以 −100 为目标，不计入损失。""",
-                """Padding, and the parts of a word behind its first, have the target -100, and do not count."""),
-            shown="ignored_targets_do_not_count",
+                """BERT 之上的输出头，给每个词元一个标签。填充和子词的后续部分以 −100 为目标，不计入损失。这里的输出头还
+                是空的，什么也不知道：损失是 ln 9。""",
+                """A head with a label for each token, on BERT. Padding, and the parts of a word behind its first, have
+                the target -100, and do not count. This head is empty and knows nothing: its loss is ln 9."""),
+            shown="test_logits_loss_and_every_gradient_of_each_head padded_rows_are_as_alone "
+                  "ignored_targets_do_not_count",
             errata="E002-12 E002-13 E002-14 E002-19",
             text=Both(
                 """代码里是 7 个标签，报告里是 9 个（四类实体各有 B 和 I，再加 O）。优化器、数据集、`tag2id` 等都没有定
@@ -255,10 +260,7 @@ print(cross_entropy_forward(logits, tags)[0].round(3), np.log(9).round(3))
                 """7 labels where the report has 9 (begin and inside of four kinds, and O). Optimizer, data set,
                 `tag2id` and more are not defined. `evaluate` overwrites its list of labels by a batch and reads
                 `batch_labels` before it is set; predictions are looked up in the wrong direction; padding and parts of
-                words are counted."""),
-            missing=Both(
-                """给每个词元一个标签的输出头；BERT 本身已经有了。""",
-                """a head with a label for each token; BERT itself is here."""))),
+                words are counted."""))),
     section(
         "5.3", "代码解读与分析", "reading the code",
         Entry(

@@ -114,16 +114,17 @@ print(np.allclose(long[:, :3], short, atol=1e-6))
     section(
         "4.2", "公式推导过程", "the formulas",
         Entry(
-            where="cross_entropy_forward lm_head_loss_forward",
+            where="binary_cross_entropy_forward cross_entropy_forward lm_head_loss_forward",
             run="""
 import numpy as np
+from gpt2np.layers.binary_cross_entropy import binary_cross_entropy_forward
 from gpt2np.layers.cross_entropy import cross_entropy_forward
-z, y = 0.7, 1                                                   # the text's two classes, as a vocabulary of two
-y_hat = 1 / (1 + np.exp(-z))
-print(np.allclose(cross_entropy_forward(np.array([[0.0, z]]), np.array([y]))[0], -np.log(y_hat)))
+z, y = np.array([[0.7]]), np.array([[1]])                       # the text's two classes
+one, two = binary_cross_entropy_forward(z, y)[0], cross_entropy_forward(np.hstack([0 * z, z]), y[0])[0]
+print(np.allclose([one, two], -np.log(1 / (1 + np.exp(-z)))))
 """,
             prints="True",
-            shown="uniform_logits_cost_log_v",
+            shown="uniform_logits_cost_log_v two_logits_are_one",
             errata="E004-06 E004-07",
             text=Both(
                 r"""公式本身是对的，但只适用于两类。语言模型的损失是下一个词元的 $-\log p$ 的平均，它的梯度

@@ -7,7 +7,7 @@ COMMENTS = {
     "all weights are 0": "权重全为 0",
     '"124M" once it is downloaded': '下载之后可用 "124M"',
     "n queries at a time, over the keys that they see": "一次 n 个查询，只算它们看得到的键",
-    "the text's two classes, as a vocabulary of two": "书中的两类，当作两个词元的词表",
+    "the text's two classes": "书中的两类",
 }
 
 WORDS = {

@@ -50,7 +50,7 @@ def gradients(model, stem):
 
 @DTYPES
 @pytest.mark.parametrize("name, objective", CASES)
-def test_logits_loss_and_every_gradient(golden, name, objective, dtype, limit):
+def test_logits_loss_and_every_gradient_of_each_head(golden, name, objective, dtype, limit):
     model, _ = loading.load(FOLDER / name, dtype)
     assert type(model) is ARCHITECTURES[name].kind and type(model.body) is ARCHITECTURES[name].body
     if objective is not None:
