@@ -4,8 +4,6 @@ Names in sentences, labels of texts, numbers, answers that stand in a text, and 
 GPT-2, or on a new small one.  What comes of it is measured once, at the end, and reported: in words, and on a page.
 Without FILE, sentences and opinions are made up, so that the command can be tried on a machine without a network.
 Ctrl-C saves; python -m gpt2np.finetune --resume DIR goes on as if nothing had happened.
-
-Chapter: S002 3.2, 5.2, 5.4; S004 3.2, 4.2.
 """
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.finetune")

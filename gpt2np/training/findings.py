@@ -2,8 +2,6 @@
 
 Both show the same: what the model reaches beside who always says the same, the reports of labels, which label was taken
 for which, and the worst mistakes.  What is in words is there in English and in Chinese; the page has a button.
-
-Chapter: S002 5.4.
 """
 
 import html

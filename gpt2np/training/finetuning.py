@@ -4,7 +4,7 @@ A task is here what its examples are as rows of ids, what a prediction is, and h
 the folder of a run and the rest are those of every run.  What is predicted for an example whose text is longer than the
 model sees comes from all the windows that it was cut into.
 
-Chapter: S002 3.2, 3.3, 5.2; S004 3.2, 4.2.
+Chapter: S002 3.2.
 """
 
 from collections.abc import Callable, Sequence

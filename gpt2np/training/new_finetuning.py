@@ -1,6 +1,6 @@
 """How a run on labelled examples begins: what it learns from, its labels, its model.
 
-Chapter: S002 5.2.
+Chapter: S002 3.2.
 """
 
 import json

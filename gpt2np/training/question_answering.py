@@ -1,6 +1,6 @@
 """Questions about a text, in which the answer stands: where it begins and ends.
 
-Chapter: S002 3.3.
+Chapter: S002 3.4.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """Texts, or pairs of them, with labels, or with numbers.
 
-Chapter: S002 3.3; S004 4.2.
+Chapter: S002 3.4.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """Prompts and the answers that a GPT-2 is to write after them: summaries, dialogue.
 
-Chapter: S004 3.2.
+Chapter: S002 3.4.
 """
 
 from collections import Counter
