@@ -52,11 +52,11 @@ LAYOUTS: Mapping[str, Layout] = {
     "safetensors": huggingface_gpt2,
 }
 
-# What the models of a class are for, and the command that uses them.
-USES = {GPT2: ("goes on from a text", "generate"), Transformer: ("translates", "translate"),
-        BERT: ("compares texts", "similar"), BertForPreTraining: ("fills gaps", "fill"),
-        Classifier: ("labels texts", "finetune"), TokenClassifier: ("labels words", "finetune"),
-        AnswerFinder: ("finds answers", "finetune")}
+# What the models of a class are for, and the command that uses them, up to the model's name.
+USES = {GPT2: ("goes on from a text", "generate --model"), Transformer: ("translates", "translate --model"),
+        BERT: ("compares texts", "similar --model"), BertForPreTraining: ("fills gaps", "fill --model"),
+        Classifier: ("labels texts", "finetune --init-from"), TokenClassifier: ("labels words", "finetune --init-from"),
+        AnswerFinder: ("finds answers", "finetune --init-from")}
 
 
 def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
@@ -94,7 +94,7 @@ def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
     if not isinstance(model, kind):
         (does, command), (wanted, _) = USES[type(model)], USES[kind]
         raise CheckpointError(name_or_path, f"expected a model that {wanted}, found one that {does}: python -m gpt2np."
-                              f"{command} --model {name_or_path} uses it")
+                              f"{command} {name_or_path} uses it")
     if tokenizer is None:
         raise CheckpointError(find(name_or_path), "it lacks its vocabulary, so it can neither read nor write text: "
                               "expected tokenizer.json, vocab.json and merges.txt, encoder.json and vocab.bpe, or a "

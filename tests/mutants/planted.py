@@ -315,38 +315,38 @@ PLANTED = (
      ["mean_squared_error"]),
     ("squared error: a part divided by itself", MSE, [("targets.size if counted is None else counted",
                                                        "targets.size")], ["mean_squared_e., part"]),
-    ("head: GPT-2's last column, real or not", GPT2, [("T - 1 - real[:, ::-1].argmax(axis=1)", "T - 1")],
+    ("heads: GPT-2's last column, real or not", GPT2, [("T - 1 - real[:, ::-1].argmax(axis=1)", "T - 1")],
      ["Classifier, GPT-2"]),
-    ("head: as many real tokens as the last is far", GPT2, [
+    ("heads: as many real tokens as the last is far", GPT2, [
         ("T - 1 - real[:, ::-1].argmax(axis=1)", "real.sum(axis=1) - 1")], ["Classifier, GPT-2"]),
-    ("head: pooled without the mask", ASKED, [("return self.body.pooled(x, padding_mask)",
+    ("heads: pooled without the mask", ASKED, [("return self.body.pooled(x, padding_mask)",
                                                "return self.body.pooled(x)")], ["Classifier, GPT-2"]),
-    ("head: read without the mask", ASKED, [
+    ("heads: read without the mask", ASKED, [
         ("segments=segments, padding_mask=padding_mask, rng=rng, keep_cache=trained)",
          "segments=segments, rng=rng, keep_cache=trained)")], ["Classifier, BERT"]),
-    ("head: what dropout dropped forgotten", ASKED, [
+    ("heads: what dropout dropped forgotten", ASKED, [
         ("dy = dropout_backward(self.head.backward(dlogits, c_head), c_dropout)",
          "dy = self.head.backward(dlogits, c_head)")], ["TokenClassifier"]),
-    ("head: all is kept of a frozen body", ASKED, [
+    ("heads: all is kept of a frozen body", ASKED, [
         ("trained = keep_cache and any(p.trainable for _, p in self.body.named_parameters())", "trained = keep_cache")],
      ["Classifier, BERT"]),
-    ("head: a body of which one part is frozen", ASKED, [("keep_cache and any(", "keep_cache and all(")],
+    ("heads: a body of which one part is frozen", ASKED, [("keep_cache and any(", "keep_cache and all(")],
      ["Classifier, BERT"]),
-    ("head: the loss of a part divided by the part", ASKED, [
+    ("heads: the loss of a part divided by the part", ASKED, [
         ("np.asarray(targets, like=logits), counted=counted)", "np.asarray(targets, like=logits))")],
      ["TokenClassifier"]),
-    ("head: targets of numbers counted as labels", ASKED, [
+    ("heads: targets of numbers counted as labels", ASKED, [
         ("mean_squared_error_backward, check_values, np.size)", "mean_squared_error_backward, check_values, len)")],
      ["Classifier, BERT"]),
-    ("head: padding may be an answer", ASKED, [
+    ("heads: padding may be an answer", ASKED, [
         ("np.where(real, logits.swapaxes(1, 2), LOWEST)", "logits.swapaxes(1, 2) + 0")], ["AnswerFinder"]),
-    ("head: the gradient of padding's logits", ASKED, [("(dlogits * real).swapaxes", "dlogits.swapaxes")],
+    ("heads: the gradient of padding's logits", ASKED, [("(dlogits * real).swapaxes", "dlogits.swapaxes")],
      ["AnswerFinder"]),
-    ("head: start and end mixed up", ASKED, [("(dlogits * real).swapaxes(1, 2)",
+    ("heads: start and end mixed up", ASKED, [("(dlogits * real).swapaxes(1, 2)",
                                               "(dlogits * real)[:, ::-1].swapaxes(1, 2)")], ["AnswerFinder"]),
-    ("head: labels at padding count", ASKED, [("~padding_mask & (targets != IGNORED)", "padding_mask & False")],
+    ("heads: labels at padding count", ASKED, [("~padding_mask & (targets != IGNORED)", "padding_mask & False")],
      ["TokenClassifier"]),
-    ("BERT: padding pooled for [CLS]", "models/bert.py", [("not padding_mask[:, 0].all()", "False")],
+    ("heads: padding pooled for [CLS]", "models/bert.py", [("not padding_mask[:, 0].all()", "False")],
      ["Classifier, BERT"]),
     ("module: a cache kept on self", NORM, [
         ("        return layernorm_forward(x, self.g.value, self.b.value, self.eps)\n",

@@ -177,7 +177,7 @@ def bert_classifier(rng: Rng, B: int = 3, T: int = 3, V: int = 5, K: int = 3) ->
     return ModuleSubject(filled(module, rng), reference, inputs, on_host=tuple(inputs), uses_cache_up=True)
 
 
-def gpt2_classifier(rng: Rng, B: int = 2, T: int = 3, V: int = 5, K: int = 2) -> ModuleSubject:
+def gpt2_classifier(rng: Rng, B: int = 3, T: int = 3, V: int = 5, K: int = 2) -> ModuleSubject:
     body = GPT2(GPT2Config(V, T + 1, 4, 2, 1), rng, 0.3, np.float64)
     module = Classifier(body, map(str, range(K)), rng, objective=SIGMOID, dropout=0.4, dtype=np.float64)
 
@@ -190,12 +190,12 @@ def gpt2_classifier(rng: Rng, B: int = 2, T: int = 3, V: int = 5, K: int = 2) ->
 
 
 def token_classifier(rng: Rng, B: int = 3, T: int = 3, V: int = 5, K: int = 3) -> ModuleSubject:
-    body = BERT(NARROW(V, T + 1, n_layer=1), rng, dtype=np.float64, pooler=False)
+    body = BERT(NARROW(V, T + 1, n_layer=1), rng, 0.3, np.float64, pooler=False)
     module = TokenClassifier(body, map(str, range(max(2, K))), rng, dropout=0.4, dtype=np.float64)
     inputs = {"tokens": ids(rng, V, B, T), "segments": ids(rng, 2, B, T), "padding_mask": mask(rng, B, T)}
 
     def reference(p: dict[str, Array], rng: Rng, **text: Any) -> Array:
-        return slow.head(slow.bert(**text, H=2, L=1, p=below(p, "body"), eps=0.1), p, 0.4, rng)
+        return slow.head(slow.bert(**text, H=2, L=1, p=below(p, "body"), eps=0.1, rate=0.3, rng=rng), p, 0.4, rng)
 
     return ModuleSubject(filled(module, rng), reference, inputs | {"rng": Seed(1)}, on_host=tuple(inputs),
                          uses_cache_up=True)

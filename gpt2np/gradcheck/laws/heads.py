@@ -195,7 +195,7 @@ def batches_refused(subject: ModuleSubject, rng: Rng) -> None:
             "a mask of another length": (segments, np.ones((B, T + 1), bool)), "a mask of numbers": (None, mask * 1),
             "a row of padding alone": (segments, mask & (np.arange(B) > 0)[:, None]),
             "segments of another length": (np.zeros((B, T + 1), int), mask),
-            "a segment of 9": (segments * 0 + 9, mask),
+            "a segment too many": (segments * 0 + getattr(model.body.config, "n_segment", 1), mask),
         }.items():
             refused(name, model.loss, tokens, *text, targets)
         if isinstance(model.body, BERT) and T > 1 and not isinstance(model, TokenClassifier):

@@ -684,6 +684,16 @@ def numbers_refused(subject: Subject, rng: Rng) -> None:
         else:
             refused(name, subject.forward, subject.arguments | {"targets": wrong})
     refused("a dloss for each row", subject.backward, np.ones(2), subject.forward(subject.arguments)[1])
+    one = targets * 1.0                                 # wrong at a single place, which is named
+    one.flat[-1:] = np.inf
+    where, what = tuple(n - 1 for n in one.shape), "finite numbers" if first == "y" else "numbers from 0 to 1"
+    try:
+        subject.forward(subject.arguments | {"targets": one})
+    except ValueError as error:
+        if str(error) != f"targets: expected {what}, got inf at index {where}":
+            raise CheckFailed(f"an infinite target at {where}: expected {what}, got the message {error}") from None
+    else:
+        raise CheckFailed("an infinite target: expected ValueError")
 
 
 def truths_refused(subject: Subject, rng: Rng) -> None:
