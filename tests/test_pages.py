@@ -76,8 +76,8 @@ PLACEHOLDERS = {r"(\w+)\.\.\.(?= |$)": r"\1 \1",        # FILE..., several of th
 FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
 PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0))
 
-LABELLED = {"names.conll": "Ada B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20, "reviews.tsv": "good\tpos\nbad\tneg\n" * 20,
-            "prompts.tsv": "one\t1\ntwo\t2\n" * 20}
+LABELLED = {"names.conll": "Ada B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20, "reviews.tsv": "".join(f"good {i}\tpos\nbad {i}\tneg\n" for i in range(20)),
+            "prompts.tsv": "".join(f"is it {i}?\tyes\n" for i in range(20))}
 LABELLED["test.conll"] = LABELLED["names.conll"]
 
 # Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
