@@ -76,7 +76,8 @@ PLACEHOLDERS = {r"(\w+)\.\.\.(?= |$)": r"\1 \1",        # FILE..., several of th
 FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
 PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0))
 
-LABELLED = {"names.conll": "Ada B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20, "reviews.tsv": "".join(f"good {i}\tpos\nbad {i}\tneg\n" for i in range(20)),
+LABELLED = {"names.conll": "Ada B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20,
+            "reviews.tsv": "".join(f"good {i}\tpos\nbad {i}\tneg\n" for i in range(20)),
             "prompts.tsv": "".join(f"is it {i}?\tyes\n" for i in range(20))}
 LABELLED["test.conll"] = LABELLED["names.conll"]
 

@@ -139,7 +139,8 @@ for T in (64, 1024):
             errata="E002-19",
             text=Both(
                 """提前停止、权重衰减、学习率调度和冻结都有描述，5.2 的代码里却一样也没有。""",
-                """Early stopping, weight decay, schedules and freezing are described, and not in the code of 5.2."""))),
+                """Early stopping, weight decay, schedules and freezing are described, and not in the code of
+                5.2."""))),
     section("3.3", "算法优缺点", "strengths and limits", Entry(points=(10,), like="S002 2.2.3")),
     section(
         "3.4", "算法应用领域", "applications",
@@ -147,8 +148,8 @@ for T in (64, 1024):
             where="NamedEntities TextClassification QuestionAnswering WrittenAnswers entities_of",
             run="python -m gpt2np.finetune --task ner names.conll --out DIR",
             here=Both(
-                """各任务的模型，BERT 或 GPT-2：分类、命名实体识别、文中的答案、写出的答案；关系抽取就是分类，先在文本里标出
-                两个实体。""",
+                """各任务的模型，BERT 或 GPT-2：分类、命名实体识别、文中的答案、写出的答案；关系抽取就是分类，先在文本里
+                标出两个实体。""",
                 """The models for each, BERT or GPT-2: classes, names, answers in a text, and answers that are written;
                 relations are classes of texts in which the two names are marked."""),
             shown="test_a_run_ends_with_a_report test_answers_in_a_text_longer_than_the_model")),
