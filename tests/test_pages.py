@@ -88,7 +88,7 @@ CUT = {
     "gpt2np.train_tokenizer": {"--n-vocab": "260"},
     "gpt2np.train": {"--steps": "2", "--n-vocab": "260", "--context": "8", "--n-layer": "1", "--n-head": "2",
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
-    "gpt2np.finetune": {"--steps": "2", "--context": "16", "--n-layer": "1", "--n-head": "2", "--n-embd": "8",
+    "gpt2np.finetune": {"--steps": "2", "--context": "8", "--n-layer": "1", "--n-head": "2", "--n-embd": "8",
                         "--eval-every": "1", "--sample": "1"},
     "benchmarks.layers": {"--quick": None, "--only": "embedding"},      # None: it takes no value
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},

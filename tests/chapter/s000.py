@@ -486,7 +486,8 @@ weighted avg   0.583   0.750   0.650       4
 """,
             here=Both(
                 """分类的报告：每一类的精确率、召回率和 F1。
-                `python -m gpt2np.finetune --task classify reviews.tsv --out DIR` 用带标签的文本训练，并写出这样的报告；见 [[finetuning.md]]。""",
+                `python -m gpt2np.finetune --task classify reviews.tsv --out DIR` 用带标签的文本训练，并写出这样的报告；
+                见 [[finetuning.md]]。""",
                 """The report of a classifier: precision, recall and F1 of each class.
                 `python -m gpt2np.finetune --task classify reviews.tsv --out DIR` learns from labelled texts, and ends
                 with such a report; see [[finetuning.md]]."""),

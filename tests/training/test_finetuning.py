@@ -182,7 +182,7 @@ def test_a_head_of_other_labels_is_refused_and_can_be_left_out(files, capsys):
     assert finetune.main(arguments) == 1
     err = capsys.readouterr().err
     best = files / "first" / "best"
-    assert err.startswith(f"error: --init-from {best}: labels: expected those of the model's head, 5 (O, B-LOC, ")
+    assert err.startswith(f"error: --init-from {best}: labels: expected those of the model's head, 5 ('O', ")
     assert "; --new-head begins with a new head" in err and err.count("\n") == 1
     assert finetune.main([*arguments, "--new-head"]) == 0
     assert gpt2np.load(files / "run" / "best")[0].labels == ("O", "B-PER", "I-PER")
