@@ -16,6 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from .adapt.replacing import merge_if_possible
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
@@ -24,6 +25,7 @@ from .interrupts import leave
 from .layers.module import Module
 from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
+from .models.gpt2 import GPT2
 from .models.transformer import Transformer
 from .terminal import wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
@@ -59,7 +61,11 @@ def measure(arguments: Sequence[str] | None) -> None:
     for path in options.files:
         if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
             open(path, "rb").close()                    # what cannot be read is said before the work begins
-    model, tokenizer = load_with_tokenizer(options.model, kind=Module)
+    model, tokenizer = load_with_tokenizer(options.model, kind=Module, adapter=options.adapter)
+    merge_if_possible(model)
+    if not isinstance(model, GPT2 | Transformer):
+        raise TrainingError("--model: expected a model that goes on from a text, or one that translates, got a "
+                            f"{type(model).__name__}: a BERT is measured while it is trained")
     others = [name for name in ("window", "stride") if getattr(options, name)] if isinstance(model, Transformer) else \
         [name for name in OF_PAIRS if getattr(options, name) is not None]
     if others:
@@ -69,9 +75,9 @@ def measure(arguments: Sequence[str] | None) -> None:
         keep_freed_memory()
         measure_pairs(options, model, tokenizer)
         return
-    window = options.window or model.config.n_ctx
-    if window > model.config.n_ctx:
-        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.config.n_ctx}, got {window}")
+    window = options.window or model.n_ctx
+    if window > model.n_ctx:
+        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {window}")
     stride = options.stride or max(1, window // 2)
     keep_freed_memory()
     found = []
@@ -107,7 +113,7 @@ def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: An
     pairs = list(read_pairs(options.files))
     if not pairs:
         raise TrainingError("pairs: expected at least one, got none: give more lines")
-    n_ctx, threads, num_beams = model.config.n_ctx, options.threads or cores(), options.num_beams or 1
+    n_ctx, threads, num_beams = model.n_ctx, options.threads or cores(), options.num_beams or 1
     ids, cut = encoded(pairs, tokenizer, n_ctx, model.config.source_end)
     if cut:
         print(wrapped(f"note: {cut:,} of {len(pairs):,} pairs have a side of more than the {n_ctx:,} tokens that the "
@@ -186,6 +192,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                         help="text in UTF-8; <|endoftext|> in it ends a document. Or lines of source, tab, target")
     parser.add_argument("--model", required=True, type=not_empty,
                         help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder")
+    parser.add_argument("--adapter", type=not_empty, metavar="DIR",
+                        help="what was trained beside the model: the folder of train --adapt, or of peft's")
     parser.add_argument("--window", type=whole(1), metavar="N", help="tokens that the model sees at a time (its n_ctx)")
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "

@@ -9,12 +9,13 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from .adapt.replacing import merge_if_possible
 from .checkpoints.loading import FILL
 from .command import Parser, not_empty, run_command, whole
 from .filling import Guess, fill
 from .interrupts import leave
 from .memory import keep_freed_memory
-from .model_names import load_with_tokenizer
+from .model_names import load_with_tokenizer, name_of
 from .models.bert import BertForPreTraining
 from .terminal import columns_of, read_text, wrapped
 from .text.vocab_txt import MASK
@@ -30,8 +31,10 @@ def show(arguments: Sequence[str] | None) -> None:
     """Print the text with its gaps filled, and the likeliest words for each gap."""
     options = parse(arguments)
     text = read_text(options.text, "text").strip()
-    loaded: Any = load_with_tokenizer(options.model, kind=BertForPreTraining)
+    loaded: Any = load_with_tokenizer(name_of(options.model, options.adapter, FILL), kind=BertForPreTraining,
+                                      adapter=options.adapter)
     model, tokenizer = loaded
+    merge_if_possible(model)
     keep_freed_memory()
     gaps = fill(model, tokenizer, text, options.top_k, options.cut)
     print(wrapped(filled(tokenizer, text, [guesses[0].piece for guesses in gaps])))
@@ -67,9 +70,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         examples=('python -m gpt2np.fill "床前明[MASK]光" --model run',
                   'echo "白日依[MASK]尽" | python -m gpt2np.fill --model run --top-k 3'))
     parser.add_argument("text", nargs="*", metavar="TEXT", help="the text; without it, standard input is read")
-    parser.add_argument("--model", type=not_empty, default=FILL, metavar="MODEL",
+    parser.add_argument("--model", type=not_empty, metavar="MODEL",
                         help="the folder of a BERT with its head for hidden words, or of a run that has trained one "
-                             "(%(default)s)")
+                             f"({FILL})")
+    parser.add_argument("--adapter", type=not_empty, metavar="DIR",
+                        help="what was trained beside a model: the folder of train --adapt; without --model, the model "
+                             "is the one that it names")
     parser.add_argument("--top-k", type=whole(1), default=5, metavar="N", help="how many words for each gap "
                                                                               "(%(default)s)")
     parser.add_argument("--cut", action="store_true", help="leave out the end of a text that is too long for the model")

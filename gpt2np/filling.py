@@ -31,7 +31,7 @@ def fill(model: BertForPreTraining, tokenizer: WordPiece, text: str, top_k: int 
     Special pieces are no words, and are left out of the lists; what they have of the probability, nobody else gets.
     Gpt2npError for a text without [MASK], and for one that is too long.
     """
-    n_ctx = model.config.n_ctx
+    n_ctx = model.n_ctx
     ids = np.array(tokenizer.encode_pair(text, max_length=n_ctx if cut else None, allowed_special=(MASK,)).ids)
     if len(ids) > n_ctx:
         raise Gpt2npError(f"expected a text of at most {n_ctx:,} pieces, [CLS] and [SEP] among them, got {len(ids):,}: "

@@ -8,7 +8,7 @@ from typing import Any
 from .command import MAX_THREADS, not_empty, option, real, whole
 from .training.errors import TrainingError
 from .training.optimizers import OPTIMIZERS
-from .training.plan import Plan, Setting, settings
+from .training.plan import NAMES, Plan, Setting, settings
 from .training.schedules import NOAM
 
 NAMELESS = "files of text stand for themselves, as in: train plays.txt --out run"
@@ -16,6 +16,8 @@ KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-siz
             "--learning-rate": "--lr", "--num-train-epochs": "--epochs", "--max-steps": "--steps",
             "--warmup-steps": "--warmup", "--eval-steps": "--eval-every", "--save-steps": "--save-every",
             "--block-size": "--context", "--gradient-accumulation-steps": "--accumulate", "--max-grad-norm": "--clip",
+            "--lora-r": "--rank", "--lora-rank": "--rank", "--lora-alpha": "--alpha",
+            "--lora-dropout": "--adapt-dropout", "--target-modules": "--at", "--num-virtual-tokens": "--prefix-length",
             "--output-dir": "--out", "--output": "--out", "-o": "--out", "--model": "--init-from", "-m": "--init-from",
             "--model-name-or-path": "--init-from", "--resume-from-checkpoint": "--resume", "--num-epochs": "--epochs",
             "--per-device-train-batch-size": "--batch", "--lr-scheduler-type": "--schedule", "--n-ctx": "--context",
@@ -42,7 +44,7 @@ def add_plan_options(parser: argparse.ArgumentParser, plan_type: type[Plan],
 
 def help_of(setting: Setting, usual: Mapping[str, Any]) -> str:
     """What --help says of a field of the plan, with what holds where nothing is said."""
-    if setting.kind is bool or setting.name == "train_only":
+    if setting.kind is bool or setting.rule is NAMES:
         return setting.meaning
     value = "all cores" if setting.name == "threads" else usual.get(setting.name, setting.default)
     others = [f"; {name}: {choice.usual[setting.name]}" for name, choice in OPTIMIZERS.items()
@@ -81,7 +83,8 @@ def make_plan(plan_type: type[Plan], usual: Mapping[str, Any], given: Mapping[st
         raise TrainingError("lr: expected none with --schedule noam, whose peak follows from width and warm-up, got "
                             f"{given['lr']}")
     values = {**usual, **OPTIMIZERS[optimizer].usual, **usual.get(optimizer, {}), **given}
-    values["train_only"] = tuple(values.get("train_only", ()))
+    values |= {setting.name: tuple(values.get(setting.name, ())) for setting in settings(plan_type)
+               if setting.rule is NAMES}
     return plan_type(**{setting.name: values[setting.name] for setting in settings(plan_type)
                         if setting.name in values})
 

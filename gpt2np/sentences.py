@@ -46,7 +46,7 @@ def vectors(model: BERT, tokenizer: WordPiece, texts: Sequence[str], cut: bool =
 
     Gpt2npError for a text without a word, and for one that is too long.
     """
-    rows = [encoded(text, tokenizer, model.config.n_ctx, cut) for text in texts]
+    rows = [encoded(text, tokenizer, model.n_ctx, cut) for text in texts]
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))        # those of like length together: little padding
     batches, longest = list[list[int]](), 0
     for i in order:

@@ -40,7 +40,8 @@ from .plan_options import (
 )
 from .ranks import as_one, join_world
 from .terminal import wrapped
-from .training import language_modelling, masked_words, run, run_folder, translation
+from .training import adapting, language_modelling, masked_words, run, run_folder, translation
+from .training.adapting import NONE
 from .training.batches import EPOCHS
 from .training.diagnosis import initial_loss_warning
 from .training.language_modelling import LanguageModelling
@@ -50,6 +51,7 @@ from .training.mpi import World
 from .training.tasks import Task
 from .training.translation import Translation
 
+ADAPTING_LR = 1e-3              # of few parameters, which begin as if they were not there
 LARGE = 10                      # parameters for each token to learn from, beyond which a model learns them by heart
 SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 
@@ -101,7 +103,10 @@ def train(arguments: Sequence[str] | None) -> int:
         say(trainer, changes)
         status = follow(trainer, "train", afterwards(trainer), partial(warning, trainer))
         if status == 0 and isinstance(trainer.task, Translation) and not run_folder.read_run(trainer.out)["files"]:
-            best, tokenizer = loading.load_with_tokenizer(Path(trainer.out, run_folder.BEST), kind=Transformer)
+            folder = Path(trainer.out, run_folder.BEST)
+            adapter = None if trainer.task.plan.adapt == NONE else folder
+            best, tokenizer = model_names.load_with_tokenizer(trainer.task.base if adapter else folder,
+                                                              kind=Transformer, adapter=adapter)
             right, n = translation.count_exact(best, tokenizer, trainer.task.val)
             print(wrapped(f"Of {n:,} numbers and dates that it has not learned from, it writes {right:,} without a "
                           f"mistake ({right / n:.1%})."))
@@ -185,6 +190,8 @@ def say(trainer: Trainer, changes: list[str]) -> None:
     model, world = trainer.task.model, trainer.world
     config, n = model.config, model.config.n_parameters
     trained = sum(p.value.size for _, p in model.named_parameters() if p.trainable)
+    if trainer.task.plan.adapt != NONE:
+        print(wrapped(adapting.in_words(model, trainer.task.plan)))
     which = f"{n:,} parameters" if trained == n else f"{trained:,} of {n:,} parameters to train"
     learned = next(kind for kind in KINDS.values() if isinstance(trainer.task, kind.task)).learned(trainer)
     print(wrapped(f"{which}, and a vocabulary of {config.n_vocab:,} tokens; {learned}, "
@@ -229,13 +236,14 @@ def tokens_to_learn_from(task: Any) -> int:
 
 def afterwards(trainer: Trainer) -> str:
     """The line to type next."""
-    best = shlex.quote(str(Path(trainer.out, run_folder.BEST)))
+    how = "--model" if trainer.task.plan.adapt == NONE else "--adapter"
+    best = f"{how} {shlex.quote(str(Path(trainer.out, run_folder.BEST)))}"
     if isinstance(trainer.task, LanguageModelling):
-        return f"python -m gpt2np.generate --model {best}"
+        return f"python -m gpt2np.generate {best}"
     if isinstance(trainer.task, Translation):
-        return f"python -m gpt2np.translate {shlex.quote(trainer.task.val[0][0])} --model {best}"
+        return f"python -m gpt2np.translate {shlex.quote(trainer.task.val[0][0])} {best}"
     example = masked_words.example(trainer.task)        # type: ignore[arg-type]
-    return f"python -m gpt2np.fill {shlex.quote(example)} --model {best}"
+    return f"python -m gpt2np.fill {shlex.quote(example)} {best}"
 
 
 def warning(trainer: Trainer, record: dict) -> str | None:
@@ -258,7 +266,7 @@ LANGUAGE = Kind(
     least=257, fitted=("n_vocab", "context", "warmup"), sizes=SIZES,
     words={"what": "Train a GPT-2 on text files", "file": "text in UTF-8; <|endoftext|> in it ends a document",
            "val": "text to measure by (the last tenth of the text, which a vocabulary is learned from too)",
-           "vocab": "gpt2, demo, or a folder with encoder.json and vocab.bpe (learned from the text)",
+           "vocab": "gpt2, demo, demo-zh, or a folder with encoder.json and vocab.bpe (learned from the text)",
            "from": "the text", "names": f"one of {', '.join(loading.GPT2_NAMES)}, or the model in a folder",
            "without": "a small model learns from this package's own source for a few minutes. --help with --task "
                       "translation or --task masked lists their options"},
@@ -381,6 +389,9 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         parser.error("--val: expected with FILE; generated pairs are measured by generated ones")
     new = ("vocab", "n_vocab", *kind.sizes, *(["norms"] if "norms" in usual else []))
     expect_either(parser, given, ("init_from", new), ("vocab", ("n_vocab",)), ("steps", ("epochs",)))
+    if options.adapt not in (None, NONE) and not options.init_from:
+        parser.error(f"--adapt {options.adapt}: expected --init-from with it, a model that has learned something, for "
+                     "a new one's weights are random, and would stay so")
     expect_epochs(parser, options.epochs)
     options.task = task
     try:
@@ -400,6 +411,8 @@ def settle(options: argparse.Namespace, kind: Kind, given: dict) -> None:
     usual: dict[str, Any] = kind.tuning if options.init_from else kind.usual if options.files else kind.trying
     if options.epochs is not None and kind is LANGUAGE:
         usual = usual | {"order": EPOCHS}
+    if options.adapt not in (None, NONE):
+        usual = usual | {"lr": ADAPTING_LR}
     options.plan = make_plan(kind.task.plan_type, usual, given)
     options.fit = [name for name in kind.fitted if name not in given]
     options.config = None if options.init_from else kind.config(options.plan, usual | given)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .adapt.replacing import merge_if_possible
 from .checkpoints.loading import TRANSLATION
 from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, Translated, best_translations, translate
@@ -24,7 +25,7 @@ from .errors import Gpt2npError, sentence
 from .hints import Array
 from .interrupts import leave
 from .memory import expect_room, keep_freed_memory
-from .model_names import load_with_tokenizer
+from .model_names import load_with_tokenizer, name_of
 from .models.transformer import Transformer
 from .sampling import GenerationError, Sampler
 from .terminal import MARK, columns_of, fitting, padded, printable, read_line, read_text, width, wrapped
@@ -67,7 +68,9 @@ def run(arguments: Sequence[str] | None) -> None:
     """Translate what the arguments, a pipe, or a terminal give."""
     options = parse(arguments)
     keep_freed_memory()
-    model, tokenizer = load_with_tokenizer(options.model, kind=Transformer)
+    model, tokenizer = load_with_tokenizer(name_of(options.model, options.adapter, TRANSLATION), kind=Transformer,
+                                           adapter=options.adapter)
+    merge_if_possible(model)
     rules = sampler = None
     if options.drawn:
         sampler = Sampler(options.temperature, options.top_k, options.top_p, min_p=options.min_p,
@@ -165,7 +168,7 @@ def one_line(text: str) -> str:
 def remarks(task: Task, text: str) -> Iterator[str]:
     """What a reader of the translation should know of its text."""
     config, n = task.model.config, len(task.tokenizer.encode(text))
-    if n > (most := config.n_ctx - config.source_end):
+    if n > (most := task.model.n_ctx - config.source_end):
         yield f"it has {n:,} tokens, and the model sees {most:,}: the rest is left out"
     if script := foreign_script(text, config.scripts):
         yield f"it is in letters that the model has not learned to read, {script}; it has learned " \
@@ -231,8 +234,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                   'python -m gpt2np.translate "我喜欢读书。" --n-best 3 --scores',
                   "python -m gpt2np.translate < lines.txt > translated.txt"))
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="each argument is a text: put it in quotes")
-    parser.add_argument("--model", type=not_empty, default=TRANSLATION,
+    parser.add_argument("--model", type=not_empty,
                         help=f"the folder of a model that translates, or of its run ({TRANSLATION})")
+    parser.add_argument("--adapter", type=not_empty, metavar="DIR",
+                        help="what was trained beside a model: the folder of train --adapt; without --model, the model "
+                             "is the one that it names")
     beams = parser.add_argument_group("the likeliest text as a whole")
     beams.add_argument("--num-beams", type=whole(1), metavar="N",
                        help=f"this many texts are followed side by side; 1: the likeliest token each time ({BEAMS})")

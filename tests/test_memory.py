@@ -18,13 +18,15 @@ from gpt2np.models.gpt2 import GPT2
 
 PAGE = (Path(__file__).parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
 TABLE = re.findall(r"^\| (`.+?) \| .+? \| `(.+?)`.* \|$", PAGE.split("## One block")[0], re.M)
-SIZES = {"B": 2, "T": 3, "C": 8, "F": 8, "V": 7, "H": 3, "D": 2, "S": 5}
+SIZES = {"B": 2, "T": 3, "C": 8, "F": 8, "V": 7, "H": 3, "D": 2, "S": 5, "r": 3, "P": 4, "K": 2}
+WEIGHTS = {"lora_forward": ("a", "u"), "adalora_forward": ("p", "e", "q"), "orthogonality_forward": ("p", "q")}
 
 
 def held(subject):
     """The elements of all arrays in the cache that are no parameter: arguments other than inputs are by reference."""
     _, cache = subject.forward(subject.arguments)
-    weights = [subject.arguments[n] for n in ("w", "b", "g", "wte") if n in subject.arguments]
+    names = WEIGHTS.get(subject.forward_pass.__name__, ("w", "b", "g", "wte"))
+    weights = [subject.arguments[n] for n in names if n in subject.arguments]
     return elements([a for a in arrays_of(cache) if not any(a is w for w in weights)])
 
 

@@ -30,9 +30,9 @@ class MLP(Module):
 
     def forward(self, x: Array, *, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """x (B, T, C) -> y (B, T, C), cache"""
-        h, c_c_fc = self.c_fc.forward(x)                                            # (B, T, F)
+        h, c_c_fc = self.c_fc.forward(x, rng=rng)                                   # (B, T, F)
         h, c_activation = self.activation.forward(h) if keep_cache else (self.activation.inference(h), None)
-        y, c_c_proj = self.c_proj.forward(h)                                        # (B, T, C)
+        y, c_c_proj = self.c_proj.forward(h, rng=rng)                               # (B, T, C)
         y, c_dropout = dropout_forward(y, self.dropout, rng)
         return y, (c_c_fc, c_activation, c_c_proj, c_dropout) if keep_cache else None
 

@@ -48,6 +48,11 @@ class SelfAttention(Module):
         self.c_attn = Linear(n_embd, 3 * n_embd, rng, std=std, dtype=dtype)
         self.c_proj = Linear(n_embd, n_embd, rng, std=std, dtype=dtype)
 
+    @property
+    def before(self) -> int:
+        """How many positions come before those of the text: none, but for a prefix (adapt/prefix.py)."""
+        return 0
+
     def new_past(self, B: int, n: int) -> KVCache:
         """The past of B sequences that have none yet, with room for n positions."""
         w = self.c_proj.w.value
@@ -64,7 +69,7 @@ class SelfAttention(Module):
         """
         if keep_cache and (past is not None or last is not None):
             raise ValueError("past, last: expected keep_cache=False with them, since they are for inference")
-        qkv, c_c_attn = self.c_attn.forward(x)                                      # (B, T, 3C)
+        qkv, c_c_attn = self.c_attn.forward(x, rng=rng)                             # (B, T, 3C)
         q, k, v = (split_heads(a, self.n_head) for a in np.split(qkv, 3, axis=-1))  # (B, H, T, D)
         if past is not None:
             k, v = past.append(k, v)                                                # (B, H, S, D)
@@ -72,7 +77,7 @@ class SelfAttention(Module):
             q = q[:, :, q.shape[2] - last:]                                         # (B, H, last, D)
         y, c_attention = attention_forward(q, k, v, self.causal, padding_mask, self.attention_dropout, rng,
                                            keep_cache)
-        y, c_c_proj = self.c_proj.forward(merge_heads(y))                           # (B, T, C)
+        y, c_c_proj = self.c_proj.forward(merge_heads(y), rng=rng)                  # (B, T, C)
         y, c_dropout = dropout_forward(y, self.dropout, rng)
         return y, (c_c_attn, c_attention, c_c_proj, c_dropout) if keep_cache else None
 
@@ -112,9 +117,9 @@ class CrossAttention(Module):
         self.c_kv = Linear(n_embd, 2 * n_embd, rng, std=std, dtype=dtype)
         self.c_proj = Linear(n_embd, n_embd, rng, std=std, dtype=dtype)
 
-    def keys_values(self, memory: Array) -> tuple[tuple[Array, Array], Cache]:
+    def keys_values(self, memory: Array, *, rng: Rng | None = None) -> tuple[tuple[Array, Array], Cache]:
         """memory (B, S, C) -> k, v (B, H, S, D) of it, which are the same for all that looks at it; cache"""
-        kv, c_c_kv = self.c_kv.forward(memory)                                      # (B, S, 2C)
+        kv, c_c_kv = self.c_kv.forward(memory, rng=rng)                             # (B, S, 2C)
         k, v = (split_heads(a, self.n_head) for a in np.split(kv, 2, axis=-1))
         return (k, v), c_c_kv
 
@@ -127,14 +132,14 @@ class CrossAttention(Module):
         if (memory is None) is (past is None) or (past is not None and keep_cache):
             raise ValueError("memory, past: expected either a memory, or for inference, with keep_cache=False, its "
                              "keys and values")
-        q, c_c_q = self.c_q.forward(x)
+        q, c_c_q = self.c_q.forward(x, rng=rng)
         q = split_heads(q, self.n_head)
         if memory is not None:
-            (k, v), c_c_kv = self.keys_values(memory)
+            (k, v), c_c_kv = self.keys_values(memory, rng=rng)
         elif past is not None:
             (k, v, padding_mask), c_c_kv = past, None
         y, c_attention = attention_forward(q, k, v, False, padding_mask, self.attention_dropout, rng, keep_cache)
-        y, c_c_proj = self.c_proj.forward(merge_heads(y))
+        y, c_c_proj = self.c_proj.forward(merge_heads(y), rng=rng)
         y, c_dropout = dropout_forward(y, self.dropout, rng)
         return y, (c_c_q, c_c_kv, c_attention, c_c_proj, c_dropout) if keep_cache else None
 

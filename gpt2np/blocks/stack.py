@@ -33,6 +33,11 @@ class Stack(list):
         trained = (any(p.trainable for _, p in block.named_parameters()) for block in self)
         return next((i for i, needed in enumerate(trained) if needed), len(self))
 
+    @property
+    def before(self) -> int:
+        """How many positions come before the first one of a text: those of a prefix in the blocks' attention."""
+        return max([0, *(block.attn.before for block in self)])
+
     def new_past(self, B: int, n: int, **inputs: Any) -> list[Any]:
         """What each block makes for the past of B sequences, with room for n positions; a decoder's, of the memory."""
         return [block.new_past(B, n, **inputs) for block in self]

@@ -1,8 +1,8 @@
 """From a name or a path to a model and its tokenizer, and back into a folder.
 
-A name is one of demo, translation, 124M, 355M, 774M, 1558M, and stands for the folder of that name in the first of
-these places that has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository; gpt2np/ in the
-user's cache folder; the package itself, into which an installation puts demo and translation.
+A name is one of demo, demo-zh, translation, fill, 124M, 355M, 774M, 1558M, and stands for the folder of that name in
+the first of these places that has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository;
+gpt2np/ in the user's cache folder; the package itself, into which an installation puts those that come with it.
 
 Chapter: S003 5.2.
 """
@@ -29,15 +29,21 @@ from .files import map_file, replace_folder, sync_file, sync_folder, what_it_loo
 from .layout import Layout, Source
 from .vocabularies import VOCABULARY_FILES
 
-GPT2_NAMES, TRANSLATION = ("demo", *SIZES), "translation"
-NAMES = ("demo", TRANSLATION, *SIZES)
-FILL = "fill"                   # a small BERT, which fills gaps; no model to write with, as those above
+DEMO, CHINESE_DEMO, TRANSLATION, FILL = EMBEDDED = "demo", "demo-zh", "translation", "fill"     # come with the package
+GPT2_NAMES = (DEMO, CHINESE_DEMO, *SIZES)
+NAMES = (*EMBEDDED, *SIZES)
+
+PACKAGE = Path(__file__).parents[1]
+TO_TRAIN = {TRANSLATION: "--task translation", FILL: "--task masked FILE"}      # by whoever has no clone, no wheel
 
 # What other programs leave in a folder, and what is said of it where nothing else is there.
 PICKLE = "a pickle, which can run any code: ask for model.safetensors"
 OTHERS = {"pytorch_model*.bin": PICKLE, "*.pt": PICKLE, "*.pth": PICKLE, "*.ckpt": PICKLE,
           "model-*-of-*.safetensors": f"a part of a model: {huggingface_gpt2.SHARDS_FILE} says where the others are",
-          "adapter_config.json": "an adapter's (peft), which is nothing without its model: merge them, and save that",
+          "adapter.json": "an adapter's, which is nothing without its model: name that one, and this folder by "
+                          "--adapter",
+          "adapter_config.json": "an adapter's (peft), which is nothing without its model: name that one, and this "
+                                 "folder by --adapter",
           "tf_model.h5": "Keras's, which is not read: ask for model.safetensors",
           "flax_model.msgpack": "Flax's, which is not read: ask for model.safetensors",
           "*.gguf": "llama.cpp's, which is not read: ask for model.safetensors",
@@ -64,9 +70,10 @@ def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, 
 
         model, tokenizer = gpt2np.load("124M")
 
-    name_or_path   demo, translation, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's
-                   layout, or in that of a Transformer, of a .safetensors file with config.json beside it, or of one of
-                   several checkpoints of TensorFlow's, as run/model-1000 (a folder here that is called 124M: ./124M)
+    name_or_path   demo, demo-zh, translation, fill, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or
+                   Hugging Face's layout, or in that of a Transformer, of a .safetensors file with config.json beside
+                   it, or of one of several checkpoints of TensorFlow's, as run/model-1000 (a folder here that is
+                   called 124M: ./124M)
     dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
                    use; training changes only this process's copy), or float64
 
@@ -166,18 +173,18 @@ def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenize
 def find(name_or_path: str | Path) -> Path:
     """The folder or file that a name or path stands for; CheckpointError if there is none."""
     name = str(name_or_path)
-    if name in (*NAMES, FILL):
+    if name in NAMES:
         for place in places():
-            if os.path.isdir(place / name):
-                return place / name
-        if name == FILL:
-            raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}; to train one: "
-                                  "python -m gpt2np.train --task masked FILE --out run; and then: --model run")
-        hint = f"; to fetch it: python -m gpt2np.download {name}"
-        if name not in SIZES:                           # it comes with the clone, or not at all
-            hint = "; to train one: python -m gpt2np.train --task translation --out run" if name == TRANSLATION else \
-                "; to fetch another: python -m gpt2np.download 124M"
-        raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}{hint}")
+            # A package's name has no hyphen: an installation puts demo-zh into gpt2np/demo_zh.
+            if os.path.isdir(folder := place / (name.replace("-", "_") if place == PACKAGE else name)):
+                return folder
+        if name in SIZES:
+            hint = f"to fetch it: python -m gpt2np.download {name}"
+        elif name in TO_TRAIN:
+            hint = f"to train one: python -m gpt2np.train {TO_TRAIN[name]} --out run; and then: --model run"
+        else:
+            hint = "to fetch another: python -m gpt2np.download 124M"
+        raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}; {hint}")
     path = Path(name_or_path)
     if not (os.path.exists(path) or os.path.exists(f"{path}.index")):   # path.exists() may raise: a name too long, ...
         left = path.name and os.path.exists(_old(path))
@@ -194,7 +201,7 @@ def places() -> list[Path]:
     cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
     return [*([Path(given)] if given else []),
             *([clone / "weights"] if os.path.exists(clone / "pyproject.toml") else []),
-            Path(cache) / "gpt2np", Path(__file__).parents[1]]
+            Path(cache) / "gpt2np", PACKAGE]
 
 
 def _not_a_model(path: Path) -> CheckpointError:

@@ -65,8 +65,11 @@ class Linear(Module):
         self.w = Parameter(initial(rng, (n_in, n_out), std, dtype))
         self.b = Parameter(Blank((n_out,), dtype))
 
-    def forward(self, x: Array) -> tuple[Array, Cache]:
-        """x (..., n_in) -> y (..., n_out), cache: (x, w), or (x.shape, w) for a frozen w"""
+    def forward(self, x: Array, *, rng: Rng | None = None) -> tuple[Array, Cache]:
+        """x (..., n_in) -> y (..., n_out), cache: (x, w), or (x.shape, w) for a frozen w
+
+        rng   for the dropout of what may stand in this layer's place, of LoRA; here nothing is drawn
+        """
         y, cache = linear_forward(x, self.w.value, self.b.value)
         return y, cache if self.w.trainable else (x.shape, self.w.value)
 

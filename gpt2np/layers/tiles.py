@@ -4,6 +4,7 @@ A chain of element-wise operations over a whole array reads and writes main memo
 by tile, in place, all but the first read and the last write stay in the processor's cache.
 """
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +17,7 @@ FEW = 8                         # rows: fewer are padded up to it, but a single 
 
 def rows(x: Array) -> Array:
     """x as a matrix, (..., C) -> (N, C): a view where memory allows it."""
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])      # not -1, which cannot be told where C is 0
 
 
 def product(x: Array, w: Array) -> Array:

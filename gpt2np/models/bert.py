@@ -22,7 +22,7 @@ from ..layers.lm_head import LMHead
 from ..layers.module import Module
 from ..layers.tiles import rows
 from .config import BertConfig
-from .tokens import host_ids
+from .tokens import host_ids, positions_of
 
 IS_NEXT, NOT_NEXT = 0, 1            # what the second of two texts is to the first: BERT's 0 is the true one
 
@@ -65,6 +65,11 @@ class BERT(Module):
                         for _ in range(config.n_layer)), recompute)
         self.pooler = Pooler(C, rng, std=std, dtype=dtype) if pooler else None
 
+    @property
+    def n_ctx(self) -> int:
+        """How many positions of a text it sees at most: the config's, or what a prefix leaves of them."""
+        return self.config.n_ctx - self.h.before
+
     def forward(self, tokens: ArrayLike, segments: ArrayLike | None = None, padding_mask: Array | None = None,
                 rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """tokens (B, T) -> x (B, T, C), a vector for each of them; cache
@@ -75,10 +80,11 @@ class BERT(Module):
         All on the host.  ValueError for what it cannot take.
         """
         tokens, segments, padding_mask = self.inputs(tokens, segments, padding_mask)
+        T = tokens.shape[1]
         tables = any(table.trainable for table in (self.wte, self.wpe, self.wse))
         needs_dx = tables or self.ln.g.trainable or self.ln.b.trainable
         word, c_wte = self.wte.forward(tokens)                                      # (B, T, C)
-        place, c_wpe = self.wpe.forward(np.arange(tokens.shape[1], like=tokens))    # (T, C)
+        place, c_wpe = self.wpe.forward(positions_of(T, T, None, tokens, self.h.before))        # (T, C)
         segment, c_wse = self.wse.forward(segments)                                 # (B, T, C)
         x, c_ln = self.ln.forward(word + place + segment)
         x, c_dropout = dropout_forward(x, self.dropout, rng)
@@ -135,11 +141,11 @@ class BERT(Module):
                padding_mask: Array | None) -> tuple[Array, Array, Array | None]:
         """Check what forward takes, on the host, and move it to where the weights are; attention checks the mask."""
         config, like = self.config, self.wte.value
-        tokens = host_ids("tokens", tokens, config.n_vocab, config.n_ctx)
+        tokens = host_ids("tokens", tokens, config.n_vocab, self.n_ctx)
         if segments is None:
             segments = np.zeros_like(np.asarray(tokens, like=like))
         else:
-            segments = host_ids("segments", segments, config.n_segment, config.n_ctx)
+            segments = host_ids("segments", segments, config.n_segment, self.n_ctx)
             check_shape("segments", segments, tokens.shape)
             segments = np.asarray(segments, like=like)
         if padding_mask is not None:
@@ -262,6 +268,11 @@ class BertForPreTraining(Module):
     def config(self) -> BertConfig:
         return self.bert.config
 
+    @property
+    def n_ctx(self) -> int:
+        """As BERT's."""
+        return self.bert.n_ctx
+
     def forward(self, tokens: ArrayLike, segments: ArrayLike | None = None, padding_mask: Array | None = None,
                 rng: Rng | None = None, keep_cache: bool = True) -> tuple[Logits, Cache]:
         """tokens (B, T) -> Logits, cache: see BERT.forward"""
@@ -326,8 +337,7 @@ class BertForPreTraining(Module):
 
     def _loss(self, tokens: ArrayLike, segments: ArrayLike | None, padding_mask: Array | None, targets: ArrayLike,
               not_next: ArrayLike, counted: Any, rng: Rng | None, keep_cache: bool) -> tuple[Array, list[Cache]]:
-        config = self.config
-        targets = host_ids("targets", targets, config.n_vocab, config.n_ctx, IGNORED)
+        targets = host_ids("targets", targets, self.config.n_vocab, self.n_ctx, IGNORED)
         not_next = np.asarray(not_next)
         check_ids("not_next", not_next, 2, ignored=IGNORED)
         n_words, n_pairs = (None, None) if counted is None else counted

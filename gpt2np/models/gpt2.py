@@ -70,8 +70,8 @@ class GPT2(Module):
 
     @property
     def n_ctx(self) -> int:
-        """How many positions it sees at most."""
-        return self.config.n_ctx
+        """How many positions of a text it sees at most: the config's, or what a prefix leaves of them."""
+        return self.config.n_ctx - self.h.before
 
     def forward(self, tokens: ArrayLike, rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """tokens (B, T) on the host -> logits (B, T, V), cache.  raises ValueError for tokens it cannot take."""
@@ -133,7 +133,7 @@ class GPT2(Module):
         if past is not None:
             check_inference(tokens.shape, past, len(self.h), padding_mask, last)
             S += past[0].length
-        positions = positions_of(T, S, padding_mask, tokens)
+        positions = positions_of(T, S, padding_mask, tokens, self.h.before)
         if padding_mask is not None:
             padding_mask = np.asarray(padding_mask, like=self.wte.value)
         needs_dx = needs_dx or self.wte.trainable or self.wpe.trainable
@@ -180,8 +180,8 @@ class GPT2(Module):
 
     def new_past(self, B: int, n: int) -> list[KVCache]:
         """The past of B sequences that have none yet, for next_logits: each block's own, with room for n positions."""
-        if not 1 <= n <= self.config.n_ctx:
-            raise ValueError(f"n: expected from 1 to {self.config.n_ctx} positions, got {n}")
+        if not 1 <= n <= self.n_ctx:
+            raise ValueError(f"n: expected from 1 to {self.n_ctx} positions, got {n}")
         return self.h.new_past(B, n)
 
     def next_logits(self, tokens: ArrayLike, past: Sequence[Past], padding_mask: Array | None = None,
@@ -202,5 +202,5 @@ class GPT2(Module):
 
     def _ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""
-        ids = host_ids(name, ids, self.config.n_vocab, self.config.n_ctx, ignored)
+        ids = host_ids(name, ids, self.n_vocab, self.n_ctx, ignored)
         return np.asarray(ids, like=self.wte.value)

@@ -35,13 +35,14 @@ def check_inference(shape: tuple[int, int], past: Sequence[Past], n_layer: int, 
         check_padding_mask(padding_mask, (B, past[0].length + T))
 
 
-def positions_of(T: int, S: int, padding_mask: Array | None, like: Array) -> Array:
+def positions_of(T: int, S: int, padding_mask: Array | None, like: Array, before: int = 0) -> Array:
     """The positions of the last T of S tokens, (T,), or (B, T) where there is padding on the left: that of a token is
     the number of real ones before it.
 
     padding_mask   (B, S), on the host
     like           an array on the device on which they are wanted
+    before         how many positions come before all tokens, of a prefix
     """
     if padding_mask is None:
-        return np.arange(S - T, S, like=like)
-    return np.asarray(np.maximum(padding_mask.cumsum(axis=1) - 1, 0)[:, S - T:], like=like)
+        return np.arange(before + S - T, before + S, like=like)
+    return np.asarray(before + np.maximum(padding_mask.cumsum(axis=1) - 1, 0)[:, S - T:], like=like)

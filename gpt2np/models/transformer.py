@@ -101,8 +101,9 @@ class Transformer(Module):
         """The same up to the head: x (B, T, C), cache"""
         source, tokens = self.ids("source", source), self.ids("tokens", tokens)
         source_mask = self._mask(source_mask, source)
+        T = tokens.shape[1]
         memory, c_encode = self.encode(source, source_mask, rng=rng, keep_cache=keep_cache and self._encoder_trains())
-        x, c_decode = self.decode(tokens, np.arange(tokens.shape[1], like=tokens), memory=memory,
+        x, c_decode = self.decode(tokens, positions_of(T, T, None, tokens, self.decoder.before), memory=memory,
                                   memory_padding_mask=source_mask, rng=rng, keep_cache=keep_cache)
         return x, [c_encode, c_decode] if keep_cache else None
 
@@ -118,7 +119,8 @@ class Transformer(Module):
     def encode(self, source: Array, source_mask: Array | None, *, rng: Rng | None = None,
                keep_cache: bool = True) -> tuple[Array, Cache]:
         """source (B, S) -> memory (B, S, C), cache"""
-        x, c_embed = self._embed(source, np.arange(source.shape[1], like=source), rng)
+        S = source.shape[1]
+        x, c_embed = self._embed(source, positions_of(S, S, None, source, self.encoder.before), rng)
         memory, c_encoder = self.encoder.forward(x, padding_mask=source_mask, rng=rng, keep_cache=keep_cache,
                                                  needs_dx=self.wte.trainable)
         c_ln = None
@@ -217,8 +219,8 @@ class Transformer(Module):
 
     @property
     def n_ctx(self) -> int:
-        """How many positions it sees at most, of a source, and of a target."""
-        return self.config.n_ctx
+        """How many positions it sees at most, of a source, and of a target: the config's, or what a prefix leaves."""
+        return self.config.n_ctx - max(self.encoder.before, self.decoder.before)
 
     @property
     def source_end(self) -> bool:
@@ -238,7 +240,7 @@ class Transformer(Module):
 
     def ids(self, name: str, ids: ArrayLike, ignored: int | None = None) -> Array:
         """Check token ids (B, T) on the host, and move them to where the weights are."""
-        ids = host_ids(name, ids, self.config.n_vocab, self.config.n_ctx, ignored)
+        ids = host_ids(name, ids, self.config.n_vocab, self.n_ctx, ignored)
         return np.asarray(ids, like=self.wte.value)
 
     def _mask(self, source_mask: Array | None, source: Array) -> Array | None:
@@ -260,7 +262,7 @@ class Given:
 
     def __init__(self, model: Transformer, memory: Array, source_mask: Array | None):
         self.model, self.memory, self.source_mask = model, memory, source_mask
-        self.n_vocab, self.n_ctx = model.config.n_vocab, model.config.n_ctx
+        self.n_vocab, self.n_ctx = model.config.n_vocab, model.n_ctx
 
     def new_past(self, B: int, n: int) -> list[DecoderPast]:
         """The past of B texts that have not begun, one for each source: for each block, with room for n positions."""
@@ -276,7 +278,7 @@ class Given:
         tokens = self.model.ids("tokens", tokens)
         T, S = tokens.shape[1], past[0].length + tokens.shape[1]
         check_inference(tokens.shape, past, len(self.model.decoder), padding_mask, last)
-        positions = positions_of(T, S, padding_mask, tokens)
+        positions = positions_of(T, S, padding_mask, tokens, self.model.decoder.before)
         if padding_mask is not None:
             padding_mask = np.asarray(padding_mask, like=self.memory)
         x, _ = self.model.decode(tokens, positions, keep_cache=False, padding_mask=padding_mask, past=past, last=last)

@@ -23,14 +23,15 @@ from ..sampling import Sampler
 from ..text.bpe import Tokenizer
 from ..text.bpe_train import count_pieces, learn_merges, learn_vocabulary
 from ..text.protocol import AnyTokenizer, end_of
+from .adapting import NONE, AdaptableTask, AdaptPlan, adapt, base_of
 from .batches import ORDERS, Batches, map_tokens, read_texts, windows_in, write_tokens
 from .errors import TrainingError
 from .evaluation import evaluate
 from .mpi import Parallel
 from .parallel import Batch
-from .plan import SHARE, YES_OR_NO, Plan, at_least, one_of
+from .plan import SHARE, YES_OR_NO, at_least, one_of
 from .schedules import NOAM, noam_peak
-from .tasks import Progress, Task
+from .tasks import Progress
 
 TRAIN, VAL = "train.tokens", "val.tokens"       # in the folder of a run
 HELD_OUT = 0.1                  # the part of the text, its end, that is measured by where no other text is
@@ -38,7 +39,7 @@ TEMPERATURE = 0.8               # of the texts that a model writes while it is t
 
 
 @dataclass(frozen=True)
-class LanguagePlan(Plan):
+class LanguagePlan(AdaptPlan):
     """A run on texts."""
 
     batch: Annotated[int, at_least(1), "windows of text in a step"] = 16
@@ -51,7 +52,7 @@ class LanguagePlan(Plan):
     sample: Annotated[int, at_least(0), "tokens of the text that the model writes at each evaluation, 0 for none"] = 60
 
 
-class LanguageModelling(Task):
+class LanguageModelling(AdaptableTask):
     """A GPT-2 that learns texts.
 
     model, tokenizer   what is trained (with the plan's dropout and recompute), and what it comes with
@@ -66,8 +67,8 @@ class LanguageModelling(Task):
     data: ClassVar = (TRAIN, VAL)
 
     def __init__(self, model: GPT2, tokenizer: AnyTokenizer, train: Array, val: Array, plan: LanguagePlan):
-        if plan.context > model.config.n_ctx:
-            raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
+        if plan.context > model.n_ctx:
+            raise TrainingError(f"context: expected at most the model's n_ctx, {model.n_ctx}, got "
                                 f"{plan.context}")
         if len(val) < 2:
             raise TrainingError(f"validation text: expected at least 2 tokens, got {len(val)}: give more text (--val)")
@@ -77,17 +78,16 @@ class LanguageModelling(Task):
 
     @classmethod
     def load(cls, folder: Path, out: Path, plan: LanguagePlan) -> "LanguageModelling":
-        model, tokenizer = load_to_train(folder, plan)
-        return cls(model, tokenizer, *tokens_of(out, tokenizer), plan)
+        model, tokenizer = load_to_train(base_of(folder, plan), plan)
+        task = cls(model, tokenizer, *tokens_of(out, tokenizer), plan)
+        task.go_on_adapting(folder)
+        return task
 
     @classmethod
     def expect_shares(cls, plan: LanguagePlan, processes: int) -> None:
         if plan.batch < processes:
             raise TrainingError(f"--batch: expected a window for each of the {processes} processes at least, got "
                                 f"{plan.batch}")
-
-    def save(self, folder: Path) -> None:
-        loading.write_files(folder, loading.layout_of(self.model), self.model, self.tokenizer)
 
     def batch(self, step: int) -> Batch:
         return self.batches.batch(step)
@@ -157,12 +157,16 @@ def new_task(out: str | Path, plan: LanguagePlan, files: Sequence[str], *, val: 
     if val is not None:
         write_tokens(Path(out, VAL), read_texts([val], warn, progress=True), tokenizer)
     tokens = tokens_of(out, tokenizer)
-    sizes = config or model.config
-    plan = fitted(plan, fit, len(tokens[0]), plan.context if config else sizes.n_ctx, sizes.n_embd, epochs)
+    if config is None:
+        adapt(model, plan, tokens[0])
+    width = (config or model.config).n_embd
+    plan = fitted(plan, fit, len(tokens[0]), plan.context if config else model.n_ctx, width, epochs)
     if config is not None:
         config = replace(config, n_vocab=tokenizer.n_vocab, n_ctx=plan.context)
         model = GPT2(config, np.random.default_rng(plan.seed), plan.dropout, recompute=plan.recompute)
-    return LanguageModelling(model, tokenizer, *tokens, plan)
+    task = LanguageModelling(model, tokenizer, *tokens, plan)
+    task.begin_adapting(init_from if config is None else None)
+    return task
 
 
 def fitted(plan: LanguagePlan, fit: Collection[str], n: int, n_ctx: int, n_embd: int,
@@ -222,8 +226,9 @@ def expect_room_to_train(config: GPT2Config, plan: LanguagePlan) -> None:
     and what the blocks keep, 16 C each (docs/memory.md), or C where they are run again.  Where most is frozen, weights
     and logits alone.
     """
-    each = 1 if plan.train_only else 3 + min(plan.threads, plan.batch)
+    most_is_frozen = bool(plan.train_only) or plan.adapt != NONE
+    each = 1 if most_is_frozen else 3 + min(plan.threads, plan.batch)
     tokens = -(-plan.batch // plan.accumulate) * plan.context
-    kept = config.n_vocab + (0 if plan.train_only else 1 if plan.recompute else 16) * config.n_layer * config.n_embd
+    kept = config.n_vocab + (0 if most_is_frozen else 1 if plan.recompute else 16) * config.n_layer * config.n_embd
     expect_room(4 * (each * config.n_parameters + tokens * kept),
                 f"training {config.n_parameters:,} parameters on {tokens:,} tokens at once")

@@ -28,6 +28,7 @@ from ..models.config import BertConfig
 from ..text.protocol import AnyTokenizer
 from ..text.vocab_txt import MASK
 from ..text.wordpiece import WordPiece, learn_characters
+from .adapting import NONE, AdaptableTask, AdaptPlan, adapt, base_of
 from .documents import (
     HIDDEN,
     PIECES,
@@ -40,8 +41,8 @@ from .documents import (
 from .errors import TrainingError
 from .mpi import Parallel
 from .parallel import Batch
-from .plan import FOR_MASKS, SHARE, YES_OR_NO, Plan, at_least, one_of
-from .tasks import Progress, Task
+from .plan import FOR_MASKS, SHARE, YES_OR_NO, at_least, one_of
+from .tasks import Progress
 
 TRAIN, VAL = "train.txt", "val.txt"             # in the folder of a run
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000             # of the documents, those that are measured by where no others are
@@ -49,7 +50,7 @@ NARROW = 512                                    # widths below begin with Linear
 
 
 @dataclass(frozen=True)
-class MaskedPlan(Plan):
+class MaskedPlan(AdaptPlan):
     """A run on documents."""
 
     batch: Annotated[int, at_least(1), "rows in a step"] = 32
@@ -62,7 +63,7 @@ class MaskedPlan(Plan):
     sample: Annotated[int, at_least(0), "sentences in which the model fills gaps at each evaluation"] = 3
 
 
-class MaskedWords(Task):
+class MaskedWords(AdaptableTask):
     """A BERT that learns documents.
 
     model, tokenizer   what is trained (with the plan's dropout and recompute), and what it comes with
@@ -80,9 +81,8 @@ class MaskedWords(Task):
 
     def __init__(self, model: BertForPreTraining, tokenizer: WordPiece, train: Sequence[Sequence[str]],
                  val: Sequence[Sequence[str]], plan: MaskedPlan):
-        if plan.context > model.config.n_ctx:
-            raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
-                                f"{plan.context}")
+        if plan.context > model.n_ctx:
+            raise TrainingError(f"context: expected at most the model's n_ctx, {model.n_ctx}, got {plan.context}")
         if not val:
             raise TrainingError("validation text: expected at least one sentence, got none: give more text (--val)")
         self.model, self.tokenizer, self.val, self.plan = model, tokenizer, val, plan
@@ -94,17 +94,16 @@ class MaskedWords(Task):
 
     @classmethod
     def load(cls, folder: Path, out: Path, plan: MaskedPlan) -> "MaskedWords":
-        model, tokenizer, _ = load_to_train(folder, plan)
-        return cls(model, tokenizer, read_documents([out / TRAIN]), read_documents([out / VAL]), plan)
+        model, tokenizer, _ = load_to_train(base_of(folder, plan), plan)
+        task = cls(model, tokenizer, read_documents([out / TRAIN]), read_documents([out / VAL]), plan)
+        task.go_on_adapting(folder)
+        return task
 
     @classmethod
     def expect_shares(cls, plan: MaskedPlan, processes: int) -> None:
         if plan.batch < processes:
             raise TrainingError(f"--batch: expected a row for each of the {processes} processes at least, got "
                                 f"{plan.batch}")
-
-    def save(self, folder: Path) -> None:
-        loading.write_files(folder, loading.layout_of(self.model), self.model, self.tokenizer)
 
     def batch(self, step: int) -> Batch:
         return tuple(self.batches.batch(step))
@@ -230,10 +229,14 @@ def new_task(out: str | Path, plan: MaskedPlan, files: Sequence[str], *, val: st
                             "give more text")
     if config is None:
         model, tokenizer, new = load_to_train(init_from or "", plan)
+        if new and plan.adapt != NONE:
+            raise TrainingError(f"--adapt {plan.adapt}: expected a BERT with its heads, got one without, {init_from}: "
+                                "train all of it first")
         if new:
             warn(f"{init_from} has no {' and no '.join(new)}: they begin with random weights")
+        adapt(model, plan)
         if "context" in fit:
-            plan = replace(plan, context=min(plan.context, model.config.n_ctx))
+            plan = replace(plan, context=min(plan.context, model.n_ctx))
     else:
         if vocabulary is not None and not isinstance(vocabulary, WordPiece):
             raise TrainingError("--vocab: expected a folder with vocab.txt, for BERT needs [CLS], [SEP] and [MASK], "
@@ -254,6 +257,7 @@ def new_task(out: str | Path, plan: MaskedPlan, files: Sequence[str], *, val: st
     if "warmup" in fit:
         plan = replace(plan, warmup=min(plan.warmup, plan.steps // 2))
     task.plan = plan
+    task.begin_adapting(init_from if config is None else None)
     for name, documents in ((TRAIN, train), (VAL, held_out)):
         write_text(Path(out, name), "\n\n".join("\n".join(document) for document in documents) + "\n")
     return task

@@ -13,7 +13,7 @@ from .optimizers import OPTIMIZERS
 from .schedules import SCHEDULES
 
 # What is drawn for different purposes is independent: each has its number beside the seed, as in [seed, FOR_X, step].
-FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES, FOR_MASKS = 1, 2, 3, 4, 5
+FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES, FOR_MASKS, FOR_ADAPTERS = 1, 2, 3, 4, 5, 10
 
 
 # ---- what a field may be

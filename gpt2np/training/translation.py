@@ -28,14 +28,15 @@ from ..text.bpe import Tokenizer, cut
 from ..text.bpe_train import learn_merges
 from ..text.protocol import AnyTokenizer, end_of
 from ..text.scripts import scripts_of
+from .adapting import AdaptableTask, AdaptPlan, adapt, base_of
 from .errors import TrainingError
 from .mpi import Parallel
 from .number_pairs import number_pairs
 from .pairs import Pair, PairBatches, read_pairs
 from .parallel import Batch
-from .plan import SHARE, YES_OR_NO, Plan, at_least
+from .plan import SHARE, YES_OR_NO, at_least
 from .schedules import NOAM, noam_peak
-from .tasks import Progress, Task
+from .tasks import Progress
 
 TRAIN, VAL = "train.tsv", "val.tsv"             # in the folder of a run
 HELD_OUT, MOST_HELD_OUT = 0.05, 1000            # of the pairs, those that are measured by where no others are
@@ -45,7 +46,7 @@ TextPair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class TranslationPlan(Plan):
+class TranslationPlan(AdaptPlan):
     """A run on pairs of texts."""
 
     batch_tokens: Annotated[int, at_least(4), "positions in a step, of sources and targets, padding included"] = 2500
@@ -60,7 +61,7 @@ class TranslationPlan(Plan):
     sample: Annotated[int, at_least(0), "translations that are shown at each evaluation"] = 3
 
 
-class Translation(Task):
+class Translation(AdaptableTask):
     """A Transformer that learns pairs of texts.
 
     model, tokenizer   what is trained (with the plan's dropout, smoothing and recompute), and what it comes with
@@ -76,9 +77,8 @@ class Translation(Task):
 
     def __init__(self, model: Transformer, tokenizer: AnyTokenizer, train: Sequence[TextPair],
                  val: Sequence[TextPair], plan: TranslationPlan):
-        if plan.context > model.config.n_ctx:
-            raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
-                                f"{plan.context}")
+        if plan.context > model.n_ctx:
+            raise TrainingError(f"context: expected at most the model's n_ctx, {model.n_ctx}, got {plan.context}")
         for name, pairs in (("pairs", train), ("validation pairs", val)):
             if not pairs:
                 raise TrainingError(f"{name}: expected at least one, got none: give more lines")
@@ -91,11 +91,10 @@ class Translation(Task):
 
     @classmethod
     def load(cls, folder: Path, out: Path, plan: TranslationPlan) -> "Translation":
-        model, tokenizer = translator_to_train(folder, plan)
-        return cls(model, tokenizer, list(read_pairs([out / TRAIN])), list(read_pairs([out / VAL])), plan)
-
-    def save(self, folder: Path) -> None:
-        loading.write_files(folder, loading.layout_of(self.model), self.model, self.tokenizer)
+        model, tokenizer = translator_to_train(base_of(folder, plan), plan)
+        task = cls(model, tokenizer, list(read_pairs([out / TRAIN])), list(read_pairs([out / VAL])), plan)
+        task.go_on_adapting(folder)
+        return task
 
     def batch(self, step: int) -> Batch:
         return tuple(self.batches.batch(step))
@@ -202,7 +201,8 @@ def new_task(out: str | Path, plan: TranslationPlan, files: Sequence[str], *, va
     tokenizer: AnyTokenizer
     if config is None:
         model, tokenizer = translator_to_train(init_from or loading.TRANSLATION, plan)
-        plan = replace(plan, context=min(plan.context, model.config.n_ctx)) if "context" in fit else plan
+        adapt(model, plan)
+        plan = replace(plan, context=min(plan.context, model.n_ctx)) if "context" in fit else plan
     else:
         tokenizer = vocabulary or (learn(train, config.n_vocab, "n_vocab" in fit) if files or "n_vocab" not in fit else
                                    of_characters(train))
@@ -212,6 +212,7 @@ def new_task(out: str | Path, plan: TranslationPlan, files: Sequence[str], *, va
                             label_smoothing=plan.label_smoothing)
     task = Translation(model, tokenizer, train, held_out, plan)
     task.plan = fitted(plan, fit, len(task.batches), model.config.n_embd, epochs)
+    task.begin_adapting(None if config is not None else init_from or loading.TRANSLATION)
     if task.cut:
         warn(f"{task.cut:,} of {len(train):,} pairs have a side of more than {plan.context:,} tokens: what is beyond "
              "is left out (--context)")

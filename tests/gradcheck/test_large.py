@@ -33,10 +33,14 @@ CONSTANTS = {
                             "LOWEST": f"{LAWS}::padding_is_not_seen"},
     "layers/cross_entropy.py": {"IGNORED": None},
     "layers/paths.py": {"SHOWN": "tests/layers/test_paths.py::test_many_names_are_cut_short"},
+    "adapt/adalora.py": {"STD": None}, "adapt/prefix.py": {"STD": None},
     "layers/tiles.py": {"TILE": f"{HERE}::test_every_loop_over_tiles_meets_one_tile_and_many",
                         "FEW": f"{HERE}::test_products_meet_one_row_few_and_many"},
     "decoding/prefill.py": {"ROWS": "tests/decoding/test_prefill.py::test_it_is_next_logits"},
     "decoding/texts.py": {"PADDING": None},
+    "decoding/together.py": {
+        "PIECE": "tests/decoding/test_together.py::test_a_text_in_company_is_what_it_is_alone",
+        "ROOM": "tests/decoding/test_together.py::test_a_text_in_company_is_what_it_is_alone"},
     "decoding/translating.py": {
         "MORE": "tests/decoding/test_translating.py::test_a_translation_may_have_so_many_tokens_more_than_its_source",
         "TOGETHER": "tests/decoding/test_translating.py::test_more_texts_than_go_together_keep_their_order"},

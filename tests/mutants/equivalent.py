@@ -20,7 +20,6 @@ EQUIVALENT = (
      "step = max(2, TILE // max(1, width))", "step = max(1, max(1, width))", "step = max(1, TILE)",
      "step = max(1, TILE // max(2, width))", "step = max(1, TILE * max(1, width))"),
     (SIZES, "layers/tiles.py", "tiles", "n, width = arrays[0].shape", "n, width = arrays[1].shape"),
-    (UNKNOWN, "layers/tiles.py", "rows", "return x.reshape(-1, x.shape[-1])", "return x.reshape(-2, x.shape[-1])"),
     (UNKNOWN, "layers/cross_entropy.py", "weigh_targets", "targets = targets.reshape(-1)",
      "targets = targets.reshape(-2)"),
     (MATRIX, "layers/softmax.py", "softmax_backward", "np.subtract(dy_t, dx_t.sum(axis=-1, keepdims=True), out=dx_t)",

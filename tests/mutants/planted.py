@@ -8,6 +8,8 @@ NORM, ACT, SOFT = "layers/layernorm.py", "layers/activations.py", "layers/softma
 CE, ATT, HEAD = "layers/cross_entropy.py", "layers/attention.py", "layers/lm_head.py"
 BLOCK, HEADS, STACK = "blocks/transformer.py", "blocks/multihead.py", "blocks/stack.py"
 GPT2, SEQ = "models/gpt2.py", "models/transformer.py"
+LORA, ADALORA = "adapt/lora.py", "adapt/adalora.py"
+ADAPTER, PREFIX = "adapt/adapter.py", "adapt/prefix.py"
 BCE, MSE, ASKED = "layers/binary_cross_entropy.py", "layers/mean_squared_error.py", "models/heads.py"
 
 PLANTED = (
@@ -178,7 +180,8 @@ PLANTED = (
     ("linear: w for w' where it is square", "layers/linear.py", [
         ("rows(dy) @ w.T", "rows(dy) @ (w if w.shape[0] == w.shape[1] else w.T)")], ["SelfAttention"]),
     ("linear: reads memory in Fortran order", "layers/tiles.py", [
-        ("x.reshape(-1, x.shape[-1])", 'x.reshape(-1, x.shape[-1], order="A")')], ["linear"]),
+        ("x.reshape(math.prod(x.shape[:-1]), x.shape[-1])",
+         'x.reshape(math.prod(x.shape[:-1]), x.shape[-1], order="A")')], ["linear"]),
     ("linear: x kept for a frozen w", "layers/linear.py", [
         ("return y, cache if self.w.trainable else (x.shape, self.w.value)", "return y, cache")], ["Linear"]),
     ("linear: no gradient for b where w is frozen", "layers/linear.py", [
@@ -208,7 +211,8 @@ PLANTED = (
     ("GPT-2: positions backwards", GPT2, [("dx.sum(axis=0), c_wpe", "dx.sum(axis=0)[::-1], c_wpe")], ["GPT2"]),
     ("GPT-2: positions averaged", GPT2, [("dx.sum(axis=0), c_wpe", "dx.mean(axis=0), c_wpe")], ["GPT2"]),
     ("GPT-2: positions from 1", "models/tokens.py", [
-        ("np.arange(S - T, S, like=like)", "np.arange(S - T + 1, S + 1, like=like)")], ["GPT2"]),
+        ("np.arange(before + S - T, before + S, like=like)",
+         "np.arange(before + S - T + 1, before + S + 1, like=like)")], ["GPT2"]),
     ("GPT-2: gradient halved below the head", GPT2, [
         ("        dx = self.lm_head.backward(dlogits, c_head)\n",
          "        dx = self.lm_head.backward(dlogits, c_head) * 0.5\n")], ["GPT2"]),
@@ -358,6 +362,69 @@ PLANTED = (
      ["GPT2"]),
     ("parameter: a frozen one gets a gradient", "layers/module.py", [
         ("        if not self.trainable:\n            return\n", "")], ["Linear"]),
+    # ---- few parameters
+    ("lora: alpha where alpha / r should be", LORA, [("else alpha / r\n", "else alpha\n")], ["LoRALinear"]),
+    ("lora: du without the scale", LORA, [("else t.T @ dy", "else t.T @ dy / scale")], ["lora"]),
+    ("lora: da without the scale", LORA, [("rows(x).T @ dt", "rows(x).T @ (dt / scale)")], ["lora"]),
+    ("lora: dx of the base alone", LORA, [
+        ("            dx += dropout_backward(part.backward(dy[..., first:end], c_part), c_dropout)",
+         "            part.backward(dy[..., first:end], c_part)")], ["LoRALinear"]),
+    ("lora: dropout forgotten on the way back", LORA, [
+        ("dx += dropout_backward(part.backward(dy[..., first:end], c_part), c_dropout)",
+         "dx += part.backward(dy[..., first:end], c_part)")], ["LoRALinear, varied"]),
+    ("lora: the base sees dropout too", LORA, [
+        ("y, c_linear = super().forward(x)\n        x, c_dropout = dropout_forward(x, self.lora_dropout, rng)",
+         "x, c_dropout = dropout_forward(x, self.lora_dropout, rng)\n        y, c_linear = super().forward(x)")],
+     ["LoRALinear, varied"]),
+    ("lora: v where q should be", LORA, [("y[..., first:end] += update", "y[..., -end:][..., :end - first] += update")],
+     ["LoRALinear, varied"]),
+    ("lora: merged without the scale", LORA, [("+= part.scale * (part.a", "+= (part.a")], ["LoRALinear"]),
+    ("lora: u drawn too", LORA, [
+        ("self.u = Parameter(Blank((r, n_out), dtype))", "self.u = Parameter(initial(rng, (r, n_out), 0.02, dtype))")],
+     ["LoRALinear"]),
+    ("adalora: de without the scale", ADALORA, [("(t * dte).sum(axis=0) * scale", "(t * dte).sum(axis=0)")],
+     ["adalora"]),
+    ("adalora: dt without e", ADALORA, [("dt = dte * (scale * e)", "dt = dte * scale")], ["adalora"]),
+    ("adalora: divided by the rank that is left", ADALORA, [
+        ("self.scale = alpha / (self.first_r + 1e-5)", "self.scale = alpha / (r + 1e-5)")], ["AdaLoRALinear"]),
+    ("orthogonality: 2 where 4 should be", ADALORA, [("scale = 4 * dloss", "scale = 2 * dloss")], ["orthogonality"]),
+    ("orthogonality: q is to be 0", ADALORA, [("for gram in (gram_p, gram_q):", "for gram in (gram_p,):")],
+     ["orthogonality"]),
+    ("budget: sensitivity without its uncertainty", ADALORA, [
+        ("self.sensitivity[path] * self.uncertainty[path]", "self.sensitivity[path]")], ["AdaLoRALinear"]),
+    ("budget: sensitivity of one step", ADALORA, [
+        ("mean = self.sensitivity.get(path, 0.0) * self.beta1 + ", "mean = ")], ["AdaLoRALinear"]),
+    ("budget: what matters most is cut away", ADALORA, [("np.argsort(-np.concatenate", "np.argsort(np.concatenate")],
+     ["AdaLoRALinear"]),
+    ("budget: it falls with the square", ADALORA, [("* (1 - s) ** 3", "* (1 - s) ** 2")], ["AdaLoRALinear"]),
+    ("budget: what was cut away grows again at the end", ADALORA, [
+        ("        if step < end and (step", "        if step > end or (step")], ["AdaLoRALinear"]),
+    ("budget: each step without the penalty", ADALORA, [
+        ("            for parameter, gradient in zip((layer.p, layer.q), orthogonality_backward(self.gamma, cache)):\n"
+         "                parameter.accumulate(gradient)\n", "")], ["AdaLoRALinear"]),
+    ("adapter: the residual forgotten", ADAPTER, [("        y += x\n", "")], ["Adapter"]),
+    ("adapter: the residual forgotten on the way back", ADAPTER, [("        dx += dy\n", "")], ["Adapter"]),
+    ("adapter: up drawn too", ADAPTER, [("Linear(width, n_embd, None, dtype=dtype)", "Linear(width, n_embd, rng, "
+                                         "dtype=dtype)")], ["AdapterLinear"]),
+    ("prefix: behind the text", PREFIX, [
+        ("y[:, :, :P] = split_heads(prefix[None], H)\n    y[:, :, P:] = k",
+         "y[:, :, T:] = split_heads(prefix[None], H)\n    y[:, :, :T] = k")], ["prefix"]),
+    ("prefix: gradient of the first sequence alone", PREFIX, [("dy[:, :, :P].sum(axis=0)[None]", "dy[:1, :, :P]")],
+     ["prefix"]),
+    ("prefix: hidden by a padding mask", PREFIX, [("seen = np.ones_like(padding_mask,", "seen = np.zeros_like("
+                                                   "padding_mask,")], ["Prefix..., padded"]),
+    ("prefix: dk and dv exchanged", PREFIX, [
+        ("self.prefixes_backward(dprefix_k, dprefix_v, c_prefixes)",
+         "self.prefixes_backward(dprefix_v, dprefix_k, c_prefixes)")], ["PrefixSelfAttention"]),
+    ("prefix: put before each token of a past again", PREFIX, [
+        ("            k, v = past.append(k, v)  ",
+         "            k, v = (prefix_forward(a, p)[0] for a, p in zip(past.append(k, v), self.prefixes()[0]))  ")],
+     ["PrefixSelfAttention"]),
+    ("prefix: it is forgotten with the text", PREFIX, [("self.cache.forget(self.P + length)", "self.cache.forget("
+                                                        "length)")], ["PrefixSelfAttention"]),
+    ("prefix: the text begins at 0", GPT2, [
+        ("positions_of(T, S, padding_mask, tokens, self.h.before)", "positions_of(T, S, padding_mask, tokens)")],
+     ["MLPPrefixSelfAttn."]),
 )
 
 # Mistakes that begin at a size, for `python -m tests.mutants --large`: below it, all is right.
@@ -491,7 +558,8 @@ PLANTED_LARGE = (
         ("dropout_forward(y, self.dropout, rng)",
          "dropout_forward(y, self.dropout if y.shape[2] <= 64 else 0.0, rng)")], ["MLP, varied"]),
     ("GPT-2: positions begin again after 64", GPT2, [
-        ("positions_of(T, S, padding_mask, tokens)", "positions_of(T, S, padding_mask, tokens) % 64")], ["GPT2"]),
+        ("positions_of(T, S, padding_mask, tokens, self.h.before)",
+         "positions_of(T, S, padding_mask, tokens, self.h.before) % 64")], ["GPT2"]),
     ("GPT-2: positions of padded rows end at 63", "models/tokens.py", [
         ("np.maximum(padding_mask.cumsum(axis=1) - 1, 0)", "np.clip(padding_mask.cumsum(axis=1) - 1, 0, 63)")],
      ["GPT2"]),
@@ -508,8 +576,8 @@ PLANTED_LARGE = (
     ("stack: from the fourth block on other numbers dropped", STACK, [
         ("copy.deepcopy(rng)", "copy.deepcopy(rng) if i < 3 else rng")], ["Stack, recomputed"]),
     ("Transformer: places of the source begin again after 64", SEQ, [
-        ("np.arange(source.shape[1], like=source), rng)", "np.arange(source.shape[1], like=source) % 64, rng)")],
-     ["Transformer"]),
+        ("positions_of(S, S, None, source, self.encoder.before), rng)",
+         "positions_of(S, S, None, source, self.encoder.before) % 64, rng)")], ["Transformer"]),
     ("embedding: a scale for small vocabularies", "layers/embedding.py", [
         ("    if scale != 1:", "    if scale != 1 and len(w) <= 256:")], ["embedding, scaled"]),
 )

@@ -8,9 +8,10 @@ uses; the tests draw others.  Each stands right below the function that makes it
     layers.py       the pairs, and classes of one layer
     blocks.py       attention with its projections, blocks, a stack of them
     models.py       GPT-2, the Transformer, BERT
+    adapt.py        what takes the places of layers, to train few parameters
 """
 
 from ..checks import Case
-from . import blocks, layers, models
+from . import adapt, blocks, layers, models
 
-CASES: tuple[Case, ...] = (*layers.CASES, *blocks.CASES, *models.CASES)
+CASES: tuple[Case, ...] = (*layers.CASES, *blocks.CASES, *models.CASES, *adapt.CASES)

@@ -7,4 +7,5 @@ Each is a function of (subject, rng) that raises CheckFailed where the law is br
     layers.py       of the pairs, and of classes of one layer
     blocks.py       of attention with its projections, of blocks, and of a stack of them
     models.py       of GPT-2; transformer.py, bert.py of the others
+    adapt.py        of what takes the places of layers, to train few parameters
 """
