@@ -1,6 +1,6 @@
 """How fine-tuning begins: a head on the body of a model that was trained before, as something else or as the same.
 
-Chapter: S001 3.1.2.
+Chapter: S001 3.1.2; S002 3.2.
 """
 
 from collections.abc import Sequence
