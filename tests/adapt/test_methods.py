@@ -12,7 +12,9 @@ from gpt2np.layers.module import Parameter
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.sampling import Sampler
 from gpt2np.tracing import trace
+from gpt2np.training.mpi import MPIParallel
 from gpt2np.training.parallel import DataParallel
+from tests.training.test_mpi import on_ranks
 
 from .models import AT_FIRST_THE_BASE, MERGED, METHODS, MODELS, adapted, batch_for, gpt2, transformer
 
@@ -148,6 +150,26 @@ def test_recomputed_accumulated_and_on_threads(method):
         assert abs(norm - math.sqrt(sum((g * g).sum() for g in gradients.values()))) < 1e-13
         for path, gradient in gradients.items():
             np.testing.assert_allclose(dict(model.named_parameters())[path].grad, gradient, rtol=0, atol=1e-14)
+
+
+@every_method
+@pytest.mark.parametrize("name", ["GPT2", "Transformer"])
+def test_ranks_are_the_whole_batch(name, method):
+    """Each process has the model, a share of the rows, and in the end the gradients of all."""
+    model, _ = adapted(name, method)
+    batch = batch_for(model)
+    loss, gradients = losses_and_gradients(model, batch)
+
+    def work(comm):
+        mine, _ = adapted(name, method)
+        with MPIParallel(comm, mine, 1) as parallel:
+            found, _ = parallel.loss_and_gradients(batch)
+        return found, {path: p.grad for path, p in mine.named_parameters() if p.grad is not None}
+
+    for found, of_rank in on_ranks(2, work):
+        assert abs(found - loss) < 1e-14 and of_rank.keys() == gradients.keys()
+        for path, gradient in gradients.items():
+            np.testing.assert_allclose(of_rank[path], gradient, rtol=0, atol=1e-14)
 
 
 @every_method
