@@ -157,7 +157,8 @@ class AdaptableTask(Task):
         if init_from is None:
             raise TrainingError(f"--adapt {self.plan.adapt}: expected --init-from with it, a model that has learned "
                                 "something, for a new one's weights are random, and would stay so")
-        self.base = str(init_from) if init_from in loading.NAMES else os.path.abspath(init_from)
+        is_name = init_from in loading.NAMES or not os.path.lexists(init_from)
+        self.base = str(init_from) if is_name else os.path.abspath(init_from)
         self.budget = budget_of(self.model, self.plan)
 
     def go_on_adapting(self, folder: Path) -> None:
