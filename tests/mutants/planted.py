@@ -325,7 +325,6 @@ PLANTED = (
      ["LoRALinear, varied"]),
     ("lora: v where q should be", LORA, [("y[..., first:end] += update", "y[..., -end:][..., :end - first] += update")],
      ["LoRALinear, varied"]),
-    ("lora: merged into the base itself", LORA, [("w = self.w.value.copy()", "w = self.w.value")], ["LoRALinear"]),
     ("lora: merged without the scale", LORA, [("+= part.scale * (part.a", "+= (part.a")], ["LoRALinear"]),
     ("lora: u drawn too", LORA, [
         ("self.u = Parameter(Blank((r, n_out), dtype))", "self.u = Parameter(initial(rng, (r, n_out), 0.02, dtype))")],
