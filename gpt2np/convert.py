@@ -43,7 +43,8 @@ def convert(arguments: Sequence[str] | None) -> None:
     parser.add_argument("dest", type=not_empty, metavar="DEST", help="the folder to make")
     parser.add_argument("--to", required=True, choices=(*LAYOUTS, PEFT),
                         help="of a GPT-2: OpenAI's files, which TensorFlow reads, or safetensors with Hugging Face's "
-                             "names, as of a BERT bert; or, of an --adapter alone, peft's")
+                             "names, as of a BERT bert, and of either with a head heads; or, of an --adapter alone, "
+                             "peft's")
     parser.add_argument("--adapter", type=not_empty, metavar="DIR",
                         help="what was trained beside SOURCE: the folder of train --adapt, or of peft's")
     parser.add_argument("--merge", action="store_true", help="write one model of SOURCE and the --adapter")

@@ -36,6 +36,7 @@ from .decoding import (
 )
 from .errors import Gpt2npError, sentence
 from .hints import Array
+from .interpret.lens import maps_of, recorded
 from .interrupts import leave
 from .layers.softmax import softmax_forward
 from .memory import expect_room, keep_freed_memory
@@ -47,20 +48,20 @@ from .terminal import (
     MARK,
     columns_of,
     fitting,
+    folded,
     padded,
     printable,
     read_line,
     read_text,
     wants_colour,
     width,
-    wrapped,
     write_utf8,
 )
 from .text.protocol import AnyTokenizer, end_of
 from .text.streaming import StoppingDecoder, stops_at, text_before
 from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
-from .tracing import HEADER, trace_run
+from .tracing import HEADER, short, steps_of
 
 RUNNERS_UP = 4
 SAMPLER_OPTIONS = ("repetition_penalty", "frequency_penalty", "presence_penalty", "min_new_tokens", "temperature",
@@ -71,7 +72,7 @@ EXCLUSIVE = (
     ("num_beams", ("speculate", "interactive", "show_probabilities"), "which beam wins is known in the end only"),
     ("num_return_sequences", ("speculate", "show_probabilities"), "they are for one text"),
     ("speculate", ("show_probabilities",), "one step then chooses several tokens"),
-    ("trace", (*RULES, "num_beams", "num_return_sequences", "speculate", "stop"), "it chooses no token"),
+    ("trace", ("num_beams", "num_return_sequences", "speculate", "stop"), "it shows one step, of one text"),
 )
 LENGTH = "expected --max-new-tokens, which does not count the tokens of the prompt"
 # Names in the chapter, in Hugging Face's and in OpenAI's libraries, and slips of the hand.
@@ -163,7 +164,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     one.add_argument("--show-probabilities", action="store_true",
                      help="each token with its probability, by the model alone, and the runners-up")
     one.add_argument("--trace", action="store_true",
-                     help="no text, but every operation of the first step with its shapes")
+                     help="no text, but every array of the first step: how it is made, what it costs, where the heads "
+                          "look, and which token is chosen")
     given = vars(parser.parse_args(arguments))
     options = argparse.Namespace(**vars(USUAL) | given)
     check(parser, options, set(given))
@@ -239,11 +241,6 @@ def run(arguments: Sequence[str] | None) -> None:
     merge_if_possible(model)
     lay_out_for_decoding(model)
     keep_freed_memory()
-    if options.trace:
-        for prompt in prompts(options):
-            show_trace(model, tokenizer, prompt)
-        print(wrapped("Cost: multiplications and additions of products of matrices alone."), file=sys.stderr)
-        return
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
                       forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
     sampler.filter(np.zeros(model.n_vocab), [], [])     # what it cannot do is said before all else
@@ -251,6 +248,11 @@ def run(arguments: Sequence[str] | None) -> None:
         write_whole if options.json or options.num_return_sequences > 1 or options.num_beams > 1 else write_stream
     seed = int(np.random.default_rng().integers(2**32)) if options.seed is None else options.seed
     rng, n, seconds = np.random.default_rng(seed), 0, 0.0
+    if options.trace:
+        for prompt in prompts(options):
+            show_trace(Task(model, tokenizer, prompt, tokenizer.encode(prompt) or [end_of(tokenizer)], options,
+                            sampler, rng), seed)
+        return
     if options.json:
         write_utf8()
     try:
@@ -271,24 +273,48 @@ def run(arguments: Sequence[str] | None) -> None:
             print(f"{n} tokens in {seconds:.2f} s, {n / seconds:.1f} tokens/s{drawn}", file=sys.stderr)
 
 
-def show_trace(model: GPT2, tokenizer: AnyTokenizer, prompt: str) -> None:
-    """Print every operation of the first step, and what comes of it.
+def show_trace(task: Task, seed: int) -> None:
+    """Print every array of the first step with what it costs, where the heads look, and the token that is chosen.
 
-    In a terminal that has no room for a line, equations stand where they come first: all blocks have the same.
+    Equations stand where they come first, for all blocks have the same; sums of the stream everywhere.  In 80 columns,
+    for a pipe too, or as many as the terminal has.
     """
-    tokens, logits, shown = tokenizer.encode(prompt) or [end_of(tokenizer)], list[Array](), set[str]()
-    steps = trace_run(model, lambda: logits.append(model.forward([tokens], keep_cache=False)[0]))
-    for parts, formula in ((HEADER, ""), *((step.parts(), step.formula) for step in steps)):
-        line = "  ".join(parts)
-        if len(line) > width():
-            values = parts[1].removesuffix(formula) if formula in shown else parts[1]
-            line = "\n".join((wrapped(parts[0]), wrapped("    " + values)))
-            shown.add(formula)
-        print(line)
-    p = softmax_forward(logits[0][0, -1])[0]
-    best = np.argsort(-p, kind="stable")[:RUNNERS_UP + 1].tolist()
-    print(wrapped("The likeliest next tokens: " + "  ".join(f"{printable(tokenizer.decode_bytes([i]))} {p[i]:.1%}"
-                                                            for i in best)))
+    model, tokenizer, tokens = task.model, task.tokenizer, task.tokens[-task.model.n_ctx:]
+    seen, logits = recorded(model, [tokens])
+    steps, maps, shown, room = steps_of(model, seen), maps_of(model, seen), set[str](), min(width(), 80)
+
+    def tell(line: str, indent: str = "    ") -> None:
+        print(folded(line, room, indent))
+
+    def row(line: str) -> None:                         # in two, where there is no room: what, and its numbers
+        print(line if len(line) <= room else f"{folded(line[:36].rstrip(), room)}\n{folded(line[36:], room)}")
+
+    row(HEADER)
+    for step in steps:
+        row(step.line())
+        if step.formula not in shown:
+            tell(step.formula)
+        if step.name.endswith(".p"):
+            p = maps[step.name.removesuffix(".p")][0, :, -1].mean(axis=0)
+            tell("the last token looks at (mean of the heads) " + listed(tokenizer, tokens, p, 3))
+        shown.add(step.formula)
+    tell(f"{short(sum(step.flops for step in steps))}FLOP in all: each addition, multiplication, root, exponential "
+         "or comparison of two numbers is one, and attention is counted as if it skipped no key.", "")
+    z = logits[0, -1]
+    tell("The likeliest next tokens: " + listed(tokenizer, range(len(z)), softmax_forward(z)[0], RUNNERS_UP + 1), "")
+    token = next(generate(model, tokens, 1, task.sampler, task.rng))    # by the loop that writes
+    p = task.sampler.probabilities(z, tokens, [])
+    left = int(np.count_nonzero(p))
+    name = printable(tokenizer.decode_bytes([token]))
+    tell(f"Chosen, for the temperature is 0: {name}" if task.sampler.temperature == 0 else
+         f"Chosen, the only one that the rules leave: {name}" if left == 1 else
+         f"Chosen, of the {left:,} that the rules leave: {name} {p[token]:.1%} (seed {seed})", "")
+
+
+def listed(tokenizer: AnyTokenizer, tokens: Sequence[int], p: Array, n: int) -> str:
+    """The n likeliest of these tokens."""
+    best = np.argsort(-p, kind="stable")[:n].tolist()
+    return "  ".join(f"{printable(tokenizer.decode_bytes([tokens[i]]))} {p[i]:.1%}" for i in best)
 
 
 def expect_room_for_texts(model: GPT2, n_prompt: int, options: argparse.Namespace) -> None:

@@ -1,10 +1,11 @@
 """From what people call a model, or a vocabulary, to what is loaded.
 
-A model is called demo, translation, 124M, 355M, 774M or 1558M, or by the path of its folder (checkpoints/loading.py).
-Understood are
+A model is called demo, demo-zh, translation, fill, 124M, 355M, 774M or 1558M, or by the path of its folder
+(checkpoints/loading.py). Understood are
 
     gpt2, gpt2-medium, gpt2-large, gpt2-xl      too, Hugging Face's names of OpenAI's four
     demo/                                       a name with a slash behind it, as a shell completes it
+    demo_zh                                     the name of its package
     RUN, RUN/run.json                           the folder of a run: its best model so far
 
 but for what lies under that path itself.
@@ -29,7 +30,8 @@ from .text.vocab_txt import is_vocab_txt
 from .text.vocabulary import TokenizerError
 from .text.wordpiece import WordPiece
 
-OTHER_NAMES = {"gpt2": "124M", "gpt2-small": "124M", "gpt2-medium": "355M", "gpt2-large": "774M", "gpt2-xl": "1558M"}
+OTHER_NAMES = {"gpt2": "124M", "gpt2-small": "124M", "gpt2-medium": "355M", "gpt2-large": "774M", "gpt2-xl": "1558M",
+               "demo_zh": "demo-zh"}
 RUN, BEST = "run.json", "best"                          # of training/run_folder.py
 
 
@@ -39,10 +41,10 @@ def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32,
 
         model, tokenizer = gpt2np.load("124M")
 
-    name_or_path   demo, translation, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's
-                   layout, or in that of a Transformer, of a .safetensors file with config.json beside it, of one of
-                   several checkpoints of TensorFlow's, as tf/model-1000, or of a run's folder (a folder here that is
-                   called 124M: ./124M)
+    name_or_path   demo, demo-zh, translation, fill, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or
+                   Hugging Face's layout, or in that of a Transformer, of a .safetensors file with config.json beside
+                   it, of one of several checkpoints of TensorFlow's, as tf/model-1000, or of a run's folder (a folder
+                   here that is called 124M: ./124M)
     dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
                    use; training changes only this process's copy), or float64
     adapter        the folder of one that was trained on this model, here or with peft, or of the run that did
@@ -132,16 +134,18 @@ def folders_beside(typed: str) -> list[str]:
 
 
 def vocabulary(name_or_path: str | Path) -> Tokenizer | WordPiece:
-    """The tokenizer that goes by a name, gpt2 or demo, or that lies in a folder: see text/huggingface.py.
+    """The tokenizer that goes by a name, gpt2 or that of a model which comes with it, or that lies in a folder.
 
     Raises CheckpointError where there is no such folder, TokenizerError or OSError for files that are none.
     """
     typed = os.fspath(name_or_path)
     if (name := known_as(typed)) in SIZES:              # all of them have GPT-2's, which comes with the package
         return Tokenizer.gpt2()
-    if name != "demo" and not os.path.lexists(typed):
-        near = did_you_mean(typed, ["gpt2", "demo", *folders_beside(typed)])
-        raise CheckpointError(repr(typed), f"neither a vocabulary's name (gpt2, demo) nor the folder of one{near}")
+    names = ("gpt2", *loading.EMBEDDED)
+    if name not in names and not os.path.lexists(typed):
+        near = did_you_mean(typed, [*names, *folders_beside(typed)])
+        raise CheckpointError(repr(typed), f"neither a vocabulary's name ({', '.join(names)}) nor the folder of one"
+                              f"{near}")
     folder = loading.find(find_model(typed))
     if is_vocab_txt(folder):                            # a file of any name, too
         return WordPiece.load(folder)

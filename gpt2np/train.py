@@ -273,7 +273,7 @@ LANGUAGE = Kind(
     least=257, fitted=("n_vocab", "context", "warmup"), sizes=SIZES,
     words={"what": "Train a GPT-2 on text files", "file": "text in UTF-8; <|endoftext|> in it ends a document",
            "val": "text to measure by (the last tenth of the text, which a vocabulary is learned from too)",
-           "vocab": "gpt2, demo, or a folder with encoder.json and vocab.bpe (learned from the text)",
+           "vocab": "gpt2, demo, demo-zh, or a folder with encoder.json and vocab.bpe (learned from the text)",
            "from": "the text", "names": f"one of {', '.join(loading.GPT2_NAMES)}, or the model in a folder",
            "without": "a small model learns from this package's own source for a few minutes. --help with --task "
                       "translation or --task masked lists their options"},

@@ -26,7 +26,8 @@ from gpt2np.text.vocabulary import TokenizerError
 COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
             "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
             "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
-            "fill": "gpt2np.fill", "similar": "gpt2np.similar",
+            "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
+            "serve": "gpt2np.serve.__main__",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
             "interpret": "gpt2np.interpret.__main__"}
 
@@ -43,21 +44,25 @@ WRONG = [
     ("generate --prompt a", 2, "unrecognized arguments: --prompt; the prompt stands for itself, as in: generate"),
     ("generate a b --seed 1 c", 2, "unrecognized arguments: c; words of a prompt stand together: put them in quotes"),
     ("generate -x", 2, "unrecognized arguments: -x\n"),
-    ("generate --model 124m", 1, "'124m': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) nor the "
+    ("generate --model 124m", 1, "'124m': neither a model's name (demo, demo-zh, translation, fill, "
+                                 "124M, 355M, 774M, 1558M) nor the "
                                  "path of one; did you mean 124M?"),
-    ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) nor "
+    ("generate --model gpt-2", 1, "'gpt-2': neither a model's name (demo, demo-zh, translation, fill, "
+                                  "124M, 355M, 774M, 1558M) nor "
                                   "the path of one; did you mean gpt2"),
     ("generate --model gpt2", 1, "124M: this model is in none of "),
     ("evaluate demo %e", 2, "the following arguments are required: --model; the model goes behind --model\n"),
     ("evaluate %x %e --model demo", 1, "%x: No such file or directory"),
     ("convert demo --out %x --to openai", 2, "unrecognized arguments: --out; SOURCE and DEST stand for themselves"),
-    ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) "
+    ("convert dmeo %x --to openai", 1, "'dmeo': neither a model's name (demo, demo-zh, translation, fill, "
+                                       "124M, 355M, 774M, 1558M) "
                                        "nor the path of one; did you mean demo?"),
     ("download demo", 2, "MODEL: demo comes with gpt2np, and need not be fetched"),
     ("download gpt3", 2, "MODEL: invalid choice: 'gpt3' (choose from "),
     ("train_tokenizer %e --n-vocb 300 --out %d", 2, "the following arguments are required: --n-vocab; --n-vocb: did "
                                                     "you mean --n-vocab?"),
-    ("text a --vocab gpt-2", 1, "'gpt-2': neither a vocabulary's name (gpt2, demo) nor the folder of one; did you "),
+    ("text a --vocab gpt-2", 1, "'gpt-2': neither a vocabulary's name (gpt2, demo, demo-zh, translation, fill) "
+                              "nor the folder of one; did you "),
     ("text --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: text"),
     ("gradcheck layernorm", 2, "unrecognized arguments: layernorm; a layer goes behind --layer"),
     ("generate --num-beams 1e12", 2, "--num-beams: expected a whole number of 1 or more, got 1e12"),
@@ -115,6 +120,31 @@ WRONG = [
     ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
     ("similar a", 2, "expected two texts at least, or --file FILE, got 1"),
     ("similar a b --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("score --model demo", 2, "expected FILE, or --context and --choice"),
+    ("score %e --model demo", 1, "%e: expected a line at least, got none"),
+    ("score %x --model demo", 1, "%x: No such file or directory"),
+    ("score %d --model demo", 1, "%d: Is a directory"),
+    ("score %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: conv"),
+    ("score %e", 2, "the following arguments are required: --model"),
+    ("score %e --model demo --num-fewshot 3", 2, "--shots: expected --examples with it, where they are"),
+    ("score %e --model demo --context a --choice b", 2, "expected either FILE or --context, got both"),
+    ("score --model demo --context a", 2, "--context: expected --choice with it, what may follow"),
+    ("score --model demo --choice a", 2, "--choice: expected --context with it, what comes before"),
+    ("score %e --model demo --task lambda", 2, "--task: invalid choice: 'lambda' (choose from "),
+    ("score %e --model demo --task lambada --template a", 2, "--template: not expected with --task lambada"),
+    ("score --model demo --context a --choice b --limit 3", 2, "--limit: not expected with --context"),
+    ("score %e --model demo --template {choice}{context}", 2, "--template: expected one of summary, translation"),
+    ("score a b --model demo", 2, "unrecognized arguments: b; the model goes behind --model, what is typed behind"),
+    ("score %b --model translation", 1, "%b: expected text in UTF-8"),
+    ("score --task pairs --model translation", 1, "translation: expected a model that goes on from a text, found one "),
+    ("serve a", 2, "unrecognized arguments: a\n"),
+    ("serve --port 65536", 2, "--port: expected a whole number from 0 to 65,535, got 65536"),
+    ("serve --workers 4", 2, "unrecognized arguments: --workers 4; one process serves here; several of them stand "),
+    ("serve --api-key 4", 2, "unrecognized arguments: --api-key 4; there are no keys here; put nginx in front"),
+    ("serve --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("serve --host 203.0.113.1", 1, "203.0.113.1, port 8000: Cannot assign requested address"),
+    ("serve --host no.such.host.invalid", 1, "no.such.host.invalid, port 8000: "),
+    ("serve --texts 1025", 2, "--texts: expected a whole number from 1 to 1,024, got 1025"),
     ("oracle To --compare %x --tolerance much", 2, "--tolerance: expected a number, got much"),
     ("interpret To --model %d", 1, "%d: "),
     ("oracle To --compare %x", 1, "%x: No such file or directory"),
@@ -130,7 +160,7 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "translate", "train", "evaluate", "fill", "similar"):
+    for name in ("generate", "translate", "train", "evaluate", "fill", "similar", "score", "serve"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -161,8 +191,8 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
                  "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "fill": ["--model"], "similar": ["--file"], "gradcheck": ["--layer"], "oracle": ["--out"],
-                 "interpret": ["--out"]}[name]
+                 "fill": ["--model"], "similar": ["--file"], "serve": ["--host"], "gradcheck": ["--layer"],
+                 "oracle": ["--out"], "interpret": ["--out"], "score": []}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err

@@ -64,6 +64,20 @@ def test_links_lead_somewhere(page):
 
 
 @every_page
+def test_formulas_and_addresses_are_what_github_takes_for_them(page):
+    """A formula begins at a $ behind a blank, and not behind a mark of full width: ，$x$ would stay as it is typed.
+
+    And all that stands between < and > is the address, Chinese marks too.
+    """
+    text = re.sub(r"^```.*?^```$|^    .*|`[^`]*`", "`", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for formula in re.finditer(r"\$[^$\n]+\$", text):
+        before, after = text[:formula.start()][-1:], text[formula.end():][:1]
+        assert before in "\n " and not after.isalnum() and not re.search(r"\$ | \$", formula[0]), (
+            f"{page.name}: {before}{formula[0]}{after}")
+    assert not (wrong := [url for url in re.findall(r"<(https?:[^>]*)>", text) if not url.isascii()]), wrong
+
+
+@every_page
 def test_tables_have_as_many_cells_in_every_row(page):
     text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     for table in re.findall(r"^(?:\|.*\n)+", text, re.M):

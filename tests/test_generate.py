@@ -1,7 +1,6 @@
 """The command python -m gpt2np.generate, with a tiny model in a temporary folder: as functions, and as a process."""
 
 import io
-import itertools
 import json
 import os
 import re
@@ -17,10 +16,13 @@ import gpt2np
 from gpt2np import generate as command
 from gpt2np import terminal
 from gpt2np.decoding import GREEDY, beam_search, generate, lay_out_for_decoding
+from gpt2np.interpret.lens import attention_maps
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.sampling import Sampler
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.streaming import text_before
+from gpt2np.tracing import HEADER, short
 
 CONFIG = GPT2Config(n_vocab=259, n_ctx=32, n_embd=12, n_head=3, n_layer=2)
 
@@ -165,7 +167,7 @@ def test_columns_of_probabilities_stand_below_each_other(capsys, monkeypatch):
     monkeypatch.setattr(command, "printable", lambda data: names[data[0] % 4])
     monkeypatch.setattr(command, "width", lambda: 60)
     model = GPT2(GPT2Config(257, 8, 4, 2, 1), np.random.default_rng(0))
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, Tokenizer([])))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, Tokenizer([])))
     lines = written(capsys, "tiny", "the", "--show-probabilities", "--seed", "1").out.split("\n")
     assert len(lines) > 30
     for line in lines[1:-1]:
@@ -176,7 +178,7 @@ def test_columns_of_probabilities_stand_below_each_other(capsys, monkeypatch):
 def test_colours_say_how_likely_a_token_was(capsys, folder, monkeypatch):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.g.value *= 4                             # a model that is sure of more
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, tokenizer))
     monkeypatch.setattr(command, "wants_colour", lambda: True)
     lines = written(capsys, folder, "the", "--show-probabilities", "--seed", "3", "--temperature", "2").out.split("\n")
     colours = []
@@ -192,35 +194,48 @@ def test_lines_fit_the_terminal(capsys, folder, monkeypatch):
         monkeypatch.setattr(module, "width", lambda: 40)
     lines = written(capsys, folder, "the", "--show-probabilities", "--seed", "1").out.split("\n")
     assert all(len(line) <= 40 and line.count("%") in (1, 2, 3) for line in lines[1:-1])
-    lines = written(capsys, folder, "the cat", "--trace").out.splitlines()
-    assert all(len(line) <= 40 for line in lines) and any(line.startswith("h.0.ln_1 ") for line in lines)
+    lines = written(capsys, folder, "the cat", "--trace", "--seed", "1").out.splitlines()
+    assert all(terminal.columns_of(line) <= 40 for line in lines)
+    numbers = lines[lines.index("h.0.ln_1             1x5x12") + 1]
+    assert len(numbers) == len(lines[1]) == 40 and lines[1].split() == ["FLOP", "bytes", "min", "mean", "max"]
 
 
-def test_trace_stands_below_its_heading_in_any_terminal(capsys, folder, monkeypatch):
-    """What does not fit goes on in a line of its own; the columns of both stay where they are."""
-    for module in (command, terminal):
-        monkeypatch.setattr(module, "width", lambda: 80)
-    out, err = written(capsys, folder, "the cat", "--trace")
+def test_trace_fits_80_columns_in_a_pipe_too(capsys, folder):
+    out, err = written(capsys, folder, "the 世界 cat", "--trace", "--seed", "1")
     lines = out.splitlines()
-    assert all(len(line) <= 80 for line in lines) and err.startswith("Cost: ")
-    ends = [lines[0].index("cost") + 4, len(lines[0])]
-    for line, values in itertools.pairwise(lines):
-        if re.match(r"\S+ +\d", line):
-            assert [line[end - 3:end].strip()[-1] for end in ends] == ["P" if "FLOP" in line else "p", "B"]
-            assert [len(part) for part in re.findall(r" +-?\d+\.\d{3}", values)[:3]] == [13, 10, 10]
-    assert lines[1].split() == ["min", "y", "mean", "y", "max", "y", "equations"]
+    assert all(terminal.columns_of(line) <= 80 for line in lines) and not err and lines[0] == HEADER
     assert out.count("xhat = (x - mean(x))") == 1 and out.count("ln_") == 5        # the same in every block: once
+    assert out.count("h.0.in + h.0.attn") == 1 and out.count("h.1.mid + h.1.mlp") == 1
 
 
 def test_trace(capsys, folder):
-    lines = written(capsys, folder, "the cat", "--trace").out.splitlines()
-    assert lines[0].startswith("name ") and lines[0].endswith(" equations") and lines[1].startswith("wte ")
-    assert lines[-2].startswith("lm_head ") and len(lines) == 1 + 2 + 2 * 8 + 2 + 1
+    """Every array of one pass; how much all cost; where the last token looks; and the token that is written then."""
     model, tokenizer = gpt2np.load(folder)
-    token = next(generate(model, tokenizer.encode("the cat"), 1, GREEDY))
-    assert lines[-1].startswith(f"The likeliest next tokens: {terminal.printable(tokenizer.decode_bytes([token]))} ")
-    assert lines[-1].count("%") == 5
-    assert "   xhat = (x - mean(x)) / sqrt(var(x) + eps); y = g xhat + b" in lines[3]
+    tokens = tokenizer.encode("the cat")
+    out = written(capsys, folder, "the cat", "--trace", "--temperature", "0").out
+    steps, folded = gpt2np.trace(model, [tokens]), " ".join(out.split())
+    names = [line.split()[0] for line in out.splitlines() if re.match(r"\S+ +[\dx]+ +[\d.]+ ", line)]
+    assert names == [step.name for step in steps] and f"{short(sum(step.flops for step in steps))}FLOP in all" in out
+    p = attention_maps(model, [tokens])["h.1.attn"][0, :, -1].mean(axis=0)
+    best = terminal.printable(tokenizer.decode_bytes([tokens[int(p.argmax())]]))
+    assert out.count("the last token looks at") == len(model.h)
+    assert folded.rsplit("the last token looks at (mean of the heads) ", 1)[1].startswith(f"{best} {p.max():.1%}")
+    chosen = next(generate(model, tokens, 1, GREEDY))
+    name = terminal.printable(tokenizer.decode_bytes([chosen]))
+    assert f"The likeliest next tokens: {name} " in out
+    assert out.endswith(f"Chosen, for the temperature is 0: {name}\n")
+
+
+def test_trace_chooses_as_the_rules_say(capsys, folder):
+    model, tokenizer = gpt2np.load(folder)
+    sampler, tokens = Sampler(top_k=3, temperature=2, end_of_text=tokenizer.end_of_text), tokenizer.encode("the cat")
+    token = next(generate(model, tokens, 1, sampler, np.random.default_rng(5)))
+    p = sampler.probabilities(model.forward([tokens])[0][0, -1], tokens, [])
+    arguments = ["the cat", "--trace", "--top-k", "3", "--top-p", "1", "--temperature", "2"]
+    out = " ".join(written(capsys, folder, *arguments, "--seed", "5").out.split())
+    name = terminal.printable(tokenizer.decode_bytes([token]))
+    assert out.endswith(f"Chosen, of the 3 that the rules leave: {name} {p[token]:.1%} (seed 5)")
+    assert "Chosen, the only one that the rules leave: " in written(capsys, folder, *arguments[:3], "1").out
 
 
 def test_speculation_writes_the_same_greedy_text(capsys, folder):
@@ -352,7 +367,7 @@ def test_a_bad_line_does_not_end_a_session(folder):
      "--num-beams and --temperature exclude each other: beams follow the model's own probabilities"),
     (["--num-beams", "2", "--forbid", "a"], "--num-beams and --forbid exclude each other"),
     (["--speculate", "--show-probabilities"], "--speculate and --show-probabilities exclude each other: one step"),
-    (["--trace", "--top-k", "3"], "--trace and --top-k exclude each other: it chooses no token"),
+    (["--trace", "--stop", "a"], "--trace and --stop exclude each other: it shows one step, of one text"),
     (["--json", "--interactive"], "--interactive: not allowed with argument --json"),
     (["--logit-bias", "a"], "--logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
     (["--logit-bias", "a=nan"], "--logit-bias: expected TOKEN=X with X from -1e9 to 1e9, as in"),
@@ -394,7 +409,8 @@ def test_options_that_go_together(capsys, folder):
     (["x" * 40], "error: prompt: expected at most the 32 tokens that the model can see, got 40"),
     (["--num-beams", "10000000"], "error: not enough memory (--num-beams 10,000,000 needs at least "),
     (["--num-return-sequences", "10000000"], "error: not enough memory (--num-return-sequences 10,000,000 needs "),
-    (["--model", "125M"], "error: '125M': neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) nor the "
+    (["--model", "125M"], "error: '125M': neither a model's name (demo, demo-zh, translation, fill, 124M, "
+                          "355M, 774M, 1558M) nor the "
                           "path of one"),
 ])
 def test_what_the_model_cannot_do_is_one_line_and_status_1(capsys, folder, arguments, message):
@@ -424,7 +440,7 @@ def test_beams_that_are_interrupted_show_the_best_so_far(capsys, folder, monkeyp
         return step(*arguments, **options)
 
     monkeypatch.setattr(model, "next_logits", next_logits, raising=False)
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, tokenizer))
     assert command.main(["the", "--num-beams", "3", "--max-new-tokens", "9", *more]) == 130
     out, err = capsys.readouterr()
     best = []
@@ -440,7 +456,7 @@ def test_beams_that_are_interrupted_show_the_best_so_far(capsys, folder, monkeyp
 
 def test_beams_that_are_interrupted_before_there_is_any(capsys, folder, monkeypatch):
     model, tokenizer = gpt2np.load(folder)
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, tokenizer))
     monkeypatch.setattr(command, "beam_search", lambda *a: exec("raise KeyboardInterrupt"))
     assert command.main(["the", "--num-beams", "3"]) == 130
     assert capsys.readouterr() == ("", "interrupted\n")
@@ -450,7 +466,7 @@ def test_beams_that_are_interrupted_before_there_is_any(capsys, folder, monkeypa
 def test_a_model_whose_logits_are_no_numbers(capsys, folder, monkeypatch, arguments):
     model, tokenizer = gpt2np.load(folder)
     model.ln_f.b.value = np.full(12, np.nan, np.float32)
-    monkeypatch.setattr(command, "load_with_tokenizer", lambda name: (model, tokenizer))
+    monkeypatch.setattr(command, "load_with_tokenizer", lambda name, **options: (model, tokenizer))
     assert command.main(["the", *arguments]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: logits: expected finite numbers, or -inf for what") and err.count("\n") == 1

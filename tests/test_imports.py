@@ -12,17 +12,20 @@ ROOT = Path(gpt2np.__file__).parent
 # What each part of the package may import of the rest; `device` is the border to the GPU and imports nothing.
 # The commands, each __main__.py among them, may import anything, and nothing imports them.
 ALLOWED = {
-    "training": {"adapt", "layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "tracing",
-                 "filling", "page"},
+    "training": {"adapt", "layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "filling",
+                 "page", "interpret"},
     "interrupts": set(), "command": {"interrupts", "nearest"}, "nearest": set(), "starting": {"interrupts", "nearest"},
     "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "adapt": {"layers", "blocks"}, "gradcheck": {"layers", "blocks", "models", "adapt"},
     "interpret": {"layers", "blocks", "models", "checkpoints", "text", "page", "decoding"},
+    "serve": {"layers", "models", "text", "page", "decoding", "sampling", "nearest"},
     "text": set(), "device": set(), "page": set(),
     "checkpoints": {"adapt", "layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
     "filling": {"layers", "models", "text"}, "sentences": {"checkpoints", "models", "text"},
-    "sampling": {"layers"}, "tracing": {"adapt", "layers"}, "memory": set(),
+    "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
+    "sentence_pairs": {"questions", "scoring", "text"},
+    "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(),
     "model_names": {"checkpoints", "models", "text", "nearest"},
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},
 }

@@ -18,7 +18,7 @@ from gpt2np.models.gpt2 import GPT2
 
 PAGE = (Path(__file__).parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
 TABLE = re.findall(r"^\| (`.+?) \| .+? \| `(.+?)`.* \|$", PAGE.split("## One block")[0], re.M)
-SIZES = {"B": 2, "T": 3, "C": 8, "F": 8, "V": 7, "H": 3, "D": 2, "S": 5, "r": 3, "P": 4}
+SIZES = {"B": 2, "T": 3, "C": 8, "F": 8, "V": 7, "H": 3, "D": 2, "S": 5, "r": 3, "P": 4, "K": 2}
 WEIGHTS = {"lora_forward": ("a", "u"), "adalora_forward": ("p", "e", "q"), "orthogonality_forward": ("p", "q")}
 
 

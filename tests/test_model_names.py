@@ -27,8 +27,9 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("typed, name", [
-    ("demo", "demo"), ("demo/", "demo"), ("124M", "124M"), ("355M//", "355M"), ("gpt2", "124M"), ("gpt2/", "124M"),
-    ("gpt2-medium", "355M"), ("gpt2-large", "774M"), ("gpt2-xl", "1558M"), ("openai-community/gpt2-xl", "1558M")])
+    ("demo", "demo"), ("demo/", "demo"), ("demo_zh", "demo-zh"), ("fill/", "fill"), ("124M", "124M"),
+    ("355M//", "355M"), ("gpt2", "124M"), ("gpt2/", "124M"), ("gpt2-medium", "355M"), ("gpt2-large", "774M"),
+    ("gpt2-xl", "1558M"), ("openai-community/gpt2-xl", "1558M")])
 def test_names(here, typed, name):
     assert find_model(typed) == name
 

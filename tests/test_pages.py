@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import importlib.util
 import io
+import json
 import os
 import re
 import shlex
@@ -43,6 +44,7 @@ from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import SIZES, BertConfig, GPT2Config, TransformerConfig
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.models.transformer import Transformer
+from gpt2np.serve.__main__ import Signals
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.wordpiece import learn_characters
 from gpt2np.training import translation
@@ -58,7 +60,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
          *(page for page in sorted((ROOT / "docs").glob("*.md")) if not page.name.endswith(".zh.md")),
          ROOT / "weights" / "README.md", ROOT / "weights" / "demo" / "README.md"]
-LONG = ("docs/commands.md", "docs/chapter.md", "weights/demo/README.md")         # make test-slow reads these
+LONG = ("docs/commands.md", "docs/chapter.md", "docs/scoring.md", "weights/demo/README.md")   # for make test-slow
 RELEASED = dict(SIZES)
 TINY = GPT2Config(n_embd=8, n_head=2, n_layer=1)        # goes by the names of OpenAI's models, with their vocabulary
 TRANSLATOR = TransformerConfig(257 + len(MERGES), 16, 8, 2, 1, 8)       # takes the place of weights/translation
@@ -73,6 +75,9 @@ PLACEHOLDERS = {r"(\w+)\.\.\.(?= |$)": r"\1 \1",        # FILE..., several of th
                 "--init-from demo": "--init-from tiny",
                 r"\[MASK\](.*) --model DIR/best": r"[MASK]\1 --model minibert"}       # of a run of another task
 FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
+DATA_SETS = {"lambada_test.jsonl": {"text": "To be, or not to be"},     # lines as their files have them
+             "hellaswag_val.jsonl": {"activity_label": "Speech", "ctx_a": "To be,", "ctx_b": "or not", "label": 0,
+                                     "endings": ["to be.", "to go.", "to see.", "to say."]}}
 PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0))
 
 # Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
@@ -83,6 +88,9 @@ CUT = {
     "gpt2np.train": {"--steps": "2", "--n-vocab": "260", "--context": "8", "--n-layer": "1", "--n-head": "2",
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
     "benchmarks.layers": {"--quick": None, "--only": "embedding"},      # None: it takes no value
+    "benchmarks.score": {"--rounds": "1", "--context": "20", "--tokens": "3"},
+    "gpt2np.serve": {"--port": "0"}, "benchmarks.serve": {"--seconds": "0.1", "--rounds": "0", "--clients": "1",
+                                                   "--tokens": "2"},
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
 }
 # Where a value of the page rules others out.
@@ -98,8 +106,17 @@ class FewMutations(Fuzz):
         super().step(seed)
 
 
+class AskedToEnd(Signals):
+    """Ends as if somebody had pressed Ctrl-C at once."""
+
+    def __enter__(self):
+        self.number = self.count = 1
+        return super().__enter__()
+
+
 # Names of a module that stand for other things while it runs, for the same reason: the row of a module checks a pair.
 PATCHES = {
+    "gpt2np.serve": {"Signals": AskedToEnd},
     "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES],
                          "examine_large": examine},
     "benchmarks.train": {"CASES": {"tiny": (TINY, 2, 8)}, "peak_memory": lambda case, side: 0},     # of whole processes
@@ -588,6 +605,8 @@ def reader(release, tmp_path, monkeypatch):
     weights.mkdir()
     for name in FILES:
         (work / name).write_text(TEXT, encoding="utf-8")
+    for name, line in DATA_SETS.items():
+        (work / name).write_text(json.dumps(line) + "\n", encoding="utf-8")
     (work / "docs").symlink_to(ROOT / "docs")
     vocabulary = Tokenizer(MERGES)
     gpt2np.save(work / "tiny", GPT2(GPT2Config(vocabulary.n_vocab, 8, 8, 2, 1), np.random.default_rng(0)), vocabulary)
@@ -636,6 +655,14 @@ def test_what_a_page_shows_works(page, reader, request):
     if STEP.search(text):                               # the page on a new layer: with the layer
         reader.root = request.getfixturevalue("copy")
     reader.read(page.relative_to(ROOT), text)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_the_python_of_a_long_page_works(name, reader):
+    """Without the commands, which take the seconds: so make test reads it, too."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n.*?^```$(?:\n\n```text\n.*?^```$)?", text, re.M | re.S)
+    reader.read(name, "\n\n".join(examples))
 
 
 @pytest.mark.slow

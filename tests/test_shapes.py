@@ -1,6 +1,7 @@
 """docs/shapes.md says what shape everything has.  It is compared with a small model that runs."""
 
 import itertools
+import math
 import re
 import sys
 from pathlib import Path
@@ -251,7 +252,9 @@ def test_how_much_work(model):
     parameters = dict(model.named_parameters())
     assert small[0] == sum(p.value.size for path, p in parameters.items() if path.startswith("h.0."))
     assert small[1] == sum(p.value.size for p in parameters.values())
-    flops = {s.name: s.flops for s in gpt2np.trace(model, [[1, 2, 3], [4, 5, 6]])}
-    assert small[3] == flops.pop("h.0.attn.attention") and small[2] == sum(flops.values())
+    steps = {s.name: s for s in gpt2np.trace(model, [[1, 2, 3], [4, 5, 6]])}
+    assert small[3] == 2 * steps["h.0.attn.z"].flops    # q k' costs what p v does
+    products = [s.flops - math.prod(s.shape) for s in steps.values() if s.formula == "y = x w + b"]     # but for biases
+    assert small[2] == sum(products) + steps["lm_head"].flops
     assert [number for *_, number in rows] == [
         f"{large[0]:,}", f"{large[1]:,}", f"{large[2] / 1e9:.1f} GFLOP", f"{large[3] / 1e9:.1f} GFLOP"]

@@ -113,13 +113,14 @@ def test_its_tables_have_the_same_rows(chinese, english):
 
 @pytest.mark.parametrize("page", TWINS, ids=lambda page: page.name)
 def test_it_is_set_as_chinese_is(page):
-    """Marks of full width, one line for each paragraph (a break is a blank on the page), and bold that is bold.
+    """Marks of full width, 5% and not 5 %, one line for each paragraph (a break is a blank), and bold that is bold.
 
     By CommonMark's rule ** does not close between a mark and a letter: **注意：**这 stays as it is typed.
     """
     text = re.sub(r"^```.*?^```$|<!--.*?-->", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
     bare = re.sub(r"`[^`]*`|\]\([^)]*\)|\$[^$]*\$", "", text)
     assert not (wrong := re.findall(rf"{HAN}[,;:?!()].{{0,9}}|{HAN}\.(?!\w).{{0,9}}", bare)), wrong
+    assert not (apart := re.findall(r"\d %", bare)), apart
     assert not (broken := re.findall(rf"{HAN}\n{HAN}.*", bare)), broken
     assert not (not_bold := re.findall(r"[，。：；！？）”》]\*\*\w.{0,9}", text)), not_bold
     comments = [comment for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)

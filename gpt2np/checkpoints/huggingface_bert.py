@@ -124,20 +124,24 @@ def read_weights(source: Source, config: BertConfig, dtype: DTypeLike = np.float
     Raises CheckpointError, and nothing else, for whatever is wrong with the file; Gpt2npWarning says what is left out.
     """
     path, tensors = read_tensors(source)
-    tensors = {_todays(name): array for name, array in _without_prefix(path, tensors).items()}
-    tensors.pop(POSITION_IDS, None)
+    tensors = plain_names(path, tensors)
     _refuse_other_heads(path, tensors)
     has = {head: any(name.startswith(head) for name in tensors) for head in (WORDS, PAIRS, POOLER)}
     _check_promises(source, has)
     if has[WORDS] and has[POOLER] and not has[PAIRS]:
-        warnings.warn(Gpt2npWarning(f"{path}: {POOLER}dense is left out: no head stands on it"), stacklevel=2)
-        tensors = {name: array for name, array in tensors.items() if not name.startswith(POOLER)}
+        drop_pooler(path, tensors)
     if has[PAIRS] and not has[WORDS]:
         raise CheckpointError(path, f"it has a head for pairs, {PAIRS}*, and none for hidden words, {WORDS}*, which is "
                               "not supported")
     model = BertForPreTraining(config, dtype=dtype, next_sentence=has[PAIRS]) if has[WORDS] else \
         BERT(config, dtype=dtype, pooler=has[POOLER])
     _drop_what_is_there_twice(path, tensors)
+    fill(model, path, tensors, dtype)
+    return model
+
+
+def fill(model: BERT | BertForPreTraining, path: Path, tensors: dict[str, Array], dtype: DTypeLike) -> None:
+    """Put the tensors of a file into a model, out of the dict, once they are seen to be its own; by plain_names."""
     places = names_of(model)
     check_tensors(path, tensors, {name: shape for ours, shape in shapes_of(model).items()
                                   for name, shape in _stored_shapes(ours, shape, places[ours])}, of="BERT")
@@ -145,7 +149,6 @@ def read_weights(source: Source, config: BertConfig, dtype: DTypeLike = np.float
         parts = [tensors.pop(name) for name in places[ours]]
         stored = parts[0] if len(parts) == 1 else np.concatenate(parts)
         parameter.value = as_parameter(path, places[ours][0], stored.T if is_matrix(ours) else stored, dtype)
-    return model
 
 
 def write(folder: Path, model: BERT | BertForPreTraining, tokenizer: AnyTokenizer | None,
@@ -165,11 +168,15 @@ def write(folder: Path, model: BERT | BertForPreTraining, tokenizer: AnyTokenize
     tensors = {(PREFIX if heads and not name.startswith("cls.") else "") + name: array
                for name, array in as_stored(model, values).items()}
     safetensors.write(folder / MODEL_FILE, tensors, {"format": "pt"})          # transformers refuses a file without it
-    fields = {"architectures": [architecture], "model_type": "bert",
-              **{field: getattr(config, name) for name, field in FIELDS.items()}, EPS: config.eps,
-              "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
-              "initializer_range": 0.02, "pad_token_id": tokenizer.pad if isinstance(tokenizer, WordPiece) else 0}
+    fields = {"architectures": [architecture], **fields_of(config, tokenizer)}
     write_text(folder / CONFIG_FILE, json.dumps(fields, indent=2) + "\n")
+
+
+def fields_of(config: BertConfig, tokenizer: AnyTokenizer | None) -> dict[str, object]:
+    """What config.json says of the encoder."""
+    return {"model_type": "bert", **{field: getattr(config, name) for name, field in FIELDS.items()}, EPS: config.eps,
+            "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+            "initializer_range": 0.02, "pad_token_id": tokenizer.pad if isinstance(tokenizer, WordPiece) else 0}
 
 
 # ---- names and shapes
@@ -211,6 +218,20 @@ def _stored_shapes(path: str, shape: tuple[int, ...], names: tuple[str, ...]) ->
 # ---- what files have in different ways
 
 
+def plain_names(path: Path, tensors: dict[str, Array]) -> dict[str, Array]:
+    """The tensors by their names of today, without the prefix, and without what is no parameter."""
+    tensors = {_todays(name): array for name, array in _without_prefix(path, tensors).items()}
+    tensors.pop(POSITION_IDS, None)
+    return tensors
+
+
+def drop_pooler(path: Path, tensors: dict[str, Array]) -> None:
+    """Take out a pooler on which nothing stands, and say so."""
+    warnings.warn(Gpt2npWarning(f"{path}: {POOLER}dense is left out: no head stands on it"), stacklevel=2)
+    for name in [name for name in tensors if name.startswith(POOLER)]:
+        del tensors[name]
+
+
 def _todays(name: str) -> str:
     """The name that a tensor has in files of today."""
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
@@ -230,8 +251,8 @@ def _without_prefix(path: Path, tensors: dict[str, Array]) -> dict[str, Array]:
 def _refuse_other_heads(path: Path, tensors: Mapping[str, Array]) -> None:
     for name in tensors:
         if (head := name.partition(".")[0]) in HEADS:
-            raise CheckpointError(path, f"it belongs to the head of {HEADS[head]}: BERT is read with the heads that it "
-                                  "was trained with, or without any", name)
+            raise CheckpointError(path, f"it belongs to the head of {HEADS[head]}, and architectures in {CONFIG_FILE} "
+                                  "does not say which", name)
 
 
 def _check_promises(source: Source, has: Mapping[str, bool]) -> None:

@@ -119,19 +119,24 @@ def read_weights(source: Source, config: GPT2Config, dtype: DTypeLike = np.float
     model = GPT2(config, dtype=dtype)
     path, tensors = read_tensors(source)
     _refuse_other_heads(path, tensors)
-    tensors = _without_prefix(path, tensors)
+    tensors = without_prefix(path, tensors)
     head, tied = tensors.pop(HEAD, None), source.json(CONFIG_FILE).get("tie_word_embeddings", True)
     if tied and head is not None:
         tensors.setdefault(TABLE, head)
-    _drop_masks(path, tensors, config)
-    check_tensors(path, tensors, {tensor_name(name): shape for name, shape in shapes_of(model).items()})
     if head is None and not tied:
         raise CheckpointError(path, "it is not there, though tie_word_embeddings in config.json is false", HEAD)
-    if head is not None and not np.array_equal(head, tensors[TABLE]):
+    if head is not None and TABLE in tensors and not np.array_equal(head, tensors[TABLE]):
         raise CheckpointError(path, "it differs from wte.weight, but GPT-2 has one matrix for both", HEAD)
+    fill(model, path, tensors, dtype)
+    return model
+
+
+def fill(model: GPT2, path: Path, tensors: dict[str, Array], dtype: DTypeLike) -> None:
+    """Put the tensors of a file into a model, out of the dict, once they are seen to be its own."""
+    _drop_masks(path, tensors, model.config)
+    check_tensors(path, tensors, {tensor_name(name): shape for name, shape in shapes_of(model).items()})
     for name, parameter in model.named_parameters():
         parameter.value = as_parameter(path, tensor_name(name), tensors.pop(tensor_name(name)), dtype)
-    return model
 
 
 def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTypeLike = np.float32) -> None:
@@ -139,16 +144,21 @@ def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTyp
 
     dtype   of the numbers in the file: float32 or float16
     """
-    config, end_of_text = model.config, None if tokenizer is None else tokenizer.end_of_text
+    config = model.config
     values = values_of(model, GPT2(config), folder, dtype)
     write_tokenizer(folder, tokenizer, config.n_vocab, PAIR)
     tensors = {tensor_name(path): value for path, value in values.items()}
     safetensors.write(folder / MODEL_FILE, tensors, {"format": "pt"})          # transformers refuses a file without it
-    fields = {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
-              **{field: getattr(config, name) for name, field in FIELDS.items()}, "n_ctx": config.n_ctx,
-              "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "initializer_range": 0.02,
-              "bos_token_id": end_of_text, "eos_token_id": end_of_text}
+    fields = {"architectures": ["GPT2LMHeadModel"], **fields_of(config, tokenizer)}
     write_text(folder / CONFIG_FILE, json.dumps(fields, indent=2) + "\n")
+
+
+def fields_of(config: GPT2Config, tokenizer: AnyTokenizer | None) -> dict[str, object]:
+    """What config.json says of the stack of blocks."""
+    end_of_text = None if tokenizer is None else tokenizer.end_of_text
+    return {"model_type": "gpt2", **{field: getattr(config, name) for name, field in FIELDS.items()},
+            "n_ctx": config.n_ctx, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5,
+            "initializer_range": 0.02, "bos_token_id": end_of_text, "eos_token_id": end_of_text}
 
 
 def tensor_name(path: str) -> str:
@@ -184,11 +194,11 @@ def read_tensors(source: Source) -> tuple[Path, dict[str, Array]]:
 def _refuse_other_heads(path: Path, tensors: Mapping[str, Array]) -> None:
     for name in tensors:
         if (head := name.partition(".")[0]) in HEADS:
-            raise CheckpointError(path, f"it belongs to the head of {HEADS[head]}: GPT-2 is read as a language model, "
-                                  "without another head", name)
+            raise CheckpointError(path, f"it belongs to the head of {HEADS[head]}, which architectures in "
+                                  f"{CONFIG_FILE} does not name", name)
 
 
-def _without_prefix(path: Path, tensors: dict[str, Array]) -> dict[str, Array]:
+def without_prefix(path: Path, tensors: dict[str, Array]) -> dict[str, Array]:
     names = [name for name in tensors if name != HEAD]
     with_it = [name for name in names if name.startswith(PREFIX)]
     if not with_it:

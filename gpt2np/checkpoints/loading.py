@@ -1,8 +1,8 @@
 """From a name or a path to a model and its tokenizer, and back into a folder.
 
-A name is one of demo, translation, 124M, 355M, 774M, 1558M, and stands for the folder of that name in the first of
-these places that has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository; gpt2np/ in the
-user's cache folder; the package itself, into which an installation puts demo and translation.
+A name is one of demo, demo-zh, translation, fill, 124M, 355M, 774M, 1558M, and stands for the folder of that name in
+the first of these places that has it: $GPT2NP_WEIGHTS; weights/ beside the package, in a clone of the repository;
+gpt2np/ in the user's cache folder; the package itself, into which an installation puts those that come with it.
 
 Chapter: S003 5.2.
 """
@@ -20,17 +20,21 @@ from ..layers.module import Module
 from ..models.bert import BERT, BertForPreTraining
 from ..models.config import SIZES
 from ..models.gpt2 import GPT2
+from ..models.heads import AnswerFinder, Classifier, TokenClassifier
 from ..models.transformer import Transformer
 from ..text.protocol import AnyTokenizer
-from . import huggingface_bert, huggingface_gpt2, openai_gpt2, transformer
+from . import huggingface_bert, huggingface_gpt2, huggingface_heads, openai_gpt2, transformer
 from .errors import CheckpointError
 from .files import map_file, replace_folder, sync_file, sync_folder, what_it_looks_like
 from .layout import Layout, Source
 from .vocabularies import VOCABULARY_FILES
 
-GPT2_NAMES, TRANSLATION = ("demo", *SIZES), "translation"
-NAMES = ("demo", TRANSLATION, *SIZES)
-FILL = "fill"                   # a small BERT, which fills gaps; no model to write with, as those above
+DEMO, CHINESE_DEMO, TRANSLATION, FILL = EMBEDDED = "demo", "demo-zh", "translation", "fill"     # come with the package
+GPT2_NAMES = (DEMO, CHINESE_DEMO, *SIZES)
+NAMES = (*EMBEDDED, *SIZES)
+
+PACKAGE = Path(__file__).parents[1]
+TO_TRAIN = {TRANSLATION: "--task translation", FILL: "--task masked FILE"}      # by whoever has no clone, no wheel
 
 # What other programs leave in a folder, and what is said of it where nothing else is there.
 PICKLE = "a pickle, which can run any code: ask for model.safetensors"
@@ -47,13 +51,16 @@ OTHERS = {"pytorch_model*.bin": PICKLE, "*.pt": PICKLE, "*.pth": PICKLE, "*.ckpt
 LAYOUTS: Mapping[str, Layout] = {
     "openai": openai_gpt2,
     "transformer": transformer,
+    "heads": huggingface_heads,
     "bert": huggingface_bert,
     "safetensors": huggingface_gpt2,
 }
 
-# What the models of a class are for, and the command that uses them.
-USES = {GPT2: ("goes on from a text", "generate"), Transformer: ("translates", "translate"),
-        BERT: ("compares texts", "similar"), BertForPreTraining: ("fills gaps", "fill")}
+# What the models of a class are for, and the command that uses them, up to the model's name.
+USES = {GPT2: ("goes on from a text", "generate --model"), Transformer: ("translates", "translate --model"),
+        BERT: ("compares texts", "similar --model"), BertForPreTraining: ("fills gaps", "fill --model"),
+        Classifier: ("labels texts", "finetune --init-from"), TokenClassifier: ("labels words", "finetune --init-from"),
+        AnswerFinder: ("finds answers", "finetune --init-from")}
 
 
 def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
@@ -61,9 +68,10 @@ def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, 
 
         model, tokenizer = gpt2np.load("124M")
 
-    name_or_path   demo, translation, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or Hugging Face's
-                   layout, or in that of a Transformer, of a .safetensors file with config.json beside it, or of one of
-                   several checkpoints of TensorFlow's, as run/model-1000 (a folder here that is called 124M: ./124M)
+    name_or_path   demo, demo-zh, translation, fill, 124M, 355M, 774M, 1558M; or the path of a folder in OpenAI's or
+                   Hugging Face's layout, or in that of a Transformer, of a .safetensors file with config.json beside
+                   it, or of one of several checkpoints of TensorFlow's, as run/model-1000 (a folder here that is
+                   called 124M: ./124M)
     dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
                    use; training changes only this process's copy), or float64
 
@@ -85,13 +93,13 @@ def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
                         kind: type[Module] = GPT2) -> tuple[Any, AnyTokenizer]:
     """The same for whoever needs text; CheckpointError where there is no tokenizer, or a model of another class.
 
-    kind   GPT2, Transformer, BERT, BertForPreTraining; Module for any
+    kind   GPT2, Transformer, BERT, BertForPreTraining, a class of heads.py; Module for any
     """
     model, tokenizer = load(name_or_path, dtype)
     if not isinstance(model, kind):
         (does, command), (wanted, _) = USES[type(model)], USES[kind]
         raise CheckpointError(name_or_path, f"expected a model that {wanted}, found one that {does}: python -m gpt2np."
-                              f"{command} --model {name_or_path} uses it")
+                              f"{command} {name_or_path} uses it")
     if tokenizer is None:
         raise CheckpointError(find(name_or_path), "it lacks its vocabulary, so it can neither read nor write text: "
                               "expected tokenizer.json, vocab.json and merges.txt, encoder.json and vocab.bpe, or a "
@@ -123,7 +131,8 @@ def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTo
     """Write a model into a folder, whole or not at all.
 
     folder       is made; a model that is there already is replaced
-    layout       "openai" or "safetensors" for a GPT-2, "transformer" for a Transformer, "bert" for a BERT
+    layout       "openai" or "safetensors" for a GPT-2, "transformer" for a Transformer, "bert" for a BERT, "heads"
+                 for one of the two with a head
     dtype        of the numbers in the files: float32, or float16 for half their size and 11 significant bits
 
     Everything is written into a folder .NAME.PID.new beside it, is on the disk, and only then gets its name. A model
@@ -162,18 +171,18 @@ def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenize
 def find(name_or_path: str | Path) -> Path:
     """The folder or file that a name or path stands for; CheckpointError if there is none."""
     name = str(name_or_path)
-    if name in (*NAMES, FILL):
+    if name in NAMES:
         for place in places():
-            if os.path.isdir(place / name):
-                return place / name
-        if name == FILL:
-            raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}; to train one: "
-                                  "python -m gpt2np.train --task masked FILE --out run; and then: --model run")
-        hint = f"; to fetch it: python -m gpt2np.download {name}"
-        if name not in SIZES:                           # it comes with the clone, or not at all
-            hint = "; to train one: python -m gpt2np.train --task translation --out run" if name == TRANSLATION else \
-                "; to fetch another: python -m gpt2np.download 124M"
-        raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}{hint}")
+            # A package's name has no hyphen: an installation puts demo-zh into gpt2np/demo_zh.
+            if os.path.isdir(folder := place / (name.replace("-", "_") if place == PACKAGE else name)):
+                return folder
+        if name in SIZES:
+            hint = f"to fetch it: python -m gpt2np.download {name}"
+        elif name in TO_TRAIN:
+            hint = f"to train one: python -m gpt2np.train {TO_TRAIN[name]} --out run; and then: --model run"
+        else:
+            hint = "to fetch another: python -m gpt2np.download 124M"
+        raise CheckpointError(name, f"this model is in none of {', '.join(map(str, places()))}; {hint}")
     path = Path(name_or_path)
     if not (os.path.exists(path) or os.path.exists(f"{path}.index")):   # path.exists() may raise: a name too long, ...
         left = path.name and os.path.exists(_old(path))
@@ -190,7 +199,7 @@ def places() -> list[Path]:
     cache = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/.cache")
     return [*([Path(given)] if given else []),
             *([clone / "weights"] if os.path.exists(clone / "pyproject.toml") else []),
-            Path(cache) / "gpt2np", Path(__file__).parents[1]]
+            Path(cache) / "gpt2np", PACKAGE]
 
 
 def _not_a_model(path: Path) -> CheckpointError:

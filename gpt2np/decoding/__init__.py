@@ -10,6 +10,8 @@
     translating    from texts to their translations, by a Transformer
     texts          what all of them stand on: texts that grow, and the model's past of them
     prefill        a long prompt on all cores
+    together       texts that share a batch, and come and go between two tokens
+    shared_cache   the past of these texts, in one array
     layout         weights that lie in memory as decoding reads them
 
 The model is any LanguageModel (models/protocols.py).  It keeps what it needs of the tokens so far, such as their keys
@@ -23,8 +25,10 @@ from .prefill import prefill
 from .speculation import Draft, ModelDraft, NgramDraft, speculate
 from .text_to_text import generate_text
 from .texts import Texts, window_start
+from .together import Text, Together
 from .translating import Translated, best_translations, translate
 
-__all__ = ["GREEDY", "SAMPLE", "Beam", "BeamRules", "Draft", "ModelDraft", "NgramDraft", "Stop", "Texts", "Translated",
-           "beam_search", "beam_search_batch", "best_translations", "columns", "generate", "generate_batch",
-           "generate_text", "lay_out_for_decoding", "prefill", "speculate", "translate", "window_start"]
+__all__ = ["GREEDY", "SAMPLE", "Beam", "BeamRules", "Draft", "ModelDraft", "NgramDraft", "Stop", "Text", "Texts",
+           "Together", "Translated", "beam_search", "beam_search_batch", "best_translations", "columns", "generate",
+           "generate_batch", "generate_text", "lay_out_for_decoding", "prefill", "speculate", "translate",
+           "window_start"]

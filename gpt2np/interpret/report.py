@@ -2,6 +2,8 @@
 
 Everything on it is worked out here, by lens.py, and lies in the page as JSON; page.html draws it, with a script of its
 own, and fetches nothing.
+
+Chapter: S000 8.3.
 """
 
 import base64
@@ -26,7 +28,7 @@ from ..page import html_page
 from ..text.protocol import AnyTokenizer, characters_of, end_of, is_text
 from ..text.wordpiece import WordPiece
 from .lens import attribution_of, lens_of, logit_difference, maps_of, norms_of, patching, recorded
-from .taps import InterpretError
+from .taps import InterpretError, Recording
 
 BEAMS = 4                               # of a translation, as gpt2np.translate has
 EXPECTED, OF_A_LAYER = 8, 3             # likeliest tokens that are listed: of the model, of a layer
@@ -62,7 +64,7 @@ def look(model: GPT2, tokenizer: AnyTokenizer, text: str, against: str | None = 
         "groups": [group("h.*.attn", list(maps_of(model, seen).values()), names, names, causal=True)],
         "lens": [[listed(tokenizer, row, best) for row, best in zip(layer, likeliest(layer, OF_A_LAYER))]
                  for layer in (softmax_forward(rows[0].astype(np.float64))[0] for rows in lens_of(model, seen))],
-        "parts": parts(model, seen, top),
+        "parts": parts(model, seen, logits, top),
     }
     norms = norms_of(model, seen)
     data["norms"] = {"names": list(norms), "values": [rounded(row[0]) for row in norms.values()]}
@@ -117,18 +119,22 @@ def look_maps(model: BERT | BertForPreTraining, tokenizer: WordPiece, text: str)
     if not 3 <= len(ids) <= n_ctx:
         raise InterpretError(f"the text: expected from 3 to {n_ctx:,} tokens, [CLS] and [SEP] among them, got "
                              f"{len(ids):,}")
-    names = [spelled(tokenizer, i) for i in ids]
+    names = [tokenizer.pieces[i] for i in ids]          # ##s for the second piece of lords
     maps = maps_of(model, recorded(model, [ids])[0])
     return {"title": text, "characters": [{"text": name, "tokens": [t]} for t, name in enumerate(names)],
             "tokens": [{"text": name, "id": i} for name, i in zip(names, ids)],
             "groups": [group("h.*.attn", list(maps.values()), names, names, causal=False)]}
 
 
-def parts(model: GPT2, seen: Any, top: Array) -> dict[str, Any]:
-    """For each position: what each part contributed to the likeliest token's logit beyond the second one's."""
+def parts(model: GPT2, seen: Recording, logits: Array, top: Array) -> dict[str, Any]:
+    """For each position: what each part contributed to the likeliest token's logit beyond the second one's.
+
+    Both numbers are told, what the parts sum to and the difference of the logits: in float32 their last digits differ.
+    """
     found = [attribution_of(model, seen, t, int(best[0]), int(best[1])) for t, best in enumerate(top)]
     return {"names": list(found[0]), "values": [rounded(list(one.values())) for one in found],
-            "sums": rounded([sum(one.values()) for one in found])}
+            "sums": rounded([sum(one.values()) for one in found], 7),
+            "wholes": rounded([logits[0, t, best[0]] - logits[0, t, best[1]] for t, best in enumerate(top)], 7)}
 
 
 def patch(model: GPT2, tokenizer: AnyTokenizer, ids: Sequence[int], against: str, logits: Array,
@@ -199,5 +205,6 @@ def entropy(p: Array) -> float:
     return round(float(-(p * np.log2(p + 1e-300)).sum()), 2)
 
 
-def rounded(values: ArrayLike) -> list[float]:
-    return [float(f"{x:.4g}") for x in np.asarray(values, dtype=np.float64)]
+def rounded(values: ArrayLike, n: int = 4) -> list[float]:
+    """The numbers with n digits."""
+    return [float(f"{x:.{n}g}") for x in np.asarray(values, dtype=np.float64)]

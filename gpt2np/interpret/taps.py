@@ -83,10 +83,9 @@ def tapped(model: Module, tap: AnyTap) -> Iterator[AnyTap]:
         for path, part in parts:
             for forward, backward in PAIRS:
                 if hasattr(part, forward):
-                    for name, watched in ((forward, _on_the_way_up(tap, path, getattr(part, forward))),
-                                          (backward, _on_the_way_down(tap, path, getattr(part, backward)))):
+                    for name, kind in ((forward, Forward), (backward, Backward)):
                         before.append((part, name, vars(part).get(name)))
-                        setattr(part, name, watched)
+                        setattr(part, name, kind(tap, path, getattr(part, name)))
         yield tap
     finally:
         for part, name, watched in reversed(before):
@@ -96,28 +95,27 @@ def tapped(model: Module, tap: AnyTap) -> Iterator[AnyTap]:
 class Watched:
     """A method of one part of a model while it is tapped."""
 
-    def __init__(self, call: Callable[..., Any]):
-        self.call = call
-
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
-        return self.call(*arguments, **options)
+    def __init__(self, tap: Tap, path: str, method: Callable[..., Any]):
+        self.tap, self.path, self.method = tap, path, method
 
     def __deepcopy__(self, copied: object) -> NoReturn:
         raise InterpretError("a tapped model cannot be copied, as training on several threads does: run it on one, "
                              "or copy it before")
 
 
-def _on_the_way_up(tap: Tap, path: str, method: Callable[..., Any]) -> Watched:
-    def forward(x: Any, *arguments: Any, **options: Any) -> tuple[Any, Cache]:
-        y, cache = method(tap.before(path, x), *arguments, **options)
-        return tap.after(path, y, cache), cache
-    return Watched(forward)
+class Forward(Watched):
+    """Asks the tap on the way up."""
+
+    def __call__(self, x: Any, *arguments: Any, **options: Any) -> tuple[Any, Cache]:
+        y, cache = self.method(self.tap.before(self.path, x), *arguments, **options)
+        return self.tap.after(self.path, y, cache), cache
 
 
-def _on_the_way_down(tap: Tap, path: str, method: Callable[..., Any]) -> Watched:
-    def backward(dy: Any, cache: Cache) -> Any:
-        return tap.after_backward(path, method(tap.before_backward(path, dy, cache), cache))
-    return Watched(backward)
+class Backward(Watched):
+    """Asks the tap on the way down."""
+
+    def __call__(self, dy: Any, cache: Cache) -> Any:
+        return self.tap.after_backward(self.path, self.method(self.tap.before_backward(self.path, dy, cache), cache))
 
 
 class Recording(Tap):
@@ -142,8 +140,10 @@ class Recording(Tap):
         self._named: dict[int, str] = {}                # by the id of a cache, which is kept above
 
     def before(self, path: str, x: Any) -> Any:
-        self._runs[path] += 1
-        name = path if self._runs[path] == 1 else f"{path}:{self._runs[path]}"
+        name = path
+        if path in self.x:
+            self._runs[path] += 1
+            name = f"{path}:{self._runs[path] + 1}"
         self._running.append(name)
         self.x[name] = x
         self.order.append((name, "x"))

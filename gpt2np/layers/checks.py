@@ -1,5 +1,7 @@
 """What the doors of the package check: shapes that broadcasting would hide, and ids that indexing would wrap."""
 
+import math
+
 import numpy as np
 
 from ..hints import Array
@@ -40,3 +42,18 @@ def check_ids(name: str, ids: Array, n: int, ignored: int | None = None) -> None
         if wrong.any():
             where = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise ValueError(f"{name}: expected ids from 0 to {n - 1}, got {ids[where]} at index {where}")
+
+
+def check_numbers(name: str, numbers: Array, lowest: float, highest: float, ignored: int | None = None) -> None:
+    """Raise ValueError unless all are finite numbers from lowest to highest, or `ignored`; looked at on the host only.
+    """
+    if numbers.dtype.kind not in "fciub":
+        raise ValueError(f"{name}: expected numbers, got {numbers.dtype}")
+    if isinstance(numbers, np.ndarray):
+        wrong = ~np.isfinite(numbers) | (numbers < lowest) | (numbers > highest)
+        if ignored is not None:
+            wrong &= numbers != ignored
+        if wrong.any():
+            where = tuple(int(i) for i in np.argwhere(wrong)[0])
+            of = "finite numbers" if math.isinf(highest) else f"numbers from {lowest} to {highest}"
+            raise ValueError(f"{name}: expected {of}, got {numbers[where]} at index {where}")

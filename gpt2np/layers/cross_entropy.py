@@ -71,10 +71,15 @@ def mean_of_counted(nll: Array, weight: Array) -> Array:
 
 
 def row_scale(dloss: float | Array, weight: Array) -> Array:
-    """What the gradient of each row is multiplied by, (N, 1), of weight's dtype: a float64 dloss does not promote."""
+    """What the gradient of each row is multiplied by, (N, 1)."""
+    return scaled(dloss, weight)[:, None]
+
+
+def scaled(dloss: float | Array, weight: Array) -> Array:
+    """dloss times the weights, of weight's dtype: a float64 dloss does not promote."""
     if np.ndim(dloss):
         raise ValueError(f"dloss: expected a number, got shape {np.shape(dloss)}")
-    return (dloss * weight).astype(weight.dtype)[:, None]
+    return (dloss * weight).astype(weight.dtype)
 
 
 def expected_logit(z: Array, target: Array, label_smoothing: float) -> Array:

@@ -93,7 +93,7 @@ class Module:
         for name, value in vars(self).items():
             several = isinstance(value, list | tuple)
             for path, child in [(f"{name}.{i}", c) for i, c in enumerate(value)] if several else [(name, value)]:
-                if isinstance(child, Module | Parameter | Constant):
+                if isinstance(child, Child):
                     yield path, child
 
     def named_modules(self) -> Iterator[tuple[str, "Module | Parameter"]]:

@@ -40,9 +40,13 @@ class BERT(Module):
     std        of the initial weights: 0.02 is BERT's own, at a width of 768; None: Linear's, for narrow ones
     pooler     False: without one
 
+    head_bias  whether a head on what it pools has a bias: transformers' has
+
     Initial weights: N(0, std^2), where Google's code draws again what is beyond 2 std; tables N(0, 0.02^2).
     Devlin, Chang, Lee, Toutanova 2019, arXiv:1810.04805, section 3 and fig. 2; google-research/bert, modeling.py.
     """
+
+    head_bias = True
 
     def __init__(self, config: BertConfig, rng: Rng | None = None, dropout: float = 0.0,
                  dtype: DTypeLike = np.float32, recompute: bool = False, std: float | None = 0.02,
@@ -105,6 +109,33 @@ class BERT(Module):
         if self.wpe.trainable:
             self.wpe.backward(dx.sum(axis=0), c_wpe)
         self.wte.backward(dx, c_wte)
+
+    # ---- as the body of a head: see heads.py
+
+    def hidden(self, tokens: ArrayLike, *, segments: ArrayLike | None = None, padding_mask: Array | None = None,
+               rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
+        """forward, under the name that all bodies have for it."""
+        return self.forward(tokens, segments, padding_mask, rng, keep_cache)
+
+    def hidden_backward(self, dy: Array, cache: Cache) -> None:
+        """backward, under the name that all bodies have for it."""
+        self.backward(dy, cache)
+
+    def pooled(self, x: Array, padding_mask: Array | None = None) -> tuple[Array, Cache]:
+        """x (B, T, C) -> what the pooler makes of the first token of each row, [CLS], (B, C); cache"""
+        if padding_mask is not None and not padding_mask[:, 0].all():
+            raise ValueError("padding_mask: expected [CLS] at the first position of each row, and padding on the "
+                             "right, got padding there")
+        return self._needed_pooler().forward(x)
+
+    def pooled_backward(self, dy: Array, cache: Cache) -> Array:
+        """dy (B, C) -> dx (B, T, C)"""
+        return self._needed_pooler().backward(dy, cache)
+
+    def _needed_pooler(self) -> "Pooler":
+        if self.pooler is None:
+            raise ValueError("pooler: expected a BERT with one, for a head on whole texts, got one without")
+        return self.pooler
 
     def inputs(self, tokens: ArrayLike, segments: ArrayLike | None,
                padding_mask: Array | None) -> tuple[Array, Array, Array | None]:

@@ -12,12 +12,14 @@ from ..blocks.kv_cache import KVCache, Past
 from ..blocks.stack import Stack, check_unused
 from ..blocks.transformer import PreNormBlock
 from ..hints import Array, Cache, Rng
+from ..layers.checks import check_shape
 from ..layers.cross_entropy import IGNORED, count_targets
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
-from ..layers.embedding import Embedding
+from ..layers.embedding import Embedding, embedding_backward, embedding_forward
 from ..layers.layernorm import LayerNorm
 from ..layers.lm_head import LMHead
 from ..layers.module import Module
+from ..layers.tiles import rows
 from .config import GPT2Config
 from .tokens import check_inference, host_ids, positions_of
 
@@ -35,12 +37,15 @@ class GPT2(Module):
     recompute  True: need far less memory in training, and somewhat more time: see Stack
 
     unused     the ids that no token of its vocabulary has, where the table has more rows than that: none is written
+    head_bias  whether a head on what it pools has a bias: transformers' has none
 
     Initial weights as in OpenAI's code: N(0, 0.02^2), positions N(0, 0.01^2), biases 0, gains 1.  The paper also says
     that the weights of residual layers are scaled by 1/sqrt(N) at first, N being how many there are, 2L: the code that
     came with it does not do that, nor does this one.
     Radford et al. 2019, Language Models are Unsupervised Multitask Learners, section 2.3.
     """
+
+    head_bias = False
 
     def __init__(self, config: GPT2Config, rng: Rng | None = None, dropout: float = 0.0, dtype: DTypeLike = np.float32,
                  recompute: bool = False):
@@ -110,17 +115,20 @@ class GPT2(Module):
         self.hidden_backward(dx, c_hidden)
         return loss
 
-    def hidden(self, tokens: ArrayLike, *, padding_mask: Array | None = None, rng: Rng | None = None,
-               keep_cache: bool = True, needs_dx: bool = False, past: Sequence[Past] | None = None,
-               last: int | None = None) -> tuple[Array, Cache]:
+    def hidden(self, tokens: ArrayLike, *, segments: ArrayLike | None = None, padding_mask: Array | None = None,
+               rng: Rng | None = None, keep_cache: bool = True, needs_dx: bool = False,
+               past: Sequence[Past] | None = None, last: int | None = None) -> tuple[Array, Cache]:
         """tokens (B, T) -> the vectors that the head reads, x (B, T, C) or (B, last, C), cache
 
-        The one way through the model: of training, of a prompt, of one token after another.
+        The one way through the model: of training, of a prompt, of one token after another, and below another head.
 
+        segments            None, or 0 for each token, as a BERT has them: GPT-2 knows no second text
         needs_dx            True: hidden_backward is to return the gradient by the sum of the embeddings in any case
         padding_mask, past, last     as in next_logits; without a past, S = T, and without last, all positions are meant
         """
         tokens = self._ids("tokens", tokens)
+        if segments is not None:
+            check_shape("segments", host_ids("segments", segments, 1, self.config.n_ctx), tokens.shape)
         T, S = tokens.shape[1], tokens.shape[1]
         if past is not None:
             check_inference(tokens.shape, past, len(self.h), padding_mask, last)
@@ -153,6 +161,22 @@ class GPT2(Module):
             self.wpe.backward(dx if c_wpe[0].ndim == 2 else dx.sum(axis=0), c_wpe)
         self.wte.backward(dx, c_wte)
         return dx
+
+    def pooled(self, x: Array, padding_mask: Array | None = None) -> tuple[Array, Cache]:
+        """x (B, T, C) -> the vector of the last real token of each row, which alone has seen all of it, (B, C); cache
+
+        padding_mask   (B, T), on the host: False for padding, on either side; None: all are real
+        """
+        B, T = x.shape[:2]
+        real = np.ones((B, T), bool) if padding_mask is None else padding_mask
+        last = np.arange(B) * T + T - 1 - real[:, ::-1].argmax(axis=1)          # among the rows of all texts
+        y, c_rows = embedding_forward(np.asarray(last, like=x), rows(x))
+        return y, (x.shape, c_rows)
+
+    def pooled_backward(self, dy: Array, cache: Cache) -> Array:
+        """dy (B, C) -> dx (B, T, C), which is 0 but at the last real tokens"""
+        shape, c_rows = cache
+        return embedding_backward(dy, c_rows).reshape(shape)
 
     def new_past(self, B: int, n: int) -> list[KVCache]:
         """The past of B sequences that have none yet, for next_logits: each block's own, with room for n positions."""

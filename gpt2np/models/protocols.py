@@ -36,6 +36,38 @@ class Trainable(Protocol):
     def replica(self) -> Any: ...
 
 
+class Body(Protocol):
+    """A Module that makes a vector of each token of a text, and one of all of it: what a head stands on (heads.py).
+
+        x, cache = body.hidden(tokens, ...)             (B, T) -> (B, T, C)
+        y, cache = body.pooled(x, padding_mask)         (B, T, C) -> (B, C)
+
+    config      with n_vocab, n_ctx and n_embd, C
+    head_bias   whether a head on what it pools has a bias, as that of transformers' has or has not
+    """
+
+    config: Any
+    head_bias: bool
+
+    @property
+    def hidden(self) -> Callable[..., tuple[Array, Any]]:
+        """hidden(tokens, *, segments=None, padding_mask=None, rng=None, keep_cache=True), all on the host."""
+
+    @property
+    def hidden_backward(self) -> Callable[[Array, Any], Any]:
+        """hidden_backward(dy, cache): adds to the parameters' grad."""
+
+    @property
+    def pooled(self) -> Callable[..., tuple[Array, Any]]:
+        """pooled(x, padding_mask=None), the mask on the host."""
+
+    @property
+    def pooled_backward(self) -> Callable[[Array, Any], Array]:
+        """pooled_backward(dy, cache) -> dx (B, T, C); adds to the parameters' grad."""
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
+
+
 class LanguageModel(Protocol):
     """A model that says how likely each token is to come next in texts that it has read so far.
 

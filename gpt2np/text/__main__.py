@@ -77,8 +77,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         examples=('python -m gpt2np.text "Attention is all you need"', 'echo "Hello, world" | python -m gpt2np.text'))
     parser.add_argument("text", nargs="*", metavar="TEXT", help="the text; without it, standard input is read")
     parser.add_argument("--vocab", type=not_empty, default="gpt2", metavar="NAME",
-                        help="gpt2, demo, or a folder with encoder.json and vocab.bpe, or with vocab.txt, BERT's "
-                             "(%(default)s)")
+                        help="gpt2, demo, demo-zh, or a folder with encoder.json and vocab.bpe, or with vocab.txt, "
+                             "BERT's (%(default)s)")
     parser.add_argument("--special", action="store_true",
                         help=f"take {END_OF_TEXT} as the token that ends a document; with a vocab.txt, "
                              f"{', '.join(SPECIAL)} as special pieces")

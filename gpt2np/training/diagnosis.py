@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..hints import Array
+from ..hints import Array, Cache
+from ..interpret.taps import Tap, tapped
 from ..layers.module import Module, Parameter
-from ..tracing import trace
 
 MAX_ABOVE = 1.0                 # nats; OpenAI's initial weights give 0.0 to 0.4, the more the wider the model
 
@@ -35,18 +35,19 @@ def first_not_finite(model: Any, inputs: Sequence[Array]) -> str:
     model    a Module
     inputs   what its forward takes: arrays with one first axis, the rows
 
-    Parameters come first, then what each pair puts out for these rows (without dropout), then the gradients that the
-    parameters hold, from the last layer to the first.
+    Parameters come first, then what each part takes and gives for these rows (without dropout), then the gradients that
+    the parameters hold, from the last layer to the first.
     """
     for path, p in model.named_parameters():
         if not np.isfinite(p.value).all():
             return f"in the parameter {path}"
+    watched = _keeping_caches(model)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         rows = zip(*(np.split(array, len(array)) for array in inputs))
-        traces = [trace(model, *row) for row in rows]                   # one by one, to need little memory
-    for steps in zip(*traces):                          # the same step on each row; NaN is its own min and max
-        if not all(math.isfinite(step.min) and math.isfinite(step.max) for step in steps):
-            return f"in the output of {steps[0].name}"
+        places = [_places(watched, *row) for row in rows]               # one by one, to need little memory
+    for of_rows in zip(*places):                        # the same place on each row
+        if not all(finite for _, finite in of_rows):
+            return of_rows[0][0]
     gradients = [(path, p.grad) for path, p in backward_order(model) if p.grad is not None]
     for path, grad in gradients:
         if not np.isfinite(grad).all():
@@ -54,6 +55,39 @@ def first_not_finite(model: Any, inputs: Sequence[Array]) -> str:
     if gradients:
         return "in the sum of the squares of the gradients: each of them is finite"
     return "on other data than this step's, on which all is finite"
+
+
+class _Places(Tap):
+    """Whether what each part takes and gives is finite, in the order of computation."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bool]] = []
+
+    def before(self, path: str, x: Any) -> Any:
+        return self._note(f"in what {path} takes", x)
+
+    def after(self, path: str, y: Any, cache: Cache) -> Any:
+        return self._note(f"in the output of {path}", y)
+
+    def _note(self, place: str, array: Any) -> Any:
+        self.seen.append((place, not hasattr(array, "dtype") or bool(np.isfinite(array).all())))
+        return array
+
+
+def _places(model: Any, *inputs: Array) -> list[tuple[str, bool]]:
+    with tapped(model, _Places()) as places:
+        model.forward(*inputs)
+    return places.seen
+
+
+def _keeping_caches(model: Module) -> Module:
+    """The model without recomputation, for taps see no other; it shares the values."""
+    model = model.replica()
+    for part in [model, *(part for _, part in model.named_modules())]:
+        for value in vars(part).values():
+            if getattr(value, "recompute", False):
+                value.recompute = False
+    return model
 
 
 def backward_order(model: Module) -> Iterator[tuple[str, Parameter]]:

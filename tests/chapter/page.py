@@ -17,7 +17,7 @@ from .s002 import S002
 from .s003 import S003
 from .s004 import S004
 from .table import NOTHING, Both
-from .words import COMMENTS, WORDS
+from .words import COMMENTS, SOURCES, WORDS
 
 TEXTS = (S000, S001, S002, S003, S004)
 PAGES = {"docs/chapter.md": "whole", "docs/glossary.md": "glossary"}
@@ -98,10 +98,9 @@ class Page:
         if shown:
             self.labelled("shown", self.listed(map(self.proof_link, shown)))
         self.in_the_text(entry)
-        if sources := [f"{number}: {facts.FACTS[number].source}" for number in entry.errata.split()
-                       if number in facts.FACTS]:
-            linked = re.sub(r"https?://[^\s,;]+", r"<\g<0>>", self.words["and_then"].join(sources))
-            self.labelled("sources", linked + self.words["stop"])
+        if sources := [f"{number}{self.words['of']}{self.source(facts.FACTS[number].source)}"
+                       for number in entry.errata.split() if number in facts.FACTS]:
+            self.labelled("sources", self.words["and_then"].join(sources) + self.words["stop"])
         if entry.missing != NOTHING:
             self.labelled("missing", self.said(entry.missing))
         if entry.like:
@@ -138,7 +137,8 @@ class Page:
 
     def file_link(self, name):
         path = find_file(name)
-        return f"[{self.words.get(name, name)}]({self.target(path)})"
+        in_english = self.words["in_english"] if path.suffix == ".md" and self.twin(path) == path else ""
+        return f"[{self.words.get(name, name)}]({self.target(path)}){in_english}"
 
     def section_link(self, place):
         return f"[{place}](#{slug(self.heading(*find_section(place)))})"
@@ -149,7 +149,7 @@ class Page:
             path = find_file(page)
             for heading in re.findall(r"^#{2,} (.*)", self.twin(path).read_text(encoding="utf-8"), re.M):
                 if re.search(rf"{place}(?![.\d]| Q)", spelled_out(heading)):
-                    name = re.sub(r"S00\d [S\d., Q]*|[（(].*", "", heading).strip()
+                    name = re.sub(r"S00\d [S\d.,、 Q]*|[（(].*", "", heading).strip()
                     label = self.words[f"of_{page}"].format(name)
                     yield f"[{label}]({self.target(path)}#{slug(heading)})"
 
@@ -198,6 +198,13 @@ class Page:
             return self.proof_link(name) if name.startswith("test_") else self.code_link(name)
         return re.sub(r"\[\[(.*?)\]\]", link, words)
 
+    def source(self, source):
+        """A fact's source, its addresses as links; on the Chinese page with the words around titles in Chinese."""
+        linked = re.sub(r"https?://[^\s,;]+", r"<\g<0>>", source)
+        for english, chinese in SOURCES.items() if self.tongue == "zh" else ():
+            linked = re.sub(english, chinese, linked)
+        return linked
+
     def commented(self, code):
         """The lines to run, with their comments in this page's language."""
         for comment, chinese in COMMENTS.items() if self.tongue == "zh" else ():
@@ -223,8 +230,8 @@ class Page:
 
     def wrapped(self, paragraph):
         """Up to 120 columns, but code, formulas and links in one piece; Chinese as one line, for a break is a blank."""
-        if self.tongue == "zh":
-            return joined(paragraph)
+        if self.tongue == "zh" or is_table(paragraph):
+            return with_blanks_before_formulas(joined(paragraph))
         whole = re.sub(r"`[^`]+`|\$[^$]+\$|\[[^\]]*\]\([^)]*\)", lambda m: m[0].replace(" ", "\0"), joined(paragraph))
         lines = textwrap.wrap(whole, 120, break_long_words=False, break_on_hyphens=False)
         assert not any(re.match(r"([-+*>#]|1[.)]) ?", line) for line in lines[1:]), f"a line begins a list: {lines}"
@@ -239,10 +246,19 @@ def pages():
 
 
 def joined(words):
-    """Lines as one: without a blank between Chinese characters, or beside a mark of full width."""
+    """Lines as one: without a blank between Chinese characters, or beside a mark of full width. But a table's stay."""
     paragraphs = [re.sub(r"\s*\n\s*", "\n", p.strip()) for p in words.split("\n\n")]
     no_blank = re.compile(rf"(?<={HAN})\n(?={HAN})|(?<={MARK})\n|\n(?={MARK})")
-    return "\n\n".join(no_blank.sub("", p).replace("\n", " ") for p in paragraphs)
+    return "\n\n".join(p if is_table(p) else no_blank.sub("", p).replace("\n", " ") for p in paragraphs)
+
+
+def is_table(paragraph):
+    return paragraph.startswith("|")
+
+
+def with_blanks_before_formulas(words):
+    """Behind a mark of full width: GitHub takes a $ for the beginning of a formula behind a blank alone."""
+    return re.sub(rf"(?<={MARK})\$[^$]+\$", r" \g<0>", words)
 
 
 def slug(heading):

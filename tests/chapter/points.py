@@ -39,9 +39,9 @@ POINTS = (
         shown="zero_projections_are_the_identity",
         errata="E000-07",
         text=Both(
-            r"""S000 3.2 和 4.1 的步骤里两样都没有；S003 2.1 只有其中一个；在 S000 4.2 和 S001 4.2 里，残差加上的不是子
-            层的输入。正确的是 $x + \text{attention}(\text{norm}(x))$，然后 $x + \text{MLP}(\text{norm}(x))$：每个块里各
-            有两个，最上面还有最后一个归一化。""",
+            r"""S000 3.2 和 4.1 的步骤里两样都没有；S003 2.1 的残差连接只有一个；在 S000 4.2 和 S001 4.2 里，残差加上的
+            不是子层的输入。正确的写法是先 $x + \text{attention}(\text{norm}(x))$，再 $x + \text{MLP}(\text{norm}(x))$：
+            每个块里残差连接和归一化各有两个；所有的块之后，还有最后一个归一化。""",
             r"""The lists of S000 3.2 and 4.1 have neither, S003 2.1 has one of two, and in S000 4.2 and S001 4.2 the
             residual adds something else than the sub-layer's input. Right is $x + \text{attention}(\text{norm}(x))$,
             then $x + \text{MLP}(\text{norm}(x))$: two of each in every block, and a last norm at the top.""")),
@@ -82,7 +82,7 @@ POINTS = (
         errata="E001-06 E004-02",
         text=Both(
             """S001 3.3 和 S004 1.2 这样写。训练可以并行，读入提示也可以：所有位置一次算完。写却不行：每个词元都要等前一
-            个。前面词元算过的键和值会保留下来。""",
+            个。前面的词元算过的键和值会保留下来，不必重算。""",
             """So say S001 3.3 and S004 1.2. Training does, and reading the prompt: all positions at once. Writing does
             not: each token needs the one before. What was computed for earlier tokens is kept.""")),
     Entry(
@@ -92,8 +92,8 @@ POINTS = (
         errata="E000-02 E003-06",
         text=Both(
             """S000 1.2、2.1 和 8.1 说自注意力能处理任意长度的序列；S003 3.3 和 9 又说位置编码处理不了变化的长度。其实长
-            度可以任意，但不超过 `n_ctx`，对 GPT-2 就是 1024：学到的位置只有这么多。更长的提示会被拒绝；越写越长的文本，
-            则通过一个滑动的窗口来看。""",
+            度可以变化，只是不能超过 `n_ctx`，对 GPT-2 就是 1024：学到的位置只有这么多。更长的提示会被拒绝；文本写得
+            比窗口还长时，模型只看最近的一段。""",
             """Self-attention takes sequences of any length in S000 1.2, 2.1 and 8.1; in S003 3.3 and 9, positions
             cannot deal with lengths that change. Any length up to `n_ctx`, 1024 for GPT-2: there are no more learned
             positions. A longer prompt is refused; a text that grows longer is seen through a window.""")),

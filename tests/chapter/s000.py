@@ -36,7 +36,7 @@ print(np.any(attention_forward(q, k, v, causal=True)[0][..., 999, :] != y[..., 9
 """,
             prints="True",
             here=Both(
-                """长距离依赖：改动第一个位置，第一千个位置立刻不同，中间没有任何接力。""",
+                """长距离依赖：改动第一个位置，第一千个位置的输出随即不同，中间不靠任何位置传递。""",
                 """Long distances: a change at the first position is seen at the thousandth: none passes it on."""),
             shown="weights_sum_to_1 test_how_much_work",
             points=(9, 11))),
@@ -69,8 +69,8 @@ print(text)
 """,
             prints="[[1, 5, 7, 7, 7, 7]]",
             here=Both(
-                """自回归就是最后两行：取最后一个位置的 logits（每个词元的得分），选出一个词元，接在后面，再来一遍。（模
-                型未经训练，所以写的是重复。）正式的循环是 [[decoding.generate]]，它不重复计算前面的词元。""",
+                """自回归就是下面代码的最后两行：取最后一个位置的 logits（每个词元的得分），选出一个词元，接在后面，再来
+                一遍。（模型未经训练，所以只会重复。）正式的循环是 [[decoding.generate]]，它不重复计算前面的词元。""",
                 """Autoregressive is what the last two lines do: take the logits (the scores of all tokens) at the last
                 position, choose a token, put it behind, and again. (The model is untrained, so it repeats itself.) The
                 real loop is [[decoding.generate]], which computes nothing twice."""),
@@ -83,7 +83,7 @@ print(text)
             where="GPT2",
             run="python -m gpt2np.generate \"To be, or not to be\" --trace --max-new-tokens 1",
             here=Both(
-                """一次前向传播的每一步：名字、形状、代价和公式。""",
+                """一次前向传播的每一步：名字、形状、运算量和公式。""",
                 """Every step of one forward pass: name, shape, cost and equation."""),
             shown="test_shapes.test_forward",
             points=(1, 11))),
@@ -122,7 +122,7 @@ print([list(generate(model.given([source]), [0], 4, GREEDY)) for source in ([5, 
             prints="[[18, 38, 38, 38], [0, 0, 0, 0]]",
             here=Both(
                 """解码器看着编码器的输出，从表示开始的词元 0 写起，逐个词元往下写（第 6 步）。模型未经训练，写的没有意
-                义，但原文不同，写出的就不同。""",
+                义，但源序列不同，写出的就不同。""",
                 """The decoder looks at what the encoder has read, and writes token by token from 0, which says to begin
                 (step 6). It is untrained, and writes nothing of sense; but of another source, another text."""),
             shown="later_targets_do_not_matter stepwise_is_teacher_forced padded_memory_does_not_matter",
@@ -149,22 +149,20 @@ for name, config in SIZES.items():
 1558M 1,557,611,200
 """,
             here=Both(
-                """“参数量大”有多大，就是上面的数；公式见 [[shapes.md]]。“黑盒”里发生了什么，可以看：`--trace` 逐步显示
-                一次前向传播，`--show-probabilities` 显示模型还考虑过哪些词元；在 Python 里，`attention_maps` 给出每
-                个头的注意力权重，`direct_attribution` 给出每个头、每个 MLP 对一个 logit 的贡献，各项之和正是这个
-                logit。全部数值可以写进一个文件，见 [[oracle.md]]。""",
+                """“参数量大”究竟有多大，下面就打印出来；公式见 [[shapes.md]]。“黑盒”里发生了什么，可以看：`--trace` 逐
+                步显示一次前向传播，`--show-probabilities` 显示模型还考虑过哪些词元；在 Python 里，`attention_maps` 给出
+                每个头的注意力权重，`direct_attribution` 给出每个头、每个 MLP 对一个 logit 的贡献，各项之和正是这个
+                logit。`python -m gpt2np.interpret` 把这些画在一个网页上，见 [[interpret.md]]；全部数值可以写进一个文
+                件，见 [[oracle.md]]。""",
                 """How many parameters are many: these; the formula is in [[shapes.md]]. Into the black box one can
                 look: `--trace` shows a forward pass step by step, `--show-probabilities` what else the model had in
                 mind; in Python, `attention_maps` gives the weights of each head, and `direct_attribution` what each
-                head and each MLP has contributed to a logit, which is their sum. All the numbers go into one file, see
-                [[oracle.md]]."""),
+                head and each MLP has contributed to a logit, which is their sum. `python -m gpt2np.interpret` draws
+                them on one page, see [[interpret.md]]; and all the numbers go into one file, see [[oracle.md]]."""),
             shown="test_batches.test_a_batch_follows_from_seed_and_step test_how_much_work "
                   "test_contributions_sum_to_the_logit test_maps_sum_to_1_and_hold_nothing_of_the_future",
             points=(7, 9),
-            errata="E000-08",
-            missing=Both(
-                """画出注意力图和归因的命令；在 Python 里它们已是数组。""",
-                """a command that draws attention and attribution; in Python they are arrays."""))),
+            errata="E000-08")),
     section(
         "3.4", "算法应用领域", "applications",
         Entry(
@@ -174,8 +172,8 @@ for name, config in SIZES.items():
             here=Both(
                 """几分钟之内，一个小的 [[Transformer]] 学会把汉字写的数和日期译成数字，也能译回去，然后告诉你没见过的有
                 多少译得全对；有双语句对的文件时，把文件名写在 `--task translation` 之后。之后用
-                `python -m gpt2np.translate` 翻译，`--attention` 显示译文的每个词看了原文的哪些词；评测命令 evaluate 给
-                出 BLEU。""",
+                `python -m gpt2np.translate` 翻译，`--attention` 显示译文的每个词看了原文的哪些词；评估用的命令 evaluate
+                给出 BLEU。""",
                 """In a few minutes a small [[Transformer]] learns to write numbers and dates that are in Chinese
                 characters in digits, and back, and says how many that it has not seen are right; with a file of pairs
                 behind `--task translation`, it learns those. Then `python -m gpt2np.translate` translates, its
@@ -189,6 +187,14 @@ for name, config in SIZES.items():
             shown="test_generate_text_has_the_chapters_names"),
         Entry(
             Both("问答系统、文本摘要、对话系统", "answering questions, summaries, dialogue"),
+            where="Template scoring.score",
+            run="python -m gpt2np.generate \"He would not come, for the road was long. TL;DR:\" --top-k 2 --model 124M",
+            here=Both(
+                """GPT-2 的论文就这样让未经微调的模型做摘要：在文章后面加上 TL;DR。给现成的答案打分，见
+                [[scoring.md]]。""",
+                """So GPT-2's paper has a model summarise that was never trained to: TL;DR stands behind the text. How
+                given answers are scored is in [[scoring.md]]."""),
+            shown="test_templates test_scores_are_those_of_transformers",
             missing=Both(
                 """三者都需要成对的数据（问题与答案、文章与摘要、多轮对话）和只对答案计损失的微调；微调命令目前只读纯文
                 本。在 Python 里可以自己做：目标设为 −100 的位置不计入损失（[[cross_entropy_forward]]）。""",
@@ -212,7 +218,7 @@ print(logits.shape)
             errata="E000-09",
             text=Both(
                 """输入和输出被写成同样的长度 n。翻译时两者长度不同，交叉注意力并不介意：查询来自一个序列，键和值来自另
-                一个。上面的原文有 9 个词元，译文有 4 个。""",
+                一个。上面的源序列有 9 个词元，目标序列有 4 个。""",
                 """Input and output are given the same length. In translation they differ, and cross-attention
                 does not mind: its queries and keys come from two sequences. Above, the source has 9 tokens and
                 the target 4."""))),
@@ -290,8 +296,8 @@ print(np.array_equal(x, y))
             points=(4,),
             errata="E000-14",
             text=Both(
-                r"""$\oplus$ 没有定义；MLP 的输出加到了该层的输入上，绕过了注意力，而注意力自己没有残差连接；归一化之后
-                也没有哪个 Transformer 还有线性层 $W_l$。""",
+                r"""$\oplus$ 没有定义；MLP 的输出加到了该层的输入上，绕过了注意力，而注意力自己没有残差连接；没有哪个
+                Transformer 在归一化之后还有线性层 $W_l$。""",
                 r"""$\oplus$ is not defined; the MLP's output is added to the input of the layer, past attention, which
                 has no residual of its own; and no Transformer has a linear layer $W_l$ after the norm.""")),
         Entry(
@@ -306,15 +312,38 @@ logits, _ = model.forward([[1, 5, 7, 5]])
 print(logits.shape, model.lm_head.wte is model.wte, model.lm_head.b)
 """,
             prints="(1, 4, 100) True None",
+            here=Both(
+                """把 2017 年的 Transformer 和 GPT-2 逐项并列，它们是这样的：
+
+                | | Transformer | GPT-2 |
+                |---|---|---|
+                | 组成 | 编码器和解码器：[[Transformer]] | 只有解码器：[[GPT2]] |
+                | 因果掩码 | 只在解码器里 | 每一块都有：[[SelfAttention]] |
+                | 交叉注意力 | 解码器的每一块：[[CrossAttention]] | 没有 |
+                | 归一化 | 在残差相加之后：[[PostNormBlock]] | 在子层之前：[[PreNormBlock]]；最后是 `ln_f` |
+                | 激活函数 | ReLU：[[relu_forward]] | GELU，tanh 近似：[[gelu_forward]] |
+                | 位置 | 固定的正弦和余弦：[[sinusoidal_positions]] | 学到的 `wpe`：[[GPT2.hidden]] |
+                | 输出头 | 与嵌入共享权重；嵌入还要乘以 √C | 与嵌入共享权重：[[LMHead]] |""",
+                """The Transformer of 2017 and GPT-2, side by side, are these:
+
+                | | Transformer | GPT-2 |
+                |---|---|---|
+                | consists of | an encoder and a decoder: [[Transformer]] | a decoder alone: [[GPT2]] |
+                | causal mask | in the decoder | in every block: [[SelfAttention]] |
+                | cross-attention | in every block of the decoder: [[CrossAttention]] | none |
+                | norm | after each sum: [[PostNormBlock]] | before each sub-layer: [[PreNormBlock]]; then `ln_f` |
+                | activation | ReLU: [[relu_forward]] | GELU, the tanh form: [[gelu_forward]] |
+                | positions | sines and cosines, fixed: [[sinusoidal_positions]] | learned, `wpe`: [[GPT2.hidden]] |
+                | head | tied to the embedding, which is scaled by √C | tied to the embedding: [[LMHead]] |"""),
             shown="loss_is_head_and_cross_entropy",
             points=(2, 6),
             errata="E000-15 E000-17",
             text=Both(
-                r"""书中“Transformer”与“GPT-2”只差最后一行。其实它们的掩码、交叉注意力、归一化的位置、激活函数、位置和输
-                出头都不同。logits 的形状是 $n \times V$，不是 $n \times d$；输出头就是嵌入矩阵的转置，没有偏置；后面还
+                r"""书中“Transformer”与“GPT-2”只差最后一行。其实它们的掩码、交叉注意力、归一化的位置、激活函数和位置都不
+                同。logits 的形状是 $n \times V$，不是 $n \times d$；输出头就是嵌入矩阵的转置，没有偏置；后面还
                 有 softmax。""",
                 r""""Transformer" and "GPT-2" differ in one last line here. They differ in mask, cross-attention, the
-                place of the norms, activation, positions and head. Logits are $n \times V$, not $n \times d$; the head
+                place of the norms, activation and positions. Logits are $n \times V$, not $n \times d$; the head
                 is the embedding transposed, without a bias; a softmax follows."""))),
     section(
         "4.3", "案例分析与讲解", "an example",
@@ -367,7 +396,7 @@ print(np.allclose(a, b))
             errata="E000-23 E000-24 E000-25",
             text=Both(
                 """两个子层共用一个归一化，其实各有各的。残差相加之后的线性层切断了直通的路，GPT-2 里没有它。MLP 的输出
-                做了两次 dropout，本想保留 90 %，结果只保留 0.9 · 0.9 = 81 %。在名为 GPT-2 的东西里，块的各部分却
+                做了两次 dropout，本想保留 90%，结果只保留 0.9 × 0.9 = 81%。在名为 GPT-2 的东西里，块的各部分却
                 叫 `encoder_*`。""",
                 """One norm serves both sub-layers; each has its own. A linear layer after the residual sum cuts the
                 straight way through, and GPT-2 has none. The MLP's output is dropped twice, so 0.9 · 0.9 = 81 % is kept
@@ -384,8 +413,9 @@ print(f"{model.wte.value.std():.3f} {model.wpe.value.std():.3f} {model.h[0].mlp.
 """,
             prints="0.020 0.010 0.020",
             here=Both(
-                """只有解码器的是 [[GPT2]]，两者都有的是 [[Transformer]]；上面是 GPT-2 初始权重的标准差。""",
-                """[[GPT2]] is a decoder alone, [[Transformer]] has both; above, the deviations of GPT-2's initial
+                """只有解码器的是 [[GPT2]]，编码器和解码器都有的是 [[Transformer]]；下面打印 GPT-2 初始权重的标准
+                差。""",
+                """[[GPT2]] is a decoder alone, [[Transformer]] has both; below, the deviations of GPT-2's initial
                 weights."""),
             shown="test_initial_values_are_those_of_openai test_shapes.test_forward",
             errata="E000-26 E000-28 E000-36",
@@ -562,39 +592,49 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
     section(
         "8.2", "未来发展趋势", "where it goes",
         Entry(
-            where="lora_forward PrefixSelfAttention train_top train_biases freeze_all_but Module.freeze",
+            where="lora_forward PrefixSelfAttention train_top train_biases freeze_all_but Module.freeze scoring.score "
+                  "Template",
             run="python -m gpt2np.train FILE --init-from demo --out DIR --adapt lora --rank 8",
             here=Both(
                 """只训练很少参数：LoRA（`--adapt lora`）、前缀（`--adapt prefix`）、偏置（`--adapt bias`），或者把其余
-                的冻结，例如 `--train-only "h.*.mlp"`。持续学习：[[docs/adapting.md]] 有一张表，记录学了新文本之后旧文
-                本忘了多少。""",
+                的冻结，例如 `--train-only "h.*.mlp"`。“提示学习”不改动参数：题目怎样提，答案怎样打分，见
+                [[scoring.md]]。持续学习：[[docs/adapting.md]] 有一张表，记录学了新文本之后旧文本忘了多少。""",
                 """To train few parameters: LoRA (`--adapt lora`), a prefix (`--adapt prefix`), the biases
-                (`--adapt bias`); or freeze the others, as in `--train-only "h.*.mlp"`. On learning one thing after
-                another, [[docs/adapting.md]] has a table of how much of an old text is forgotten with a new one."""),
+                (`--adapt bias`); or freeze the others, as in `--train-only "h.*.mlp"`. Prompts change no parameter: how
+                questions are put, and answers scored, is in [[scoring.md]]. On learning one thing after another,
+                [[docs/adapting.md]] has a table of how much of an old text is forgotten with a new one."""),
             shown="ranks_add a_prefix_of_tokens_is_the_tokens test_the_top_blocks_and_what_stands_above",
             missing=Both(
-                """带打分的提示学习；多模态不在本项目范围之内。""",
-                """prompts with scored answers; images and speech are outside of this package."""))),
+                """多模态不在本项目范围之内。""",
+                """images and speech are outside of this package."""))),
     section(
         "8.3", "面临的挑战", "difficulties",
         Entry(
-            where="KVCache tracing.trace Patch arrays_of",
-            run="python -m gpt2np.generate \"To be\" --show-probabilities --max-new-tokens 3 --seed 1",
+            where="KVCache tracing.trace look Patch arrays_of sentence_pairs.difference",
+            run="python -m gpt2np.interpret \"To be, or not to be\" --against \"To do, or not to do\"",
             here=Both(
-                """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令显示每一步的候选词
-                元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低某些词。""",
+                """“推理效率”：键值缓存使每一步只算新词元，实测见 [[README.md]]。“可解释性”：这条命令写出一个网页，上面
+                有每个头在看哪里、每一层会怎么说、每个部分贡献了多少，以及两段文字的差别由哪里传到答案；
+                `--show-probabilities` 显示每一步的候选词元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低
+                某些词；模型带有哪些偏见，可以用只差一个词的成对句子来测量：
+                `python -m gpt2np.score --task pairs --model demo`，见 [[scoring.md]]。""",
                 """Speed: the cache of keys and values leaves one new token for each step; figures are in [[README.md]].
-                Interpretability: this command shows what else could have come, and how likely it was. Safety:
-                `--forbid` and `--logit-bias` rule words out, or make them rare."""),
+                Interpretability: this command writes a page that shows where each head looks, what each layer would
+                say, what each part contributed, and where the difference of two texts is carried to the answer;
+                `--show-probabilities` shows what else could have come, and how likely it was. Safety: `--forbid` and
+                `--logit-bias` rule words out, or make them rare; what bias was learned, pairs of sentences measure that
+                differ in one word: `python -m gpt2np.score --task pairs --model demo`, see [[scoring.md]]."""),
+            shown="test_patching_everything_is_the_other_run_and_the_last_block_moves_its_own_position_alone "
+                  "test_a_difference_has_two_parts",
             points=(7,),
             missing=Both(
-                """鲁棒性和偏见的测量、外部知识库。""",
-                """measures of robustness and of bias; a base of knowledge beside the model."""))),
+                """鲁棒性的测量、外部知识库。""",
+                """a measure of robustness; a base of knowledge beside the model."""))),
     section(
         "8.4", "研究展望", "research to come",
         Entry(
             text=Both(
-                """原文在第二点的半句话处中断。""",
+                """原文写到第二点的半句话就中断了。""",
                 """The text breaks off in the middle of a sentence, in its second item."""),
             like="S000 8.2")),
 ))

@@ -43,9 +43,9 @@ print(weights[0, 0].round(2))
             shown="test_bpe.test_encode_equals_the_definition",
             errata="E001-02 E001-03",
             text=Both(
-                """自回归的英文是 autoregressive，不是 self-regressive；它是模型的性质，不是一种训练方式：文本的概率，等
-                于每个词元在它之前的词元之后的概率的乘积。GPT-2 预测的既不是词，也不是字符，而是字节级的词元：“ pen”（连
-                同空格）是一个词元，“自注意力”四个字是九个。""",
+                """自回归的英文是 autoregressive，不是 self-regressive；它是模型的性质，不是一种训练方式：一段文本的概
+                率，等于逐个词元的条件概率之积，每个词元以它前面的全部词元为条件。GPT-2 预测的既不是词，也不是字符，而是
+                字节级的词元：“ pen”（连同空格）是一个词元，“自注意力”四个字是九个。""",
                 """The word is autoregressive, and it is a property of the model: the probability of a text is the
                 product of the probabilities of each token after those before it. It predicts neither words nor
                 characters but byte-level tokens: " pen" is one, the four characters of 自注意力 are nine."""))),
@@ -73,16 +73,27 @@ print(weights[0, 0].round(2))
     section(
         "3.1.2", "微调", "fine-tuning",
         Entry(
-            where="language_modelling.load_to_train AdamW",
-            run="python -m gpt2np.train FILE --init-from demo --out DIR",
+            where="Classifier TokenClassifier binary_cross_entropy_forward mean_squared_error_forward put_head_on "
+                  "language_modelling.load_to_train AdamW",
+            run="""
+import gpt2np
+import numpy as np
+from gpt2np.models.heads import SQUARED, Classifier
+model = Classifier(gpt2np.load("demo")[0], ["stars"], objective=SQUARED)
+tokens, stars = np.array([[3, 1, 4], [1, 5, 9]]), np.array([[4.0], [2.0]])
+print(model.forward(tokens)[0].shape, model.loss(tokens, None, None, stars))
+""",
+            prints="(2, 1) 10.0",
             here=Both(
-                """在已有的权重上继续训练，数据是纯文本，优化器是 AdamW。""",
-                """Training goes on from weights that are there, on plain text, with AdamW."""),
-            shown="test_fine_tuning_begins_with_what_was_learned",
-            missing=Both(
-                """任务适配层和均方误差损失：分类、回归、多标签的输出头还没有。""",
-                """adapter layers for tasks, and the mean squared error: heads for classes, numbers and several
-                labels."""))),
+                """在已有的权重上继续训练，优化器是 AdamW：或者仍是纯文本，`--init-from demo`；或者换上任务的输出头：
+                几类之中的一类用 softmax 交叉熵，几个可以同时成立的标签用二元交叉熵，数值用均方误差，还有每个词元一个
+                标签，以及答案的起止位置。BERT 和 GPT-2 用同样的输出头；冻结的主干只花推理的时间。""",
+                """Training goes on from weights that are there, with AdamW: on plain text, `--init-from demo`; or with
+                a head for a task: one class of several by softmax and cross-entropy, labels that may hold together by
+                binary cross-entropy, numbers by the mean squared error, a label for each token, and where an answer
+                begins and ends. BERT and GPT-2 take the same heads; a frozen body costs its inference alone."""),
+            shown="test_fine_tuning_begins_with_what_was_learned test_logits_loss_and_every_gradient_of_each_head "
+                  "padded_rows_are_as_alone a_frozen_body_costs_nothing")),
     section("3.2", "算法步骤详解", "the steps in detail"),
     section(
         "3.2.1", "预训练步骤", "the steps of pre-training",
@@ -108,8 +119,8 @@ print(weights[0, 0].round(2))
                 """Step 4: loss, perplexity and bits per byte on a text to test by."""),
             shown="test_perplexity_and_bits_per_byte",
             missing=Both(
-                """带标签的数据集和任务适配层，见 3.1.2；下一个词元的准确率。""",
-                """labelled data and adapter layers, see 3.1.2; the accuracy of the next token."""))),
+                """下一个词元的准确率。""",
+                """the accuracy of the next token."""))),
     section(
         "3.3", "算法优缺点", "strengths and limits",
         Entry(
@@ -162,7 +173,7 @@ print(np.allclose(e / e.sum(axis=1, keepdims=True) @ v, y))
             errata="E001-09",
             text=Both(
                 r"""注意力的公式是对的，上面用两行 NumPy 验证。但注意力只是模型的一部分，不是模型；而且序列只有一个，没
-                有 $x$ 和 $y$ 之分：GPT-2 给出的是 $x_1 \ldots x_{i-1}$ 之后的 $p(x_i)$。""",
+                有 $x$ 和 $y$ 之分：GPT-2 给出的是条件概率 $p(x_i \mid x_1, \ldots, x_{i-1})$。""",
                 r"""The formula of attention is right. But attention is a part of the model, not the model; and there is
                 one sequence, not $x$ and $y$: GPT-2 gives $p(x_i)$ after $x_1 \ldots x_{i-1}$."""))),
     section(
@@ -253,19 +264,19 @@ for token, target in zip(ids[:-1], ids[1:]):
             shown="test_golden.test_logits_loss_and_gradients",
             errata="E001-17 E001-18 E001-19 E001-20 E001-21 E001-22 E001-23 E001-24 E001-25",
             text=Both(
-                """标题说是 PyTorch 代码，内容却是 TensorFlow。它无法解析：缺一个逗号和一个括号。此
-                外，`encoder_layer` 不认识 `num_heads`，又用它并不接受的参数调用自己，若是接受就会无限递
-                归；`self.layers` 不能赋值；Keras 没有 Split、Transpose、Mean、Sequential 这些
-                层；`multi_head_attention` 从不使用查询，把键和值逐元素相乘，对结果做 softmax，再把序列平均掉；头的宽度
-                取自错误的尺寸；投影应当是三份，这里只有两份；输出到词表的层出现在每个块里；残差相加之后才激活，没有归一
-                化；嵌入和 `feedforward` 定义了却没有人用，也没有 `call`。""",
+                """标题说是 PyTorch 代码，内容却是 TensorFlow。它无法解析：缺一个逗号和一个括号。此外，`encoder_layer`
+                不认识 `num_heads`，又用它并不接受的参数调用自己，即使接受，也会无限递归；`self.layers` 不能赋值；Keras
+                没有 Split、Transpose、Mean、Sequential 这些层；`multi_head_attention` 从不使用查询，把键和值逐元素相
+                乘，对结果做 softmax，再把序列平均掉；头的宽度取自错误的尺寸；投影应当是三份，这里只有两份；输出到词表的
+                层出现在每个块里；激活函数跟在残差相加之后，归一化却没有；嵌入和 `feedforward` 定义了却没有人用，也
+                没有 `call`。""",
                 """TensorFlow is announced as PyTorch. It does not parse: a comma and a bracket are missing. Beyond
                 that, `encoder_layer` does not know `num_heads`, calls itself with an argument that it does not take,
                 and with one would call itself without end; `self.layers` cannot be set; Keras has no layers Split,
                 Transpose, Mean or Sequential; `multi_head_attention` never uses the queries, multiplies keys and values
                 element by element, takes a softmax of that and averages the sequence away; the width of a head is taken
                 from the wrong sizes; there are two projections where there are three; the vocabulary's layer stands
-                inside every block; an activation follows each residual sum, and no norm; the embedding and
+                inside every block; activations stand behind residual sums, and norms nowhere; the embedding and
                 `feedforward` are made and never used, and there is no `call`.""")),
         Entry(
             Both("训练和评估", "training and evaluation"),
@@ -281,7 +292,7 @@ print(loss.round(3), cross_entropy_backward(1.0, cache)[0].tolist())
             errata="E001-26 E001-27 E001-28",
             text=Both(
                 """输入多了一个轴，目标被压成一行；损失没有求平均就打印；没有优化器，学习率和批大小都没有用到；
-                训练时 dropout 是关着的。`evaluate` 拿同一个数据集既作输入又作目标，于是照抄原文的模型最好；结果
+                训练时 dropout 是关着的。`evaluate` 拿同一个数据集既作输入又作目标，于是照抄输入的模型得分最好；结果
                 又被丢掉了。""",
                 """Inputs get an axis more, and targets are flattened to one row; the loss is not averaged before it is
                 printed; there is no optimizer, and nothing uses the learning rate and the batch size; dropout is off in
@@ -312,7 +323,7 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
         Entry(
             errata="E001-31",
             text=Both(
-                """会写文章的模型，并不能靠写来分类：判断情感（6.2）需要分类的输出头和标签，或者一个提示。""",
+                """会写文章，不等于会分类：判断情感（6.2）需要分类的输出头和标签，或者一个提示。""",
                 """A model that writes does not classify by writing: sentiment (6.2) needs a head and labels, or a
                 prompt."""),
             like="S000 6.2")),
@@ -345,14 +356,24 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
     section("8.1", "总结", "summary", Entry(like="S000 8.1")),
     section("8.2", "未来发展趋势", "where it goes", Entry(like="S000 8.2")),
     section("8.3", "面临的挑战", "difficulties", Entry(like="S000 8.3")),
-    section("8.4", "研究展望", "research to come", Entry(like="S000 8.2")),
+    section(
+        "8.4", "研究展望", "research to come",
+        Entry(
+            where="sentence_pairs.difference",
+            run="python -m gpt2np.score --task pairs --model demo",
+            here=Both(
+                """“偏见”的测量：只差一个词的成对句子，模型更相信哪一句。见 [[scoring.md]]。""",
+                """Bias, measured: of two sentences that differ in one word, which one the model holds likelier. See
+                [[scoring.md]]."""),
+            shown="test_a_difference_has_two_parts",
+            like="S000 8.2")),
     section("9", "附录：常见问题与解答", "questions"),
     section(
         "9 Q1", "GPT-2模型是否适用于所有NLP任务？", "Is GPT-2 for every task?",
         Entry(
             errata="E001-35",
             text=Both(
-                """9 把数据少说成长处，3.3 却说是风险；它是风险。""",
+                """这里（9 Q1）把数据少说成长处，3.3 却说是风险；其实是风险。""",
                 """Small data is called a strength in 9 and a risk in 3.3; it is a risk."""),
             like="S001 3.2.2")),
     section(
@@ -362,7 +383,7 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
             run="python -m gpt2np.train FILE --out DIR --dropout 0.1 --weight-decay 0.1 --patience 3",
             here=Both(
                 """dropout、权重衰减和提前停止都是训练命令的选项。L2 正则与权重衰减不是一回
-                事：`--optimizer sgd` 和 `--optimizer adam` 把它加进梯度，默认的 AdamW 让它单独作用。""",
+                事：`--optimizer sgd` 和 `--optimizer adam` 把衰减项加进梯度，默认的 AdamW 则让衰减单独作用。""",
                 """Dropout, weight decay and early stopping are options of the command. L2 and weight decay are two
                 things: `--optimizer sgd` and `--optimizer adam` add it to the gradient, AdamW, the default, keeps it
                 apart."""),
@@ -373,14 +394,20 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
     section(
         "9 Q3", "GPT-2模型在落地部署时需要注意哪些问题？", "What matters when it is put to use?",
         Entry(
-            where="convert.py safetensors.write",
-            run="python -m gpt2np.convert demo DIR --to safetensors --dtype float16",
+            where="Engine Together Metrics convert.py safetensors.write",
+            run="python -m gpt2np.serve --model demo",
             here=Both(
-                """磁盘上的权重可以是 float16，体积减半；内存里仍是 float32。""",
-                """On the disk weights can be float16, half as large; in memory they are float32."""),
+                """服务接口：多个请求共用一个批次，超出限度就用一句话拒绝，`/metrics` 供监控读取；前面放什么、怎样扩展到
+                多台机器，见 [docs/serving.zh.md](serving.zh.md)。磁盘上的权重可以是 float16，体积减半；内存里仍是
+                float32。""",
+                """A service: requests share a batch, what is above the limits is refused in a sentence, and `/metrics`
+                is for monitoring; what to put in front, and how to go on to several machines, is in
+                [docs/serving.md](serving.md). On the disk weights can be float16, half as large; in memory they are
+                float32."""),
+            shown="test_in_company_each_text_is_what_it_is_alone test_the_metrics_add_up",
             missing=Both(
-                """模型裁剪、整数量化、服务接口、弹性伸缩和监控。""",
-                """trimming, quantisation to integers, a service, scaling and monitoring."""))),
+                """模型裁剪和整数量化。""",
+                """trimming, and quantisation to integers."""))),
     section(
         "9 Q4", "GPT-2模型的训练时间如何优化？", "How to train faster?",
         Entry(

@@ -21,8 +21,8 @@ print(np.allclose(shuffled, attention_forward(q, k, v)[0][:, :, order]))
             points=(1, 10),
             errata="E002-01 E002-02 E002-03",
             text=Both(
-                """“忽略序列顺序”不是优点：打乱词元，没有位置和掩码的注意力只是跟着打乱，所以顺序要靠位置补回来。残差连
-                接绕过的是每一个子层，不是跨层的。""",
+                """“忽略序列顺序”不是优点：没有位置和掩码，把词元打乱，注意力的输出只是跟着打乱，所以顺序要靠位置补回
+                来。残差连接绕过的是一个个子层，并不“跨层”。""",
                 """To leave the order out is no virtue: without positions and a mask, attention of shuffled tokens is
                 shuffled, and nothing else; so the order is put back by positions. Residuals lead around each sub-layer,
                 not across layers."""))),
@@ -41,15 +41,15 @@ print(np.linalg.norm(stack.backward(np.ones((1, 4, 12)), cache)).round(1))
 """,
             prints="8.1",
             here=Both(
-                """24 个块之后，梯度的长度与进来时（6.9）差不多：它沿着残差连接直通到底。""",
+                """梯度往回穿过 24 个块，范数与出发时（6.9）差不多：它沿着残差连接直通到底。""",
                 """After 24 blocks the gradient is about as long as it came in (6.9): it goes straight down the
                 residuals."""),
             shown="zero_projections_are_the_identity",
             points=(5,),
             errata="E002-04 E002-05 E002-06",
             text=Both(
-                """残差连接让梯度穿过深度；能看到远处文字的是注意力。那张大流程图有 46 个同名的节点，其中 26 个连成一个
-                环。""",
+                """残差连接让梯度穿过很深的网络；能看到远处文字的，是注意力。那张大流程图有 46 个同名的节点，其中 26 个
+                连成一个环。""",
                 """Residuals let gradients through the depth; it is attention that reaches far in the text. The large
                 flow chart has 46 nodes with one name, and 26 of them make a ring."""))),
     section("2.2", "概念间的关系", "how they hang together"),
@@ -65,7 +65,7 @@ model = Transformer(TransformerConfig(50, n_embd=12, n_head=3, n_layer=1, n_inne
 steps = gpt2np.trace(model, np.full((1, 9), 7), None, np.full((1, 4), 8))
 print(*dict.fromkeys(step.name.split(".")[2] for step in steps if step.name.startswith("decoder")))
 """,
-            prints="attn ln_1 cross_attn ln_2 mlp ln_3",
+            prints="in attn ln_1 cross_attn ln_2 mlp ln_3",
             here=Both(
                 """解码器一层之内的各步，按执行的顺序。""",
                 """Every step of a forward pass, with one layer in the encoder and one in the decoder."""),
@@ -112,15 +112,19 @@ for T in (64, 1024):
     section(
         "2.3", "核心概念的整体架构", "the whole",
         Entry(
-            where="language_modelling.load_to_train add_lora freeze_all_but",
-            run="python -m gpt2np.train FILE --init-from demo --out DIR --adapt lora",
+            where="language_modelling.load_to_train add_lora freeze_all_but scoring.score Template",
+            run="python -m gpt2np.score docs/questions.tsv --model demo --examples docs/questions.tsv --shots 3",
             here=Both(
-                """预训练、全参数微调和参数高效微调都可以运行；只微调一部分，用 `--train-only`（[[S000 8.2]]）。""",
-                """Pre-training, fine-tuning of all parameters and of few run; `--train-only` trains a part
-                ([[S000 8.2]])."""),
-            missing=Both(
-                """零样本和少样本提示的打分。""",
-                """prompts with scored answers."""))),
+                """预训练、全参数微调（`python -m gpt2np.train FILE --init-from demo --out DIR`）和参数高效微调（再加
+                `--adapt lora`）都可以运行；只微调一部分，用 `--train-only`（[[S000 8.2]]）。上面的命令是少样本学习：每
+                道题前面放三道例题，让模型选一个答案；去掉例题就是零样本学习。见 [[scoring.md]]。持续学习时忘掉多
+                少，见 [[docs/adapting.md]]。""",
+                """Pre-training, fine-tuning of all parameters
+                (`python -m gpt2np.train FILE --init-from demo --out DIR`) and of few (with `--adapt lora`) run;
+                `--train-only` trains a part ([[S000 8.2]]). The command above is few-shot: three examples stand before
+                each question, and the model chooses; without them it is zero-shot. See [[scoring.md]]. How much is
+                forgotten in learning one thing after another: [[docs/adapting.md]]."""),
+            shown="test_scores_are_those_of_transformers test_templates")),
     section("3", "核心算法原理 & 具体操作步骤", "the algorithm, and its steps"),
     section(
         "3.1", "算法原理概述", "the principle",
@@ -131,7 +135,7 @@ for T in (64, 1024):
             where="language_modelling.load_to_train Plan freeze_all_but SGD Adam",
             run="python -m gpt2np.train FILE --init-from demo --out DIR --optimizer adam --patience 2",
             here=Both(
-                """步骤 3 到 5 的优化器、学习率安排、权重衰减、dropout、提前停止、冻结和验证都是命令的选项。""",
+                """步骤 3 到 5 的优化器、学习率调度、权重衰减、dropout、提前停止、冻结和验证都是命令的选项。""",
                 """Of steps 3 to 5, optimizers, schedules, weight decay, dropout, early stopping, freezing and
                 validation are options of the command."""),
             shown="test_fine_tuning_begins_with_what_was_learned test_it_stops_early_and_keeps_the_best",
@@ -174,8 +178,8 @@ print(q.shape, k.shape, v.shape)
             points=(5,),
             errata="E002-09 E002-11",
             text=Both(
-                r"""第 2 步把 $Q$、$K$、$V$ 叫作注意力权重。它们是投影；权重是 $QK^T / \sqrt{d}$ 的 softmax。""",
-                r"""Q, K and V (step 2) are projections; the weights are the softmax of $Q K^T / \sqrt{d}$."""))),
+                r"""第 2 步把 $Q$、$K$、$V$ 叫作注意力权重。它们是投影；权重是 $QK^T / \sqrt{d_k}$ 的 softmax。""",
+                r"""Q, K and V (step 2) are projections; the weights are the softmax of $Q K^T / \sqrt{d_k}$."""))),
     section(
         "4.2", "公式推导过程", "the formulas",
         Entry(
@@ -236,18 +240,23 @@ print(words.shape, pairs.shape)
     section(
         "5.2", "源代码详细实现", "the source code",
         Entry(
-            where="cross_entropy_forward WordPiece",
+            where="TokenClassifier cross_entropy_forward WordPiece",
             run="""
 import numpy as np
-from gpt2np.layers.cross_entropy import cross_entropy_forward
-logits, tags = np.zeros((1, 4, 9)), np.array([[3, -100, 8, -100]])
-print(cross_entropy_forward(logits, tags)[0].round(3), np.log(9).round(3))
+from gpt2np.models.bert import BERT
+from gpt2np.models.config import BertConfig
+from gpt2np.models.heads import TokenClassifier
+model = TokenClassifier(BERT(BertConfig(50, 8, 12, 3, 2, 48)), [f"tag {i}" for i in range(9)])
+print(model.loss([[7, 8, 9, 0]], None, None, [[3, -100, 8, -100]]).round(3), np.log(9).round(3))
 """,
             prints="2.197 2.197",
             here=Both(
-                """填充和子词的后续部分以 −100 为目标，不计入损失。""",
-                """Padding, and the parts of a word behind its first, have the target -100, and do not count."""),
-            shown="ignored_targets_do_not_count",
+                """BERT 之上的输出头，给每个词元一个标签。填充的位置，以及一个词除第一个子词以外的部分，目标都设为
+                −100，不计入损失。这里的输出头还是空的，什么也不知道：损失是 ln 9。""",
+                """A head with a label for each token, on BERT. Padding, and the parts of a word behind its first, have
+                the target -100, and do not count. This head is empty and knows nothing: its loss is ln 9."""),
+            shown="test_logits_loss_and_every_gradient_of_each_head padded_rows_are_as_alone "
+                  "ignored_targets_do_not_count",
             errata="E002-12 E002-13 E002-14 E002-19",
             text=Both(
                 """代码里是 7 个标签，报告里是 9 个（四类实体各有 B 和 I，再加 O）。优化器、数据集、`tag2id` 等都没有定
@@ -256,10 +265,7 @@ print(cross_entropy_forward(logits, tags)[0].round(3), np.log(9).round(3))
                 """7 labels where the report has 9 (begin and inside of four kinds, and O). Optimizer, data set,
                 `tag2id` and more are not defined. `evaluate` overwrites its list of labels by a batch and reads
                 `batch_labels` before it is set; predictions are looked up in the wrong direction; padding and parts of
-                words are counted."""),
-            missing=Both(
-                """给每个词元一个标签的输出头；BERT 本身已经有了。""",
-                """a head with a label for each token; BERT itself is here."""))),
+                words are counted."""))),
     section(
         "5.3", "代码解读与分析", "reading the code",
         Entry(
@@ -290,14 +296,14 @@ macro avg      0.156   0.250   0.192       8   0.000   0.000   0.000       3
 weighted avg   0.391   0.625   0.481       8   0.000   0.000   0.000       3
 """,
             here=Both(
-                """永远回答 O 的“模型”：计入 O 时准确率 62.5 %，不计 O 时什么也没找到。""",
+                """永远回答 O 的“模型”：计入 O 时准确率 62.5%，不计 O 时什么也没找到。""",
                 """Who always says O: right for 62.5 % with O, and without it nothing was found."""),
             shown="test_reports_are_those_of_seqeval_and_scikit_learn test_always_o",
             errata="E002-15 E002-16 E002-17 E002-18",
             text=Both(
-                """97.5 % 不是表中任何一个 F1：0.975 只出现一次，是 I-PER 的召回率，总的 F1 是 0.955。九个 F1 中有六个不
+                """97.5% 不是表中任何一个 F1：0.975 只出现一次，是 I-PER 的召回率，总的 F1 是 0.955。九个 F1 中有六个不
                 是其精确率与召回率的调和平均，各个平均值也不能由各行算出。命名实体应当按实体计分，并且不算 O；这些词元
-                里，永远回答 O 就能答对 82.5 %。""",
+                里，永远回答 O 就能答对 82.5%。""",
                 """97.5 % is no F1 of the table: 0.975 stands there once, as the recall of I-PER, and the F1 of all is
                 0.955. Six of the nine F1 are not the harmonic mean of their precision and recall, and the averages do
                 not follow from the rows. Named entities are scored by entity and without O; to answer O always is right

@@ -64,7 +64,8 @@ print(sinusoidal_positions(3, 4).round(2))
             points=(1, 4),
             errata="E003-03 E003-04",
             text=Both(
-                """图中位置加了两次，两个归一化和两个残差各只有一个；嵌入、块的重复、最后的归一化和 logits 都没有。""",
+                """图中位置加了两次；归一化和残差连接本应各有两个，图中各只有一个；嵌入、块的重复、最后的归一化和 logits
+                都没有。""",
                 """Positions twice, one norm and one residual of two. Embedding, the blocks' repetition, last norm and
                 logits are missing."""))),
     section("3", "核心算法原理 & 具体操作步骤", "the algorithm, and its steps"),
@@ -151,8 +152,8 @@ print(np.allclose(two_layers, (W_2 @ W_1) @ np.maximum(x, 0) + (W_2 @ b_1 + b_2)
             shown="normalised affine_invariant gradient_rows_sum_to_0",
             errata="E003-11",
             text=Both(
-                r"""公式是对的。学习的只有 $\gamma$ 和 $\beta$；$\mu$ 和 $\sigma^2$ 由每个词元自己的向量算出，除以 $C$。
-                标题里有残差连接，公式里却没有。""",
+                r"""公式是对的。训练学到的只有 $\gamma$ 和 $\beta$；而 $\mu$ 和 $\sigma^2$ 由每个词元自己的向量算出，方
+                差是除以 $C$ 的。标题里有残差连接，公式里却没有。""",
                 r"""The formula is right. Only $\gamma$ and $\beta$ are learned; $\mu$ and $\sigma^2$ are computed of
                 each token's vector, with division by $C$. A residual is in the title, and in no formula."""))),
     section(
@@ -213,7 +214,7 @@ print(rows.sum(axis=1), softmax_forward(np.zeros((3, 50257)))[0].sum(axis=1).rou
             shown="probabilities",
             errata="E003-13",
             text=Both(
-                """三行各三个“概率”，加起来是 1.030、1.034 和 1.036。正确的是 3 × 50257 个，每行之和为 1；而代码里并没
+                """三行各三个“概率”，每行加起来是 1.030、1.034 和 1.036。应当是 3 × 50257 个，每行之和为 1；而代码里并没
                 有 softmax。""",
                 """Three rows of three "probabilities" that sum to 1.030, 1.034 and 1.036. Right would be 3 × 50257 that
                 sum to 1, and there is no softmax in the code."""))),
@@ -294,14 +295,17 @@ print(f"{seen / whole:.2f}")
     section(
         "9 Q4", "Transformer架构在实际应用中如何优化推理速度？", "How to write faster?",
         Entry(
-            where="speculate prefill",
+            where="speculate Together prefill",
             run="python -m gpt2np.generate --seed 1 --max-new-tokens 60",
             here=Both(
-                """这里有的办法：键值缓存、多条文本一起写、投机解码（[[speculate]]）和长提示的多线程读入
-                （[[prefill.prefill]]）。""",
+                """本项目有的办法：键值缓存、几段文本一起生成、投机解码（[[speculate]]）和长提示的多线程读入
+                （[[prefill.prefill]]）。作为服务（`python -m gpt2np.serve --model demo`），各人的请求在两个词元之间加入
+                和离开同一个批次（[[Together]]），见 [docs/serving.zh.md](serving.zh.md)。""",
                 """What is here: the cache of keys and values, several texts at once, speculation ([[speculate]]), and a
-                long prompt on all cores ([[prefill.prefill]])."""),
-            shown="next_logits_are_the_full_forward",
+                long prompt on all cores ([[prefill.prefill]]). As a service (`python -m gpt2np.serve --model demo`),
+                everybody's requests join one batch and leave it between two tokens ([[Together]]): see
+                [docs/serving.md](serving.md)."""),
+            shown="next_logits_are_the_full_forward test_a_text_in_company_is_what_it_is_alone",
             missing=Both(
                 """模型裁剪、量化和分布式推理。""",
                 """trimming, quantisation, and one model on several machines."""))),

@@ -115,24 +115,25 @@ print(np.allclose(long[:, :3], short, atol=1e-6))
     section(
         "4.2", "公式推导过程", "the formulas",
         Entry(
-            where="cross_entropy_forward lm_head_loss_forward",
+            where="binary_cross_entropy_forward cross_entropy_forward lm_head_loss_forward",
             run="""
 import numpy as np
+from gpt2np.layers.binary_cross_entropy import binary_cross_entropy_forward
 from gpt2np.layers.cross_entropy import cross_entropy_forward
-z, y = 0.7, 1                                                   # the text's two classes, as a vocabulary of two
-y_hat = 1 / (1 + np.exp(-z))
-print(np.allclose(cross_entropy_forward(np.array([[0.0, z]]), np.array([y]))[0], -np.log(y_hat)))
+z, y = np.array([[0.7]]), np.array([[1]])                       # the text's two classes
+one, two = binary_cross_entropy_forward(z, y)[0], cross_entropy_forward(np.hstack([0 * z, z]), y[0])[0]
+print(np.allclose([one, two], -np.log(1 / (1 + np.exp(-z)))))
 """,
             prints="True",
-            shown="uniform_logits_cost_log_v",
+            shown="uniform_logits_cost_log_v two_logits_are_one",
             errata="E004-06 E004-07",
             text=Both(
-                r"""公式本身是对的，但只适用于两类。语言模型的损失是下一个词元的 $-\log p$ 的平均，它的梯度
-                是 $p - \text{onehot}$ 除以词元数；词表只有两个词元时，就是书中的公式。这里的梯度是手推手写的，不是自动
-                微分。""",
+                r"""公式本身是对的，但只适用于两类。语言模型的损失是下一个词元的 $-\log p$ 的平均，它对 logits 的梯度是
+                $p - \text{onehot}$ 除以词元数；词表只有两个词元时，就是书中的公式。这里的梯度是手工推导、手写出来的，没
+                有用自动微分。""",
                 r"""The formulas are right, but for two classes. The loss of a language model is the mean of
-                $-\log p$ of the next token, and its gradient $p - \text{onehot}$ over the number of tokens;
-                with a vocabulary of two it is the text's formula. The gradient is worked out by hand here, not
+                $-\log p$ of the next token, and its gradient by the logits $p - \text{onehot}$ over the number of
+                tokens; with a vocabulary of two it is the text's formula. The gradient is worked out by hand here, not
                 by automatic differentiation."""))),
     section("5", "项目实践：代码实例和详细解释说明", "the project"),
     section("5.1", "开发环境搭建", "setting up", Entry(like="S000 5.1")),
@@ -171,9 +172,9 @@ print(f"{perplexity(loss):.1f} {bits_per_byte(loss, n_tokens, n_bytes):.2f}")
             shown="test_the_loss_is_that_of_one_token_after_the_other test_perplexity_and_bits_per_byte",
             errata="E004-11 E004-12 E004-13 E004-14",
             text=Both(
-                """transformers 里没有 `GPT2ForCausalLM`，应为 `GPT2LMHeadModel`。一个位置上得分最高的词元与该位
-                置的标签比较，而它预测的是下一个。文本不用一张有 50257 行的报告来衡量，而用困惑度。设备、数据集
-                等都没有定义。""",
+                """transformers 里没有 `GPT2ForCausalLM`，应为 `GPT2LMHeadModel`。每个位置上得分最高的词元，被拿来
+                与该位置的标签比较，而它预测的是下一个词元。衡量语言模型要用困惑度，不用一张 50257 行的报告。设备、数据
+                集等都没有定义。""",
                 """transformers has no `GPT2ForCausalLM`; it is `GPT2LMHeadModel`. The largest logit at a place is
                 compared with the label at that place; it predicts the next one. A text is not measured by a report with
                 a row for each of 50257 tokens, but by perplexity. Device, data sets and more are not defined."""))),
@@ -201,7 +202,7 @@ print(entity_report(gold, found).micro)
             errata="E004-15 E004-16 E004-17 E004-18",
             text=Both(
                 """CoNLL-2003 是命名实体识别的数据集，上面的代码给不出实体。micro 和 weighted 平均不是由各行算出的，而且
-                按各行推算，给出的标签比词元还少。97.3 % 计入了 O，而 O 占词元的大部分。""",
+                按各行推算，给出的标签比词元还少。97.3% 计入了 O，而 O 占词元的大部分。""",
                 """CoNLL-2003 is for named entities, and the code above cannot name them. Micro and weighted average are
                 not those of the rows, and by the rows fewer labels were given than there are tokens. 97.3 % counts O,
                 which is most of the tokens."""))),

@@ -9,7 +9,16 @@ from tests.errata.test_bookkeeping import CHAPTER, KNOWN
 
 from .back import files, with_its_line
 from .names import ROOT, find
-from .page import TEXTS, find_section, is_command, joined, pages, slug, spelled_out
+from .page import (
+    TEXTS,
+    find_section,
+    is_command,
+    joined,
+    pages,
+    slug,
+    spelled_out,
+    with_blanks_before_formulas,
+)
 from .points import POINTS
 from .table import Both, Entry
 
@@ -134,6 +143,11 @@ def test_every_number_of_a_point_is_one():
 
 def test_lines_are_joined_as_each_language_has_it():
     assert joined("没有\n    位置\n    a\n    b\n\n    c\n    。`d`") == "没有位置 a b\n\nc。`d`"
+    assert joined("没有：\n\n    | 一 |\n    |---|\n    | 二 |") == "没有：\n\n| 一 |\n|---|\n| 二 |"
+
+
+def test_a_formula_has_a_blank_before_it_behind_a_mark():
+    assert with_blanks_before_formulas("即 $a$，$b$；$c$、`$d`") == "即 $a$， $b$； $c$、`$d`"
 
 
 def test_anchors():

@@ -180,6 +180,14 @@ def test_names_are_looked_for_in_every_place_in_order(folder, places):
     gpt2np.load("demo")
 
 
+def test_a_name_with_a_hyphen_is_a_folder_without_one_in_the_package(folder, places, monkeypatch):
+    monkeypatch.setattr(loading, "PACKAGE", places[1])
+    shutil.copytree(folder, places[1] / "demo_zh")
+    assert loading.find("demo-zh") == places[1] / "demo_zh"
+    shutil.copytree(folder, places[0] / "demo-zh")
+    assert loading.find("demo-zh") == places[0] / "demo-zh"
+
+
 def test_the_places(monkeypatch, tmp_path):
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -195,7 +203,7 @@ def test_what_is_not_there(places, tmp_path):
         refused(name, "in none of", str(places[0]), "to fetch it: python -m gpt2np.download 124M")
     for name in ("demo", Path("demo")):                 # which is not among what can be fetched
         refused(name, "in none of", "to fetch another: python -m gpt2np.download 124M")
-    refused("117M", "neither a model's name (demo, translation, 124M, 355M, 774M, 1558M) nor the path of one")
+    refused("117M", "neither a model's name (demo, demo-zh, translation, fill, 124M, 355M, 774M, 1558M) nor the path")
     refused(tmp_path / "absent", "neither")
     refused("\0", "neither")
     refused("x" * 5000, "neither")

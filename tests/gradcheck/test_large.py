@@ -38,10 +38,13 @@ CONSTANTS = {
                         "FEW": f"{HERE}::test_products_meet_one_row_few_and_many"},
     "decoding/prefill.py": {"ROWS": "tests/decoding/test_prefill.py::test_it_is_next_logits"},
     "decoding/texts.py": {"PADDING": None},
+    "decoding/together.py": {
+        "PIECE": "tests/decoding/test_together.py::test_a_text_in_company_is_what_it_is_alone",
+        "ROOM": "tests/decoding/test_together.py::test_a_text_in_company_is_what_it_is_alone"},
     "decoding/translating.py": {
         "MORE": "tests/decoding/test_translating.py::test_a_translation_may_have_so_many_tokens_more_than_its_source",
         "TOGETHER": "tests/decoding/test_translating.py::test_more_texts_than_go_together_keep_their_order"},
-    "models/bert.py": {"IS_NEXT": None, "NOT_NEXT": None},
+    "models/bert.py": {"IS_NEXT": None, "NOT_NEXT": None}, "models/heads.py": {"START": None, "END": None},
     "sampling.py": {"NEVER": None, "ABOVE_0": None,
                     "LARGEST": "tests/test_sampling.py::test_the_largest_options_leave_probabilities"},
     "text/bpe.py": {

@@ -7,7 +7,7 @@ from gpt2np.interpret import lens
 from gpt2np.interpret.lens import log_probability, logit_difference
 from gpt2np.interpret.taps import InterpretError, Patch, tapped
 from gpt2np.layers.softmax import softmax_forward
-from tests.interpret.test_taps import MODELS, H, T, V, gpt2, ids, transformer
+from tests.interpret.test_taps import MODELS, H, T, V, bert, gpt2, ids, transformer
 
 TOKENS, OTHER = ids(1, 1, T), ids(2, 1, T)
 
@@ -37,6 +37,16 @@ def test_maps_of_an_encoder_decoder():
                           "decoder.1.attn", "decoder.1.cross_attn"]
     assert maps["decoder.0.cross_attn"].shape == (2, H, T, 5)
     assert (maps["decoder.1.cross_attn"][1, :, :, 3:] == 0).all() and (maps["encoder.0.attn"][0] > 0).all()
+
+
+def test_maps_of_a_bert():
+    tokens, segments, mask, *_ = MODELS["BERT"][1]
+    maps = lens.attention_maps(bert(), tokens, segments, mask)
+    assert list(maps) == ["bert.h.0.attn", "bert.h.1.attn"]
+    for p in maps.values():
+        np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-14)
+        assert p.shape == (2, H, T, T) and (p[0] > 0).all()
+        assert (p[1, :, :, 5:] == 0).all() and (p[1, ..., :5] > 0).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -3,8 +3,6 @@
 import base64
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from gpt2np.interpret.taps import InterpretError
 from gpt2np.layers.softmax import softmax_forward
 from gpt2np.models.config import SIZES
 from gpt2np.models.gpt2 import GPT2
+from tests.browser import asked, in_browser, on_a_phone_in_the_dark
 
 TEXT = "To be </script><b>\n 问题"
 
@@ -44,7 +43,9 @@ def test_its_numbers_are_the_models(demo, data):
         assert [x for _, x in token["next"]] == pytest.approx(np.sort(p[t])[:-9:-1], abs=6e-5)
         assert data["lens"][-1][t] == token["next"][:3]
         best = np.argsort(-logits[0, t])[:2]
-        assert data["parts"]["sums"][t] == pytest.approx(logits[0, t, best[0]] - logits[0, t, best[1]], abs=2e-3)
+        whole = float(logits[0, t, best[0]] - logits[0, t, best[1]])
+        assert data["parts"]["wholes"][t] == pytest.approx(whole, rel=1e-5)
+        assert data["parts"]["sums"][t] == pytest.approx(whole, abs=2e-3)
     assert len(data["lens"]) == 1 + len(model.h)
     norms = lens.residual_norms(model, [ids])
     assert data["norms"]["names"] == list(norms)
@@ -118,15 +119,6 @@ def test_of_gpt2_it_is_small():
     assert len(page(look(model, Vocabulary(), "x")).encode()) < 150_000
 
 
-def in_browser(path, *arguments):
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next((found for name in names if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("there is no Chromium")
-    return subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", *arguments, "--dump-dom",
-                           path.as_uri()], capture_output=True, text=True, timeout=120).stdout
-
-
 @pytest.mark.slow
 def test_a_browser_shows_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -138,6 +130,58 @@ def test_a_browser_shows_it(tmp_path, monkeypatch, capsys):
         assert heading in shown and "问" in shown and 'aria-pressed="true"' in shown
         buttons = re.findall(r"<button[^>]*>", shown)
         assert all("aria-label" in b or "data-token" in b or 'id="language"' in b for b in buttons)
+
+
+KEYS = """
+const press = (e, ...keys) => keys.forEach(key => (e ?? document.activeElement).dispatchEvent(
+  new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true })));
+const stops = () => [...document.querySelectorAll("*")].filter(e => e.tabIndex >= 0).map(e =>
+  e.getAttribute("aria-label") || e.textContent);
+const found = { stops: stops() };
+document.querySelector('[data-head="0 0"]').focus();
+press(null, "ArrowDown", "ArrowRight", "ArrowRight", "ArrowUp", "ArrowUp");
+found.head = [document.activeElement.dataset.head, document.querySelector("#large strong").textContent];
+found.after = stops().length;
+found.notes = [...document.querySelectorAll("[role=region]")].map(e => {
+  press(e, "ArrowRight", "ArrowRight", "ArrowDown", "ArrowDown", "ArrowLeft", "ArrowDown");
+  return e.parentNode.querySelector(".note").textContent;
+});
+document.querySelectorAll("[role=region]")[1].querySelectorAll("td[title]")[0].click();
+found.clicked = document.querySelectorAll(".note")[1].textContent;
+document.querySelector("[data-token='1']").click();
+const pressed = document.querySelectorAll("[data-token][aria-pressed=true]");
+found.pressed = [document.activeElement.textContent, pressed.length];
+return found;
+"""
+
+
+@pytest.mark.slow
+def test_keys_reach_everything(demo, tmp_path):
+    """Tab stops at each token, once at the heads, and at each grid; arrow keys go on within, and say where they are."""
+    model, tokenizer = demo
+    data = look(model, tokenizer, "My lord, I", "My lady, I")
+    path = tmp_path / "page.html"
+    path.write_text(page(data), encoding="utf-8")
+    found = asked(path, KEYS, "--lang=en-US")
+    assert found["stops"] == ["中文", "My", "␣lord", ",", "␣I", "layer 0, head 0", *(
+        f"{name}: arrow keys go from place to place" for name in (
+            "layer 0, head 0", "What each layer would say", "Patching"))]
+    assert found["head"] == ["0 2", "layer 0, head 2"] and found["after"] == len(found["stops"])
+    p = lens.attention_maps(model, [tokenizer.encode("My lord, I")])["h.0.attn"][0, 2, 3, 0]
+    name, _, shown_p = found["notes"][0].partition(": ")
+    assert name == "␣I → My" and float(shown_p) == pytest.approx(p, abs=0.005)
+    token, probability = data["lens"][3][0][0]
+    spelling = token.replace(" ", "␣").replace("\n", "⏎")
+    assert found["notes"][1].startswith(f"layer 2, My: {spelling} {100 * probability:.1f} %  ")
+    assert found["notes"][2] == f"layer 3, My: {data['patch']['values'][3][0]:.3f}"
+    assert found["clicked"].startswith("input, My: My ") and found["pressed"] == ["␣lord", 1]
+
+
+@pytest.mark.slow
+def test_dark_and_on_a_phone(demo, tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text(page(look(*demo, "My lord, I will 问 not be so much the better")), encoding="utf-8")
+    assert on_a_phone_in_the_dark(path) == ["rgb(22, 24, 27)", 400]
 
 
 def test_a_folder_that_is_not_there(tmp_path, capsys):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gpt2np.interpret.taps import InterpretError, Patch, Recording, Tap, activations, tapped
-from gpt2np.models.config import GPT2Config, TransformerConfig
+from gpt2np.models.bert import BertForPreTraining
+from gpt2np.models.config import BertConfig, GPT2Config, TransformerConfig
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.models.transformer import Transformer
 from gpt2np.training.parallel import DataParallel
@@ -24,6 +25,11 @@ def transformer(norms):
     return Transformer(TransformerConfig(V, 16, C, H, 2, 20, norms), np.random.default_rng(0), dtype=np.float64)
 
 
+def bert():
+    """Words and pairs; the norms' eps is BERT's."""
+    return BertForPreTraining(BertConfig(V, 16, C, H, 2, 20), np.random.default_rng(0), dtype=np.float64, std=0.3)
+
+
 def ids(seed, *shape):
     return np.random.default_rng(seed).integers(0, V, shape)
 
@@ -33,6 +39,8 @@ MODELS = {
     **{f"Transformer, {norms}": (lambda norms=norms: transformer(norms), (
         ids(1, 2, 5), np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], bool), ids(2, 2, T), ids(3, 2, T)))
         for norms in ("post", "pre", "post, last")},
+    "BERT": (bert, (ids(1, 2, T), ids(2, 2, T) % 2, np.arange(T) < np.array([[T], [5]]),
+                    np.where(ids(3, 2, T) % 3 == 0, ids(4, 2, T), -100), np.array([0, 1]))),
     "a toy of the tests": (lambda: Toy(np.random.default_rng(0), dtype=np.float64),
                            masked(np.random.default_rng(1), np.repeat(np.arange(3), 8).reshape(3, 8))),
 }
@@ -201,10 +209,20 @@ def test_gradients_may_be_changed_on_their_way():
         np.testing.assert_allclose(changed[path], by * plain[path], rtol=1e-12)
 
 
-def test_what_cannot_be_seen_rightly_is_refused():
+@pytest.mark.parametrize("make, stack", [
+    (gpt2, lambda model: model.h), (lambda: transformer("pre"), lambda model: model.encoder),
+    (lambda: transformer("post"), lambda model: model.decoder), (bert, lambda model: model.bert.h)])
+def test_a_model_that_recomputes_is_refused(make, stack):
+    model = make()
+    stack(model).recompute = True
+    before = state(model)
     with pytest.raises(InterpretError, match="runs each block twice; build it with recompute=False"):
-        with tapped(gpt2(recompute=True), Tap()):
+        with tapped(model, Tap()):
             pass
+    assert state(model) == before
+
+
+def test_what_cannot_be_seen_rightly_is_refused():
     model, batch = gpt2(), MODELS["GPT2"][1]
     with tapped(model, Tap()):
         with pytest.raises(InterpretError, match="cannot be copied"):
@@ -254,16 +272,25 @@ def test_inference_is_seen_too():
     assert named["h.0.out"].shape == (1, 2, C) and named["h.1.out"].shape == (1, 1, C) and "h.0.attn.p" not in named
 
 
-def test_on_the_stand_in_for_a_device():
-    model, batch = gpt2(), MODELS["GPT2"][1]
+def floating(named):
+    """Without tokens, which are given on the host."""
+    return {name: array for name, array in named.items() if array.dtype.kind == "f"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "a toy of the tests"])
+def test_on_the_stand_in_for_a_device(name):
+    make, batch = MODELS[name]
+    model = make()
     with tapped(model, Recording()) as seen:
         model.loss_and_gradients(*batch)
-    on_host = activations(model, seen)
+    on_host = floating(activations(model, seen))
     for _, p in model.named_parameters():
         p.value, p.grad = DeviceArray(p.value), None
+    for _, constant in model.named_constants():
+        constant.value = DeviceArray(constant.value)
     with tapped(model, Recording()) as seen:
         model.loss_and_gradients(*batch)
-    there = activations(model, seen)
+    there = floating(activations(model, seen))
     assert list(there) == list(on_host)
     for name, array in there.items():
         assert isinstance(array, DeviceArray), name

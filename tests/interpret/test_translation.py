@@ -16,7 +16,7 @@ from gpt2np.models.bert import BERT
 from gpt2np.models.config import BertConfig, TransformerConfig
 from gpt2np.models.transformer import Transformer
 from gpt2np.text.wordpiece import WordPiece
-from tests.interpret.test_report import in_browser
+from tests.browser import in_browser, on_a_phone_in_the_dark
 
 TEXT = "My </script> 题"
 
@@ -104,3 +104,4 @@ def test_a_browser_shows_it(translator, tmp_path):
         shown = in_browser(path, f"--lang={language}", f"--accept-lang={language}")
         assert shown.count("<section") == 5 and shown.count("<canvas") == 6 and heading in shown
         assert "undefined" not in shown.partition("<main>")[2].partition("</main>")[0]
+    assert on_a_phone_in_the_dark(path) == ["rgb(22, 24, 27)", 400]

@@ -10,6 +10,7 @@ BLOCK, HEADS, STACK = "blocks/transformer.py", "blocks/multihead.py", "blocks/st
 GPT2, SEQ = "models/gpt2.py", "models/transformer.py"
 LORA, ADALORA = "adapt/lora.py", "adapt/adalora.py"
 ADAPTER, PREFIX = "adapt/adapter.py", "adapt/prefix.py"
+BCE, MSE, ASKED = "layers/binary_cross_entropy.py", "layers/mean_squared_error.py", "models/heads.py"
 
 PLANTED = (
     # ---- layernorm
@@ -89,8 +90,8 @@ PLANTED = (
     # ---- cross-entropy
     ("cross-entropy: gradient not averaged", CE, [("(dloss * weight)", "(dloss * (weight > 0))")], ["cross_entropy"]),
     ("cross-entropy: dloss ignored", CE, [("(dloss * weight)", "(1.0 * weight)")], ["cross_entropy"]),
-    ("cross-entropy: a float64 dloss promotes", CE, [(".astype(weight.dtype)[:, None]", "[:, None]")],
-     ["lm_head_loss"]),
+    ("cross-entropy: a float64 dloss promotes", CE, [
+        ("return (dloss * weight).astype(weight.dtype)", "return dloss * weight")], ["lm_head_loss"]),
     ("cross-entropy: 0 times infinity", CE, [("np.where(weight == 0, 0, nll[:, 0])", "nll[:, 0]")], ["cross_entropy"]),
     ("cross-entropy: dloss squared", CE, [("(dloss * weight)", "(dloss * dloss * weight)")], ["cross_entropy"]),
     ("cross-entropy: - onehot forgotten", CE, [
@@ -299,6 +300,58 @@ PLANTED = (
         ("loss, _ = self.lm_head.loss(x, targets, counted=counted)",
          "loss, _ = self.lm_head.loss(x, targets, label_smoothing=self.label_smoothing, counted=counted)")],
      ["Transformer"]),
+    # ---- heads, and their losses
+    ("binary cross-entropy: mean over the rows", BCE, [("np.maximum(counts.sum(), 1)", "max(1, len(counts))")],
+     ["binary_cross_entropy"]),
+    ("binary cross-entropy: what is left out counts", BCE, [
+        ("counts = (~left_out).astype(logits.dtype)", "counts = np.ones_like(z)")], ["binary_cross_entropy"]),
+    ("binary cross-entropy: p - t, which is rounded to 0", BCE, [
+        ("((1 - t) * p - t * other) * weight", "(p - t) * weight")], ["binary_cross_entropy"]),
+    ("binary cross-entropy: exp of large logits", BCE, [("np.exp(-np.maximum(z, -z))", "np.exp(-z)")],
+     ["binary_cross_entropy"]),
+    ("binary cross-entropy: targets for logits", BCE, [("- z * t", "- z * (1 - t)")], ["binary_cross_entropy"]),
+    ("binary cross-entropy: broadcast", BCE, [('    check_shape("targets", targets, logits.shape)\n', "")],
+     ["binary_cross_entropy"]),
+    ("squared error: (B,) against (B, 1)", MSE, [('    check_shape("targets", targets, y.shape)\n', "")],
+     ["mean_squared_error"]),
+    ("squared error: the 2 forgotten", MSE, [("dloss * 2 / n", "dloss / n")], ["mean_squared_error"]),
+    ("squared error: mean over the rows", MSE, [("targets.size if counted", "len(targets) if counted")],
+     ["mean_squared_error"]),
+    ("squared error: a part divided by itself", MSE, [("targets.size if counted is None else counted",
+                                                       "targets.size")], ["mean_squared_e., part"]),
+    ("heads: GPT-2's last column, real or not", GPT2, [("T - 1 - real[:, ::-1].argmax(axis=1)", "T - 1")],
+     ["Classifier, GPT-2"]),
+    ("heads: as many real tokens as the last is far", GPT2, [
+        ("T - 1 - real[:, ::-1].argmax(axis=1)", "real.sum(axis=1) - 1")], ["Classifier, GPT-2"]),
+    ("heads: pooled without the mask", ASKED, [("return self.body.pooled(x, padding_mask)",
+                                               "return self.body.pooled(x)")], ["Classifier, GPT-2"]),
+    ("heads: read without the mask", ASKED, [
+        ("segments=segments, padding_mask=padding_mask, rng=rng, keep_cache=trained)",
+         "segments=segments, rng=rng, keep_cache=trained)")], ["Classifier, BERT"]),
+    ("heads: what dropout dropped forgotten", ASKED, [
+        ("dy = dropout_backward(self.head.backward(dlogits, c_head), c_dropout)",
+         "dy = self.head.backward(dlogits, c_head)")], ["TokenClassifier"]),
+    ("heads: all is kept of a frozen body", ASKED, [
+        ("trained = keep_cache and any(p.trainable for _, p in self.body.named_parameters())", "trained = keep_cache")],
+     ["Classifier, BERT"]),
+    ("heads: a body of which one part is frozen", ASKED, [("keep_cache and any(", "keep_cache and all(")],
+     ["Classifier, BERT"]),
+    ("heads: the loss of a part divided by the part", ASKED, [
+        ("np.asarray(targets, like=logits), counted=counted)", "np.asarray(targets, like=logits))")],
+     ["TokenClassifier"]),
+    ("heads: targets of numbers counted as labels", ASKED, [
+        ("mean_squared_error_backward, check_values, np.size)", "mean_squared_error_backward, check_values, len)")],
+     ["Classifier, BERT"]),
+    ("heads: padding may be an answer", ASKED, [
+        ("np.where(real, logits.swapaxes(1, 2), LOWEST)", "logits.swapaxes(1, 2) + 0")], ["AnswerFinder"]),
+    ("heads: the gradient of padding's logits", ASKED, [("(dlogits * real).swapaxes", "dlogits.swapaxes")],
+     ["AnswerFinder"]),
+    ("heads: start and end mixed up", ASKED, [("(dlogits * real).swapaxes(1, 2)",
+                                              "(dlogits * real)[:, ::-1].swapaxes(1, 2)")], ["AnswerFinder"]),
+    ("heads: labels at padding count", ASKED, [("~padding_mask & (targets != IGNORED)", "padding_mask & False")],
+     ["TokenClassifier"]),
+    ("heads: padding pooled for [CLS]", "models/bert.py", [("not padding_mask[:, 0].all()", "False")],
+     ["Classifier, BERT"]),
     ("module: a cache kept on self", NORM, [
         ("        return layernorm_forward(x, self.g.value, self.b.value, self.eps)\n",
          "        y, self.cache = layernorm_forward(x, self.g.value, self.b.value, self.eps)\n"

@@ -270,7 +270,7 @@ def test_an_existing_vocabulary_is_not_replaced(tmp_path, capsys):
 # ---- bad input
 
 @pytest.mark.parametrize("command, arguments, message", [
-    (explain, ["--vocab", "missing", "text"], "error: 'missing': neither a vocabulary's name (gpt2, demo) nor the f"),
+    (explain, ["--vocab", "missing", "text"], "error: 'missing': neither a vocabulary's name (gpt2, demo, demo-zh, "),
     (explain, ["--vocab", "words", "text"], "error: the vocabulary in words cannot be used: vocab.txt: none of its 2"),
     (explain, ["--vocab", "little.txt", "a"], "error: the vocabulary in little.txt cannot be used: little.txt: none"),
     (explain, ["a\udcffb"], "error: text: expected text in UTF-8, got the byte 0xff at byte 1: convert it"),

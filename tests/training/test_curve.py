@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from gpt2np.training.curve import averaged, write_curve
+from tests.browser import asked, on_a_phone_in_the_dark
 
 RECORDS = [{"step": 0, "val_loss": 5.0}, {"step": 1, "loss": 5.0}, {"step": 2, "loss": 4.0}, {"step": 3, "loss": 3.0},
            {"step": 4, "loss": 3.0}, {"step": 4, "val_loss": 3.5}]
@@ -63,3 +64,12 @@ def test_long_lines_are_averaged():
     points = [(i, 2 * i) for i in range(10)]
     assert averaged(points, 5) == [(0.5, 1), (2.5, 5), (4.5, 9), (6.5, 13), (8.5, 17)]
     assert averaged(points, 10) == points and averaged([]) == []
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it(tmp_path):
+    path = tmp_path / "curve.html"
+    write_curve(path, "a <run>", [*RECORDS, {"step": 5, "val_loss": 3.0, "val_accuracy": 0.5}])
+    assert on_a_phone_in_the_dark(path) == ["rgb(22, 24, 27)", 400]
+    found = asked(path, "return [document.querySelector('h1').textContent, document.querySelectorAll('svg').length]")
+    assert found == ["a <run>", 2]

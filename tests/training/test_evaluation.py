@@ -92,8 +92,15 @@ def test_the_first_layer_that_is_not_finite_is_named(model, path, value, expecte
 def test_the_first_layer_is_the_first_on_any_row(model):
     model.h[1].mlp.c_fc.w.value.flat[::2] = 1e308
     model.wte.value[7] = model.wpe.value[1] = 1e308     # at this place of the second row, their sum
-    assert first_not_finite(model, (np.array([[1, 2, 3], [4, 7, 6]]),)) == "in the output of h.0.ln_1"
+    assert first_not_finite(model, (np.array([[1, 2, 3], [4, 7, 6]]),)) == "in what h.0 takes"
     assert first_not_finite(model, (np.array([[1, 2, 3], [4, 5, 6]]),)) == "in the output of h.1.mlp.c_fc"
+
+
+def test_of_a_model_that_recomputes_too(model):
+    model.h.recompute = True
+    model.h[1].mlp.c_fc.w.value.flat[::2] = 1e308
+    assert first_not_finite(model, (np.arange(8)[None],)) == "in the output of h.1.mlp.c_fc"
+    assert model.h.recompute
 
 
 def test_the_first_gradient_that_is_not_finite_is_named(model):

@@ -8,6 +8,7 @@ import numpy as np
 from ...hints import Array, Cache, Rng
 from ...layers.activations import GELU, GELU_ERF, RELU, TANH
 from ...layers.attention import attention_backward, attention_forward
+from ...layers.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward
 from ...layers.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from ...layers.dropout import dropout_backward, dropout_forward
 from ...layers.embedding import Embedding, embedding_backward, embedding_forward
@@ -23,6 +24,7 @@ from ...layers.lm_head import (
     lm_head_loss_forward,
     lm_head_loss_input_backward,
 )
+from ...layers.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
 from ...layers.softmax import log_softmax_backward, log_softmax_forward, softmax_backward, softmax_forward
 from ..checks import Case, ModuleSubject, PairSubject, Seed
 from ..laws import common
@@ -248,6 +250,31 @@ CASES.append(Case("cross_entropy", cross_entropy, (
 CASES.append(Case("cross_entropy, smooth", partial(cross_entropy, label_smoothing=0.2), (
     common.gradient_rows_sum_to_0, laws.uniform_logits_cost_log_v, laws.a_common_offset_costs_no_digits)))
 CASES.append(Case("cross_entropy, part", partial(cross_entropy, counted=11), (laws.parts_of_a_mean_add,)))
+
+
+def binary_cross_entropy(rng: Rng, B: int = 2, T: int = 3, K: int = 4, **options: Any) -> PairSubject:
+    targets = rng.integers(0, 2, (B, T, K))
+    targets[:, 1:2, 1:] = -100
+    return PairSubject(binary_cross_entropy_forward, binary_cross_entropy_backward, slow.binary_cross_entropy,
+                       {"logits": normal(rng, B, T, K), "targets": targets, **options})
+
+
+CASES.append(Case("binary_cross_entropy", binary_cross_entropy, (
+    laws.what_is_true_gains, laws.between_is_a_mixture, laws.a_coin_costs_log_2, laws.two_logits_are_one,
+    laws.truths_that_do_not_count, laws.far_logits_keep_their_digits, common.finite_at_10000, laws.numbers_refused,
+    laws.truths_refused)))
+CASES.append(Case("binary_cross_e., part", partial(binary_cross_entropy, counted=11), (laws.parts_of_a_mean_add,)))
+
+
+def mean_squared_error(rng: Rng, B: int = 2, T: int = 3, K: int = 2, **options: Any) -> PairSubject:
+    return PairSubject(mean_squared_error_forward, mean_squared_error_backward, slow.mean_squared_error,
+                       {"y": normal(rng, B, T, K), "targets": normal(rng, B, T, K), **options}, constants=("targets",))
+
+
+CASES.append(Case("mean_squared_error", mean_squared_error, (
+    laws.right_numbers_cost_nothing, laws.a_common_offset_of_both_changes_nothing, common.finite_at_10000,
+    laws.numbers_refused)))
+CASES.append(Case("mean_squared_e., part", partial(mean_squared_error, counted=11), (laws.parts_of_a_mean_add,)))
 
 
 def lm_head(rng: Rng, B: int = 2, T: int = 3, V: int = 5, C: int = 4) -> PairSubject:

@@ -12,14 +12,17 @@ from ...layers.module import Module
 from ...models.bert import BERT, BertForPreTraining, Logits, MaskedWordsHead, Pooler
 from ...models.config import BertConfig, GPT2Config, TransformerConfig
 from ...models.gpt2 import GPT2
+from ...models.heads import SIGMOID, AnswerFinder, Classifier, TokenClassifier
 from ...models.transformer import Transformer
 from ..checks import Case, ModuleSubject, Seed
 from ..laws import bert as of_bert
 from ..laws import common
+from ..laws import heads as of_heads
 from ..laws import models as laws
 from ..laws import transformer as of_transformer
 from ..laws.layers import nothing_frozen_is_summed
 from ..references import models as slow
+from ..references.blocks import below
 from ..references.layers import tanh
 from .drawn import filled, ids, mask, normal
 
@@ -157,3 +160,64 @@ CASES.append(Case("BertForPreTraining", bert_for_pre_training, (
     of_bert.a_cache_serves_once, common.inference_is_forward, *common.OF_ANY_MODULE)))
 CASES.append(Case("BertForPre., drop", partial(bert_for_pre_training, B=2, rate=0.3), (
     *OF_PRE_TRAINING, of_bert.frozen_parts_cost_nothing, common.inference_is_forward)))
+
+
+# ---- heads, on both bodies; a GPT-2's without a mask, for its positions follow from that and are moved with it
+
+
+def bert_classifier(rng: Rng, B: int = 3, T: int = 3, V: int = 5, K: int = 3) -> ModuleSubject:
+    body = BERT(NARROW(V, T + 1, n_layer=1), rng, dtype=np.float64)
+    module = Classifier(body, map(str, range(max(2, K))), rng, dtype=np.float64)
+    inputs = {"tokens": ids(rng, V, B, T), "segments": ids(rng, 2, B, T), "padding_mask": mask(rng, B, T)}
+
+    def reference(p: dict[str, Array], **text: Any) -> Array:
+        own = below(p, "body")
+        return slow.head(slow.pooler(slow.bert(**text, H=2, L=1, p=own, eps=0.1), below(own, "pooler")), p)
+
+    return ModuleSubject(filled(module, rng), reference, inputs, on_host=tuple(inputs), uses_cache_up=True)
+
+
+def gpt2_classifier(rng: Rng, B: int = 3, T: int = 3, V: int = 5, K: int = 2) -> ModuleSubject:
+    body = GPT2(GPT2Config(V, T + 1, 4, 2, 1), rng, 0.3, np.float64)
+    module = Classifier(body, map(str, range(K)), rng, objective=SIGMOID, dropout=0.4, dtype=np.float64)
+
+    def reference(p: dict[str, Array], tokens: Array, segments: Array, rng: Rng) -> Array:
+        return slow.head(slow.gpt2_hidden(tokens, 2, 1, below(p, "body"), 0.3, rng)[:, -1], p, 0.4, rng)
+
+    inputs = {"tokens": ids(rng, V, B, T), "segments": np.zeros((B, T), int)}
+    return ModuleSubject(filled(module, rng), reference, inputs | {"rng": Seed(1)}, on_host=tuple(inputs),
+                         uses_cache_up=True)
+
+
+def token_classifier(rng: Rng, B: int = 3, T: int = 3, V: int = 5, K: int = 3) -> ModuleSubject:
+    body = BERT(NARROW(V, T + 1, n_layer=1), rng, 0.3, np.float64, pooler=False)
+    module = TokenClassifier(body, map(str, range(max(2, K))), rng, dropout=0.4, dtype=np.float64)
+    inputs = {"tokens": ids(rng, V, B, T), "segments": ids(rng, 2, B, T), "padding_mask": mask(rng, B, T)}
+
+    def reference(p: dict[str, Array], rng: Rng, **text: Any) -> Array:
+        return slow.head(slow.bert(**text, H=2, L=1, p=below(p, "body"), eps=0.1, rate=0.3, rng=rng), p, 0.4, rng)
+
+    return ModuleSubject(filled(module, rng), reference, inputs | {"rng": Seed(1)}, on_host=tuple(inputs),
+                         uses_cache_up=True)
+
+
+def answer_finder(rng: Rng, B: int = 2, T: int = 4, V: int = 5) -> ModuleSubject:
+    body = GPT2(GPT2Config(V, T + 1, 4, 2, 1), rng, dtype=np.float64)
+    module = AnswerFinder(body, rng, dropout=0.4, dtype=np.float64)
+
+    def reference(p: dict[str, Array], tokens: Array, rng: Rng) -> Array:
+        return slow.head(slow.gpt2_hidden(tokens, 2, 1, below(p, "body")), p, 0.4, rng).swapaxes(1, 2)
+
+    return ModuleSubject(filled(module, rng), reference, {"tokens": ids(rng, V, B, T), "rng": Seed(1)},
+                         on_host=("tokens",), uses_cache_up=True)
+
+
+OF_HEADS = (of_heads.loss_is_forward_and_objective, of_heads.parts_of_a_batch_add, of_heads.padded_rows_are_as_alone,
+            of_heads.all_of_a_text_matters, of_heads.a_frozen_body_costs_nothing, of_heads.a_cache_serves_once,
+            of_heads.batches_refused, of_heads.the_wrong_row_is_named, of_heads.labels_refused, of_heads.begins_near_0,
+            common.inference_is_forward, *common.OF_ANY_MODULE)
+
+CASES.append(Case("Classifier, BERT", bert_classifier, OF_HEADS))
+CASES.append(Case("Classifier, GPT-2", gpt2_classifier, OF_HEADS))
+CASES.append(Case("TokenClassifier", token_classifier, OF_HEADS))
+CASES.append(Case("AnswerFinder", answer_finder, (*OF_HEADS, of_heads.padding_is_no_answer)))

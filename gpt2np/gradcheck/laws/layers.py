@@ -540,9 +540,9 @@ def head_and_loss_are_two_layers(subject: Subject, rng: Rng) -> None:
 
 def parts_of_a_mean_add(subject: Subject, rng: Rng) -> None:
     """Losses and gradients of the parts of a batch, each told what the whole counts, are those of the whole."""
-    first = "logits" if "logits" in subject.arguments else "x"
+    first = next(name for name in ("logits", "x", "y") if name in subject.arguments)
     targets, rows = subject.arguments["targets"], subject.arguments[first]
-    counted = cross_entropy.count_targets(targets)
+    counted = targets.size if first == "y" else cross_entropy.count_targets(targets)
     loss, cache = subject.forward(subject.arguments | {"counted": None})
     whole = {name: a.copy() for name, a in subject.backward(np.float64(1.0), cache).items()}
     parts, losses = {name: np.zeros_like(a) for name, a in whole.items()}, np.zeros_like(loss)
@@ -583,3 +583,123 @@ def head_has_its_loss(subject: ModuleSubject, rng: Rng) -> None:
         least = {("wte",): ["lm_head_loss_bias_backward"], ("wte", "b"): []}.get(frozen, ["lm_head_loss_backward"])
         if [call.name for call in calls] != least:
             raise CheckFailed(f"with {frozen} frozen: expected no more than {least}, got {calls}")
+
+
+# ---- binary cross-entropy, mean squared error
+
+
+def what_is_true_gains(subject: Subject, rng: Rng) -> None:
+    """A step against the gradient raises the logit of what is true, and lowers that of what is not."""
+    _, cache = subject.forward(subject.arguments)
+    dlogits, targets = subject.backward(np.float64(1.0), cache)["logits"], subject.arguments["targets"]
+    for t, wrong in ((1, dlogits >= 0), (0, dlogits <= 0), (-100, dlogits != 0)):
+        if (wrong & (targets == t)).any():
+            raise CheckFailed(f"dlogits of targets that are {t}: got {dlogits[targets == t]}")
+
+
+def between_is_a_mixture(subject: Subject, rng: Rng) -> None:
+    """A target of 1/4 costs a quarter of what 1 costs, and three quarters of what 0 costs; so does its gradient."""
+    z, found = rng.standard_normal(5) * 3, []
+    for t in (0.25, 1.0, 0.0):
+        loss, cache = subject.forward({"logits": z, "targets": np.full(5, t)})
+        found.append((loss, subject.backward(np.float64(1.0), cache)["logits"]))
+    for name, (quarter, one, none) in zip(("loss", "dlogits"), zip(*found)):
+        close(f"{name} at 1/4", quarter, 0.25 * one + 0.75 * none, EXACT)
+
+
+def a_coin_costs_log_2(subject: Subject, rng: Rng) -> None:
+    """Who knows nothing says 1/2, and is surprised by ln 2, whatever is true."""
+    loss, cache = subject.forward(subject.arguments | {"logits": np.zeros_like(subject.arguments["logits"])})
+    counts = subject.arguments["targets"] != -100
+    close("loss of logits of 0", loss, math.log(2) * counts.any(), EXACT, floor=1.0)
+    slope = np.where(counts, 0.5 - subject.arguments["targets"], 0) / max(1, counts.sum())
+    close("dlogits at 0", subject.backward(np.float64(1.0), cache)["logits"], slope, EXACT, floor=1.0)
+
+
+def two_logits_are_one(subject: Subject, rng: Rng) -> None:
+    """It is the cross-entropy of two classes with the logits 0 and z, where each label is true or not."""
+    z, truths = rng.standard_normal(9) * 5, rng.integers(0, 2, 9)
+    loss, cache = subject.forward({"logits": z, "targets": truths})
+    two, c_two = cross_entropy.cross_entropy_forward(np.stack([0 * z, z], axis=1), truths)
+    close("loss", loss, two, EXACT)
+    close("dlogits", subject.backward(np.float64(1.0), cache)["logits"],
+          cross_entropy.cross_entropy_backward(1.0, c_two)[:, 1], EXACT)
+
+
+def truths_that_do_not_count(subject: Subject, rng: Rng) -> None:
+    """The mean is over the targets that count; the others have gradient exactly 0; none at all costs 0."""
+    z, targets = rng.standard_normal((2, 3)), np.array([[1, -100, 0.5], [-100, -100, 0]])
+    loss, cache = subject.forward({"logits": z, "targets": targets})
+    counts = targets != -100
+    three, _ = subject.forward({"logits": z[counts], "targets": targets[counts]})
+    close("loss with ignored targets", loss, three, EXACT)
+    identical("dlogits of ignored targets", subject.backward(np.float64(1.0), cache)["logits"][~counts], np.zeros(3))
+    loss, cache = subject.forward({"logits": z, "targets": np.full((2, 3), -100)})
+    identical("loss of no targets", loss, 0.0)
+    identical("dlogits of no targets", subject.backward(np.float64(1.0), cache)["logits"], np.zeros((2, 3)))
+    loss, _ = subject.forward({"logits": np.array([np.inf, -np.inf, 0]), "targets": np.array([-100, -100, 1])})
+    close("loss beside ignored logits of inf", loss, math.log(2), EXACT)
+
+
+def far_logits_keep_their_digits(subject: Subject, rng: Rng) -> None:
+    """Where the answer is all but certain, loss and gradient are small, and right in all their digits."""
+    for z in (-40.0, -1.0, 0.0, 1.0, 40.0):
+        for t in (0.0, 1.0):
+            wrong = z if t == 0 else -z                 # the logit of what is not so
+            loss, cache = subject.forward({"logits": np.array([z]), "targets": np.array([t])})
+            each_close(f"loss at {z} of {t}", loss, math.log1p(math.exp(wrong)), EXACT)
+            slope = math.exp(wrong) / (1 + math.exp(wrong)) if wrong < 0 else 1 / (1 + math.exp(-wrong))
+            each_close(f"dlogits at {z} of {t}", subject.backward(np.float64(1.0), cache)["logits"],
+                       [slope if t == 0 else -slope], EXACT)
+
+
+def right_numbers_cost_nothing(subject: Subject, rng: Rng) -> None:
+    """y = targets costs 0, and 1 beside them costs 1; -100 is a number like any other."""
+    targets = np.array([[-100.0, 3, 1e4]])
+    for beside in (0.0, 1.0):
+        loss, cache = subject.forward({"y": targets + beside, "targets": targets})
+        identical(f"loss of numbers {beside} beside", loss, beside)
+        close("dy", subject.backward(np.float64(1.0), cache)["y"], np.full((1, 3), 2 / 3 * beside), EXACT, floor=1.0)
+
+
+def a_common_offset_of_both_changes_nothing(subject: Subject, rng: Rng) -> None:
+    """Only the differences cost."""
+    eighths = {name: np.round(8 * subject.arguments[name]) / 8 for name in ("y", "targets")}
+    loss, _ = subject.forward(eighths)
+    moved, _ = subject.forward({name: a + 2 ** 20 for name, a in eighths.items()})
+    identical("loss of both + 2^20", moved, loss)
+
+
+def numbers_refused(subject: Subject, rng: Rng) -> None:
+    """Targets of another shape, which broadcasting would hide, and what is no number; a dloss for each row."""
+    targets = subject.arguments["targets"]
+    (first, y), *_ = subject.arguments.items()
+    for name, wrong in {
+        "targets (B, T) against (B, T, K)": targets[..., 0], "targets of one row": targets[:1, :1, :1][0],
+        "targets (N,) against (N, 1)": None, "a target that is no number": np.full(targets.shape, np.nan),
+        "an infinite target": np.full(targets.shape, np.inf), "targets that are texts": np.full(targets.shape, "1"),
+    }.items():
+        if wrong is None:
+            refused(name, subject.forward, {first: y.reshape(-1, 1), "targets": targets.reshape(-1)})
+        else:
+            refused(name, subject.forward, subject.arguments | {"targets": wrong})
+    refused("a dloss for each row", subject.backward, np.ones(2), subject.forward(subject.arguments)[1])
+    one = targets * 1.0                                 # wrong at a single place, which is named
+    one.flat[-1:] = np.inf
+    where, what = tuple(n - 1 for n in one.shape), "finite numbers" if first == "y" else "numbers from 0 to 1"
+    try:
+        subject.forward(subject.arguments | {"targets": one})
+    except ValueError as error:
+        if str(error) != f"targets: expected {what}, got inf at index {where}":
+            raise CheckFailed(f"an infinite target at {where}: expected {what}, got the message {error}") from None
+    else:
+        raise CheckFailed("an infinite target: expected ValueError")
+
+
+def truths_refused(subject: Subject, rng: Rng) -> None:
+    """Targets below 0 and above 1."""
+    targets = subject.arguments["targets"]
+    for wrong in (-0.1, 1.1, -1, 2, -99):
+        refused(f"a target of {wrong}", subject.forward, subject.arguments | {"targets": np.full(targets.shape, wrong)})
+    for right in (0, 1):
+        subject.forward(subject.arguments | {"targets": np.full(targets.shape, right)})

@@ -101,6 +101,19 @@ def cross_entropy(logits: Array, targets: Array, label_smoothing: float = 0.0, c
     return np.array(math.fsum(losses) / max(1, len(losses) if counted is None else counted))
 
 
+def binary_cross_entropy(logits: Array, targets: Array, counted: int | None = None) -> Array:
+    losses = []
+    for z, t in zip(logits.flat, targets.flat):
+        if t != -100:
+            losses.append(t * math.log1p(math.exp(-z)) + (1 - t) * math.log1p(math.exp(z)))
+    return np.array(math.fsum(losses) / max(1, len(losses) if counted is None else counted))
+
+
+def mean_squared_error(y: Array, targets: Array, counted: int | None = None) -> Array:
+    losses = [(float(a) - float(t)) ** 2 for a, t in zip(y.flat, targets.flat)]
+    return np.array(math.fsum(losses) / max(1, len(losses) if counted is None else counted))
+
+
 def lm_head(x: Array, wte: Array, b: Array | None = None) -> Array:
     return linear(x, wte.T, np.zeros(len(wte)) if b is None else b)
 

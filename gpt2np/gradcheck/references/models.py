@@ -20,10 +20,13 @@ from .layers import embedding, gelu_erf, linear, lm_head, relu, tanh
 
 
 def gpt2(tokens: Array, H: int, L: int, p: dict[str, Array], rate: float = 0.0, rng: Rng | None = None) -> Array:
-    positions = np.array([range(tokens.shape[1])] * len(tokens))
+    return lm_head(gpt2_hidden(tokens, H, L, p, rate, rng), p["wte"])
+
+
+def gpt2_hidden(tokens: Array, H: int, L: int, p: dict[str, Array], rate: float = 0.0, rng: Rng | None = None) -> Array:
+    positions = np.array([range(tokens.shape[1])] * len(tokens), int).reshape(tokens.shape)
     x = dropped(embedding(tokens, p["wte"]) + embedding(positions, p["wpe"]), rate, rng)
-    x = stack(x, H, L, p, rate=rate, rng=rng)
-    return lm_head(norm(x, below(p, "ln_f")), p["wte"])
+    return norm(stack(x, H, L, p, rate=rate, rng=rng), below(p, "ln_f"))
 
 
 def transformer(source: Array, source_mask: Array, tokens: Array, H: int, L: int, norms: str, p: dict[str, Array],
@@ -75,3 +78,7 @@ def bert_for_pre_training(tokens: Array, segments: Array, padding_mask: Array, H
     x = bert(tokens, segments, padding_mask, H, L, below(p, "bert"), eps, rate, rng)
     words = masked_words_head(x, below(p, "mlm") | {"decoder.wte": p["bert.wte"]}, eps)
     return words, linear(pooler(x, below(p, "bert.pooler")), p["nsp.w"], p["nsp.b"])
+
+
+def head(y: Array, p: dict[str, Array], rate: float = 0.0, rng: Rng | None = None) -> Array:
+    return lm_head(dropped(y, rate, rng), p["head.wte"], p.get("head.b"))
