@@ -10,7 +10,7 @@ from gpt2np.adapt.freezing import train_biases
 from gpt2np.adapt.lora import add_lora
 from gpt2np.adapt.prefix import add_prefix
 from gpt2np.adapt.replacing import added, in_blocks
-from gpt2np.models.bert import BertForPreTraining
+from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import BertConfig, GPT2Config, TransformerConfig
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.models.transformer import Transformer
@@ -31,6 +31,10 @@ def transformer(dtype=np.float64, norms="post", **options):
 def bert(dtype=np.float64, **options):
     return BertForPreTraining(BertConfig(V, N_CTX, 12, 3, 2, 10), np.random.default_rng(0), dtype=dtype, std=None,
                               **options)
+
+
+def bert_alone(dtype=np.float64):
+    return BERT(BertConfig(V, N_CTX, 12, 3, 2, 10), np.random.default_rng(0), dtype=dtype, std=None)
 
 
 def toy(dtype=np.float64):

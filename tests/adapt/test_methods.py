@@ -10,13 +10,15 @@ from gpt2np.adapt.replacing import AdaptError, added, merge, restore
 from gpt2np.decoding import generate, generate_batch
 from gpt2np.layers.module import Parameter
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.models.heads import Classifier
 from gpt2np.sampling import Sampler
 from gpt2np.tracing import trace
+from gpt2np.training.adapting import AdaptPlan, adapt
 from gpt2np.training.mpi import MPIParallel
 from gpt2np.training.parallel import DataParallel
 from tests.training.test_mpi import on_ranks
 
-from .models import AT_FIRST_THE_BASE, MERGED, METHODS, MODELS, adapted, batch_for, gpt2, transformer
+from .models import AT_FIRST_THE_BASE, MERGED, METHODS, MODELS, adapted, batch_for, bert_alone, gpt2, transformer
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -251,3 +253,19 @@ def test_a_trace_counts_the_narrow_matrices():
         model, _ = adapted("GPT2", method)
         step, = (step for step in trace(model, [[1, 2, 3]]) if step.name == name)
         assert (step.formula, step.flops) == (formula, flops)
+
+
+@pytest.mark.parametrize("body", [gpt2, bert_alone])
+def test_a_new_head_stands_on_an_adapted_body(body):
+    """As finetune wants it: the head is trained besides, and sees as much of a text as the body."""
+    model = Classifier(body(), ["no", "yes"], np.random.default_rng(1), dtype=np.float64)
+    head = {path for path, _ in model.named_parameters() if not path.startswith("body.")}
+    adapt(model, AdaptPlan(steps=9, adapt="prefix", prefix_length=2), besides=sorted(head))
+    trained = {path for path, p in model.named_parameters() if p.trainable}
+    assert trained == head | set(added(model)) and head and all(path.startswith("body.") for path in added(model))
+    tokens = np.arange(20).reshape(2, 10) % 9
+    model.zero_grad()
+    model.loss_and_gradients(tokens, None, None, np.array([0, 1]))
+    assert {path for path, p in model.named_parameters() if p.grad is not None} == trained
+    with pytest.raises(ValueError, match="T from 1 to 10"):
+        model.forward(np.zeros((1, 11), int))
