@@ -41,7 +41,7 @@ from .plan_options import (
 from .ranks import as_one, join_world
 from .terminal import wrapped
 from .training import adapting, language_modelling, masked_words, run, run_folder, translation
-from .training.adapting import NONE
+from .training.adapting import NONE, usual_of
 from .training.batches import EPOCHS
 from .training.diagnosis import initial_loss_warning
 from .training.language_modelling import LanguageModelling
@@ -51,7 +51,6 @@ from .training.mpi import World
 from .training.tasks import Task
 from .training.translation import Translation
 
-ADAPTING_LR = 1e-3              # of few parameters, which begin as if they were not there
 LARGE = 10                      # parameters for each token to learn from, beyond which a model learns them by heart
 SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 
@@ -411,8 +410,7 @@ def settle(options: argparse.Namespace, kind: Kind, given: dict) -> None:
     usual: dict[str, Any] = kind.tuning if options.init_from else kind.usual if options.files else kind.trying
     if options.epochs is not None and kind is LANGUAGE:
         usual = usual | {"order": EPOCHS}
-    if options.adapt not in (None, NONE):
-        usual = usual | {"lr": ADAPTING_LR}
+    usual = usual | usual_of(options.adapt)
     options.plan = make_plan(kind.task.plan_type, usual, given)
     options.fit = [name for name in kind.fitted if name not in given]
     options.config = None if options.init_from else kind.config(options.plan, usual | given)

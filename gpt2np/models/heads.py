@@ -121,7 +121,7 @@ class Classifier(Module):
 
         All on the host.  ValueError for what the body cannot take, and for a row of padding alone.
         """
-        tokens = host_ids("tokens", tokens, self.body.config.n_vocab, self.body.config.n_ctx)
+        tokens = host_ids("tokens", tokens, self.body.config.n_vocab, self.body.n_ctx)
         padding_mask = real_tokens(padding_mask, tokens.shape)
         trained = keep_cache and any(p.trainable for _, p in self.body.named_parameters())
         x, c_body = self.body.hidden(tokens, segments=segments, padding_mask=padding_mask, rng=rng, keep_cache=trained)
