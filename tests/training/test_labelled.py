@@ -144,7 +144,7 @@ CONTEXT = "expected a context, a question and its answer, with tabs between them
     (read_asked, "a b\tc?\td\n", 1, "expected an answer that stands in the context, got 'd'"),
     (read_asked, "a b\tc?\tb\t1\n", 1, "expected an answer that stands in the context, at 1, got 'b'"),
     (read_answered, "a\n", 1, "expected a prompt, a tab and its answer, got 1 in 'a'"),
-], ids=str)
+])
 def test_a_mistake_is_named_by_file_and_line(file, read, text, line, problem):
     path = file(text)
     with pytest.raises(TrainingError, match="^" + re.escape(f"{path}, line {line}: {problem}") + "$"):
@@ -159,7 +159,7 @@ def test_a_mistake_is_named_by_file_and_line(file, read, text, line, problem):
     (read_classified, '{"sentence": "a", "label": null}', "expected a label, a text or a number, got None"),
     (read_classified, '{"label": "a"}', "expected a text as sentence or sentence1 or text, got None"),
     (read_valued, '{"sentence": "a", "label": "b"}', "expected a finite number, got 'b'"),
-], ids=str)
+])
 def test_a_mistake_in_json(file, read, text, problem):
     path = file("\n" + text, "file.json")
     with pytest.raises(TrainingError, match="^" + re.escape(f"{path}, line 2: {problem}")):
