@@ -156,7 +156,7 @@ class NamedEntities(FineTuning):
         kinds = [[tag.partition("-")[2] or "O" for tags in those for tag in tags] for those in (gold, found)]
         wrong = [Mistake([Line(RIGHT, pieces(words, tags)), Line(PREDICTED, pieces(words, its.tags))],
                          -float(np.log(np.maximum(its.right, 1e-300)).sum()))
-                 for (words, tags), its in zip(examples, predictions) if list(tags) != its.tags]
+                 for (words, tags), its in zip(examples, predictions) if entities_of(tags) != entities_of(its.tags)]
         labels = ["O", *types]
         return Findings(("F1", "strict F1", "words", "loss"), scores, len(examples), len(wrong), tables, labels,
                         confused(labels, *kinds), worst(wrong), types)

@@ -18,7 +18,7 @@ from gpt2np.training import run_folder
 from gpt2np.training.errors import TrainingError
 from gpt2np.training.finetuning import FineTuningPlan, Labels
 from gpt2np.training.labelled import Answered, Asked, Classified, Tagged, Valued, read_tagged
-from gpt2np.training.named_entities import NamedEntities, NamesPlan, known_names, looked_up
+from gpt2np.training.named_entities import NamedEntities, Names, NamesPlan, known_names, looked_up
 from gpt2np.training.new_finetuning import new_task, split
 from gpt2np.training.parallel import DataParallel
 from gpt2np.training.question_answering import QuestionAnswering, words_f1
@@ -329,6 +329,21 @@ def test_numbers(files):
     assert ranks(a).tolist() == [0, 1.5, 1.5, 3]
     assert correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1]) and correlation(a, np.ones(4)) == 0
     assert set(task.figures([Valued("", None, v) for v in a], b)) == {"pearson", "spearman"}
+
+
+def test_a_mistake_is_a_name_that_is_wrong(files):
+    """Not a tag that spells a name in another way: I-PER for B-PER.  That is what the strict F1 tells."""
+    task = begun(NamedEntities, files, "ner")
+    one, other = task.val[0], task.val[1]
+    right = [Names(["I-PER", *one.tags[1:]], [1.0] * 4, [0.5] * 4), Names(list(other.tags), [1.0] * 4, [1.0] * 4)]
+    findings = task.findings([one, other], right, 0.0)
+    assert findings.wrong == 0 and findings.scores[0][1][:3] == pytest.approx([1, 6 / 7, 7 / 8])
+    wrong = [right[0]._replace(tags=["O"] * 4), right[1]]
+    findings = task.findings([one, other], wrong, 0.0)
+    assert findings.wrong == 1 and findings.n == 2
+    assert findings.mistakes[0].lines[0].pieces == [("王明", "PER"), ("在", ""), ("京", "LOC")]
+    assert findings.mistakes[0].lines[1].pieces == [("王明在京", "")]
+    assert findings.mistakes[0].loss == pytest.approx(4 * np.log(2))
 
 
 def test_known_names_are_looked_up():
