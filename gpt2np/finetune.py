@@ -38,6 +38,7 @@ from .plan_options import (
 from .ranks import as_one, join_world
 from .terminal import wrapped
 from .training import new_finetuning, run, run_folder
+from .training.adapting import NONE, in_words, usual_of
 from .training.findings import MISTAKES, as_page, as_text
 from .training.finetuning import FineTuning
 from .training.loop import Trainer
@@ -137,6 +138,8 @@ def say(trainer: Trainer, changes: list[str]) -> None:
         print(wrapped(change))
     task: Any = trainer.task
     model, world = task.model, trainer.world
+    if task.plan.adapt != NONE:
+        print(wrapped(in_words(model, task.plan)))
     sizes = [(p.value.size, p.trainable) for _, p in model.named_parameters()]
     n, trained = sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains)
     which = f"{n:,} parameters" if trained == n else f"{trained:,} of {n:,} parameters to train"
@@ -151,10 +154,12 @@ def say(trainer: Trainer, changes: list[str]) -> None:
 
 def usage(trainer: Trainer) -> str:
     """The line by which the model is used."""
-    best = Path(trainer.out, run_folder.BEST)
-    if isinstance(trainer.task, WrittenAnswers):
-        return f"python -m gpt2np.generate --model {shlex.quote(str(best))}"
-    return f"model, tokenizer = gpt2np.load({str(best)!r})"
+    task: Any = trainer.task
+    best = str(Path(trainer.out, run_folder.BEST))
+    if isinstance(task, WrittenAnswers):
+        return f"python -m gpt2np.generate {'--model' if task.plan.adapt == NONE else '--adapter'} {shlex.quote(best)}"
+    which = repr(best) if task.plan.adapt == NONE else f"{task.base!r}, adapter={best!r}"
+    return f"model, tokenizer = gpt2np.load({which})"
 
 
 def report(trainer: Trainer) -> None:
@@ -255,6 +260,9 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     expect_epochs(parser, options.epochs)
     if options.new_head and not options.init_from:
         parser.error("--new-head: expected with --init-from, for a new model's head is new")
+    if options.adapt not in (None, NONE) and not options.init_from:
+        parser.error(f"--adapt {options.adapt}: expected --init-from with it, a model that has learned something, for "
+                     "a new one's weights are random, and would stay so")
     try:
         settle(options, kind, {"threads": threads} | given)
     except ValueError as error:
@@ -272,8 +280,10 @@ def settle(options: argparse.Namespace, kind: type[FineTuning], given: dict) -> 
     usual: dict[str, Any] = TUNING if options.init_from else USUAL if options.files else TRYING
     if options.init_from and options.epochs is None and "steps" not in given:
         options.epochs = EPOCHS
+    of_method = usual_of(options.adapt)
+    usual = usual | of_method
     options.plan = make_plan(kind.plan_type, usual, given)
-    options.fit = [name for name in FITTED if name not in given]
+    options.fit = [name for name in FITTED if name not in given and name not in of_method]
     options.config = None if options.init_from else config_of(options, kind, options.plan, usual | given)
 
 

@@ -26,7 +26,7 @@ ALLOWED = {
     "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
     "sentence_pairs": {"questions", "scoring", "text"},
     "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(),
-    "model_names": {"checkpoints", "models", "text", "nearest"},
+    "model_names": {"checkpoints", "models", "text", "nearest", "training"},
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},
 }
 EVERYWHERE = {"hints", "errors", "bytes_in"}    # names of types, for signatures; the base of all errors; small files

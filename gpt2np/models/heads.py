@@ -73,6 +73,7 @@ SOFTMAX = Objective("single_label_classification", cross_entropy_forward, cross_
 SIGMOID = Objective("multi_label_classification", binary_cross_entropy_forward, binary_cross_entropy_backward,
                     check_truths, count_targets)
 SQUARED = Objective("regression", mean_squared_error_forward, mean_squared_error_backward, check_values, np.size)
+OBJECTIVES = {objective.name: objective for objective in (SOFTMAX, SIGMOID, SQUARED)}
 
 
 class Classifier(Module):
@@ -110,6 +111,11 @@ class Classifier(Module):
     def config(self) -> Any:
         """The body's: GPT2Config or BertConfig."""
         return self.body.config
+
+    @property
+    def n_ctx(self) -> int:
+        """How many tokens it sees: those of the body."""
+        return self.body.n_ctx
 
     def forward(self, tokens: ArrayLike, segments: ArrayLike | None = None, padding_mask: ArrayLike | None = None,
                 rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:

@@ -203,8 +203,9 @@ def in_words(model: Module, plan: AdaptPlan) -> str:
     trained = sum(p.value.size for _, p in model.named_parameters() if p.trainable)
     base = sum(p.value.size for path, p in model.named_parameters() if path not in new)
     formulas = Counter(map(formula_of, replacements(model).values()))
-    terms = " + ".join(f"{n} x {formula}" for formula, n in formulas.items())
-    by = f" = {terms}" if terms else ""
+    terms = [f"{n} x {formula}" for formula, n in formulas.items()]
+    besides = trained - sum(p.value.size for p in new.values())
+    by = f" = {' + '.join(terms + [f'{besides:,} of its head'] * (besides > 0))}" if terms else ""
     return (f"{plan.adapt}: {trained:,}{by} parameters to train, {100 * trained / base:.2f} % of the model's {base:,}; "
             f"{CLAIMS[plan.adapt]}")
 

@@ -29,6 +29,7 @@ from ..models.heads import (
 )
 from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece
+from .adapting import NONE, AdaptableTask, AdaptPlan, base_of
 from .by_length import ByLength
 from .errors import TrainingError
 from .findings import Findings
@@ -44,7 +45,7 @@ from .labelled import (
 from .mpi import Parallel
 from .parallel import Batch, DataParallel
 from .plan import SHARE, YES_OR_NO, Plan, at_least, one_of
-from .tasks import Progress, Task, unseen
+from .tasks import Progress, unseen
 
 TRAIN, VAL, TEST, LABELS = "train.jsonl", "val.jsonl", "test.jsonl", "labels.json"     # in the folder of a run
 NARROW = 512                    # widths below begin with Linear's own weights, and learn at higher rates
@@ -54,7 +55,7 @@ F1, LOSS = BEST_BY = ("f1", "loss")
 
 
 @dataclass(frozen=True)
-class FineTuningPlan(Plan):
+class FineTuningPlan(AdaptPlan):
     """A run on labelled examples."""
 
     batch: Annotated[int, at_least(1), "rows in a step"] = 32
@@ -94,7 +95,7 @@ class Encoded(NamedTuple):
     places: Sequence[tuple[int, int, int]] = ()
 
 
-class FineTuning(Task):
+class FineTuning(AdaptableTask):
     """A model with a head that learns examples.
 
     model, tokenizer   what is trained (with the plan's dropout and recompute), and what it comes with
@@ -116,9 +117,8 @@ class FineTuning(Task):
 
     def __init__(self, model: Any, tokenizer: AnyTokenizer, labels: Labels, train: Sequence[Any], val: Sequence[Any],
                  plan: Any, test: Sequence[Any] = ()):
-        if plan.context > model.config.n_ctx:
-            raise TrainingError(f"context: expected at most the model's n_ctx, {model.config.n_ctx}, got "
-                                f"{plan.context}")
+        if plan.context > model.n_ctx:
+            raise TrainingError(f"context: expected at most the model's n_ctx, {model.n_ctx}, got {plan.context}")
         for name, examples in (("text", train), ("validation text", val)):
             if not examples:
                 raise TrainingError(f"{name}: expected at least one example, got none: give more text"
@@ -135,18 +135,18 @@ class FineTuning(Task):
     def load(cls, folder: Path, out: Path, plan: Any) -> Any:
         stored = read_json(out / LABELS, MAX_LABELS_BYTES)
         labels = Labels(tuple(stored["names"]), stored["several"])
-        model, tokenizer = cls.model_to_train(folder, plan, labels)
+        with_its_own = plan.adapt != NONE       # what was trained has a head, so that of the base does not matter
+        model, tokenizer, _ = cls.model_to_train(base_of(folder, plan), plan, labels, new_head=with_its_own)
         train, val, test = (read_examples(out / name, cls.kind) for name in (TRAIN, VAL, TEST))
-        return cls(model, tokenizer, labels, train, val, plan, test)
+        task = cls(model, tokenizer, labels, train, val, plan, test)
+        task.go_on_adapting(folder)
+        return task
 
     @classmethod
     def expect_shares(cls, plan: Any, processes: int) -> None:
         if plan.batch < processes:
             raise TrainingError(f"--batch: expected a row for each of the {processes} processes at least, got "
                                 f"{plan.batch}")
-
-    def save(self, folder: Path) -> None:
-        loading.write_files(folder, loading.layout_of(self.model), self.model, self.tokenizer)
 
     def batch(self, step: int) -> Batch:
         return self.batch_of([self.rows[i] for i in self.batches.rows(step)])
@@ -228,6 +228,11 @@ class FineTuning(Task):
         """The texts of an example: what a vocabulary is learned from."""
         return [text for text in example if isinstance(text, str)]
 
+    @classmethod
+    def first_tokens(cls, tokenizer: AnyTokenizer, examples: Sequence[Any], n: int) -> Array | None:
+        """n tokens that a prefix begins with, of the examples; None where they are for a model with a head."""
+        return None
+
     # ---- what a subclass says of its predictions
 
     def encoded(self, examples: Sequence[Any]) -> list[Encoded]:
@@ -271,8 +276,9 @@ class FineTuning(Task):
 
     @classmethod
     def model_to_train(cls, name_or_path: str | Path, plan: Any, labels: Labels, new_head: bool = False,
-                       warn: Warn | None = None) -> tuple[Any, AnyTokenizer]:
-        """A model and its tokenizer for training: with the plan's options, and in memory of its own: the files may go.
+                       warn: Warn | None = None) -> tuple[Any, AnyTokenizer, list[str]]:
+        """A model and its tokenizer for training: with the plan's options, and in memory of its own: the files may go;
+        and the paths of what is made anew.
 
         new_head   True: a head that is there is not taken
         warn       is told what is made anew, and what is left out
@@ -288,7 +294,7 @@ class FineTuning(Task):
             raise TrainingError(f"--init-from {name_or_path}: {error}{hint}") from None
         if warn is not None and (said := what_is_new(str(name_or_path), new, left_out)):
             warn(said)
-        return model, tokenizer
+        return model, tokenizer, new
 
 
 def logits_in_place(model: Any, B: int, share: Batch) -> Array:

@@ -15,11 +15,13 @@ from typing import Any
 from ..checkpoints.files import write_text
 from ..memory import expect_room
 from ..models.config import BertConfig, GPT2Config
+from ..models.heads import Classifier
 from ..text.bpe import Tokenizer, cut
 from ..text.bpe_train import learn_merges
 from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece, learn_characters
 from . import made_up
+from .adapting import adapt
 from .errors import TrainingError
 from .findings import Both, Findings
 from .finetuning import LABELS, NARROW, TEST, TRAIN, VAL, FineTuning
@@ -63,9 +65,11 @@ def new_task(kind: type[FineTuning], out: str | Path, plan: Any, files: Sequence
     train, held_out, tested = examples_of(kind, plan, files, val, test, language, warn)
     labels = kind.labels_of(train)
     if config is None:
-        model, tokenizer = kind.model_to_train(init_from or "", plan, labels, new_head, warn)
+        model, tokenizer, new = kind.model_to_train(init_from or "", plan, labels, new_head, warn)
+        head = ["head"] if isinstance(model, Classifier) else []
+        adapt(model, plan, kind.first_tokens(tokenizer, train, plan.prefix_length), besides=[*head, *new])
         if "context" in fit:
-            plan = replace(plan, context=min(plan.context, model.config.n_ctx))
+            plan = replace(plan, context=min(plan.context, model.n_ctx))
         if "lr" in fit:
             plan = replace(plan, lr=NARROW_LR if model.config.n_embd < NARROW else TUNED_LR)
     else:
@@ -84,6 +88,7 @@ def new_task(kind: type[FineTuning], out: str | Path, plan: Any, files: Sequence
     if "warmup" in fit:
         plan = replace(plan, warmup=max(1, plan.steps // 10))
     task.plan = plan
+    task.begin_adapting(init_from if config is None else None)
     for name, examples in ((TRAIN, train), (VAL, held_out), (TEST, tested)):
         write_examples(Path(out, name), examples)
     write_text(Path(out, LABELS), json.dumps(labels._asdict(), ensure_ascii=False) + "\n")

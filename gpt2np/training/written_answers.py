@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +73,11 @@ class WrittenAnswers(FineTuning):
     @classmethod
     def labels_of(cls, examples: Sequence[Any]) -> Labels:
         return Labels(())
+
+    @classmethod
+    def first_tokens(cls, tokenizer: AnyTokenizer, examples: Sequence[Answered], n: int) -> Array | None:
+        ids = (i for example in examples for i in prompt_and_answer(tokenizer, example, n + 1)[0])
+        return np.fromiter(islice(ids, n), int)
 
     def encoded(self, examples: Sequence[Answered]) -> list[Encoded]:
         found = []
@@ -168,8 +174,8 @@ class WrittenAnswers(FineTuning):
 
     @classmethod
     def model_to_train(cls, name_or_path: str | Path, plan: Any, labels: Labels, new_head: bool = False,
-                       warn: Warn | None = None) -> tuple[Any, AnyTokenizer]:
-        return load_to_train(name_or_path, plan)
+                       warn: Warn | None = None) -> tuple[Any, AnyTokenizer, list[str]]:
+        return *load_to_train(name_or_path, plan), []
 
 
 def prompt_and_answer(tokenizer: AnyTokenizer, example: Answered, context: int) -> tuple[list[int], int]:
