@@ -56,7 +56,7 @@ SCHEDULE = {"beta2": 0.98, "weight_decay": 0.01, "schedule": "linear", "eval_eve
 
 # What an option is that is not given: of a new model, of one without FILE, and of one that has learned before.
 USUAL = {"steps": 2000, "lr": 1e-3, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 4096} | SCHEDULE
-TRYING = USUAL | {"steps": 2000, "lr": 2e-3, "n_layer": 2}
+TRYING = USUAL | {"steps": 2500, "lr": 2e-3, "n_layer": 3}
 TUNING = {"steps": 1, "lr": new_finetuning.TUNED_LR} | SCHEDULE
 EPOCHS = 5.0                    # of a model that has learned before
 

@@ -40,7 +40,7 @@ from .text_classification import TextClassification, TextRegression
 from .written_answers import WrittenAnswers
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000     # of the examples, those that are measured by where no others are
-MADE, MADE_TO_MEASURE = 10_000, 300     # examples that are made up where there is no file
+MADE, MADE_TO_MEASURE = 20_000, 500     # examples that are made up where there is no file
 TUNED_LR, NARROW_LR = 5e-5, 5e-4        # of a model that has learned before, and of a narrow one
 
 
