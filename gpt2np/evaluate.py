@@ -84,21 +84,13 @@ def show(arguments: Sequence[str] | None) -> None:
             open(path, "rb").close()                    # what cannot be read is said before the work begins
     questions = read_hellaswag(options.hellaswag) if options.hellaswag else []
     passages = read_lambada(options.lambada) if options.lambada else []
-    rows, lines = list[tuple[str, Measured]](), list[str]()
-    for name in options.model:
-        model, tokenizer = load_with_tokenizer(name, kind=Module, adapter=options.adapter)
+    loaded = [load_with_tokenizer(name, kind=Module, adapter=options.adapter) for name in options.model]
+    for name, (model, _) in zip(options.model, loaded):
         merge_if_possible(model)
-        if not isinstance(model, GPT2 | Transformer):
-            raise TrainingError("--model: expected a model that goes on from a text, or one that translates, got a "
-                                f"{type(model).__name__}: a BERT is measured while it is trained")
-        others = [name for name in (OF_TEXTS if isinstance(model, Transformer) else OF_PAIRS)
-                  if getattr(options, name) is not None]
-        if others:
-            whose = "one that goes on from a text" if isinstance(model, Transformer) else "one that translates"
-            parser.error(f"{option(others[0])}: expected with another model, {whose}")
-        if isinstance(model, Transformer) and len(options.model) > 1:
-            parser.error(f"--model: expected {name}, which translates, alone")
-        keep_freed_memory()
+        check(options, parser, name, model)
+    keep_freed_memory()
+    rows, lines = list[tuple[str, Measured]](), list[str]()
+    for name, (model, tokenizer) in zip(options.model, loaded):
         if isinstance(model, Transformer):
             measure_pairs(options, model, tokenizer)
             return
@@ -119,12 +111,25 @@ def show(arguments: Sequence[str] | None) -> None:
         print(wrapped(line))
 
 
+def check(options: argparse.Namespace, parser: Parser, name: str, model: Module) -> None:
+    """End with a sentence where a model cannot be measured as it is asked: before any of them is."""
+    if not isinstance(model, (GPT2, Transformer)):
+        raise TrainingError("--model: expected a model that goes on from a text, or one that translates, got a "
+                            f"{type(model).__name__}: a BERT is measured while it is trained")
+    translates = isinstance(model, Transformer)
+    if others := [one for one in (OF_TEXTS if translates else OF_PAIRS) if getattr(options, one) is not None]:
+        whose = "one that goes on from a text" if translates else "one that translates"
+        parser.error(f"{option(others[0])}: expected with another model, {whose}")
+    if translates and len(options.model) > 1:
+        parser.error(f"--model: expected {name}, which translates, alone")
+    if options.window and options.window > model.n_ctx:
+        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {options.window}")
+
+
 def measure_texts(options: argparse.Namespace, name: str, model: GPT2,
                   tokenizer: AnyTokenizer) -> list[tuple[str, Measured]]:
     """(what was measured, what was found) of each text, and of all together; where one model is asked, it is told."""
     window = options.window or model.n_ctx
-    if window > model.n_ctx:
-        raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {window}")
     stride, several = options.stride or max(1, window // 2), len(options.files) > 1
     found, alone = [], len(options.model) == 1
     with DataParallel(model, options.threads or cores()) as parallel:
@@ -280,8 +285,8 @@ def show_table(rows: Sequence[tuple[str, Measured]]) -> None:
 
 
 def short(x: float) -> str:
-    """A number in at most 6 characters, as 1234, 12.34 or 1e+12."""
-    return f"{x:.4g}" if x < 99999.5 else f"{x:.0e}"
+    """A number in at most 6 characters, as 12.34, 12345 or 1e+12."""
+    return f"{x:.4g}" if x < 9999.5 else f"{x:.0f}" if x < 99999.5 else f"{x:.0e}"
 
 
 def share(name: str, k: int, n: int) -> str:
@@ -326,10 +331,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                        help="what BLEU takes for a token (zh where the targets are Chinese, 13a elsewhere)")
     pairs.add_argument("--smooth", choices=SMOOTHINGS, help="what BLEU does where no n-gram is right (exp)")
     options = parser.parse_args(arguments)
-    if options.adapter is not None and len(options.model) > 1:
-        parser.error(f"--adapter: expected one --model with it, got {len(options.model)}")
     if not (options.files or options.lambada or options.hellaswag):
         parser.error("expected FILE, or --lambada or --hellaswag with one")
+    if options.adapter and len(options.model) > 1:
+        parser.error("--adapter: expected one --model with it, the one that it was trained beside")
     if options.length_penalty is not None and not -10 <= options.length_penalty <= 10:
         parser.error(f"--length-penalty: expected a number from -10 to 10, got {options.length_penalty}")
     if options.length_penalty is not None and options.num_beams in (None, 1):

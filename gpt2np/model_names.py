@@ -22,6 +22,7 @@ from .checkpoints import adapters, loading, peft
 from .checkpoints.errors import CheckpointError
 from .models.config import SIZES
 from .models.gpt2 import GPT2
+from .models.heads import Classifier
 from .nearest import did_you_mean
 from .text.bpe import Tokenizer
 from .text.huggingface import read_tokenizer
@@ -29,6 +30,7 @@ from .text.protocol import AnyTokenizer
 from .text.vocab_txt import is_vocab_txt
 from .text.vocabulary import TokenizerError
 from .text.wordpiece import WordPiece
+from .training.heads import put_head_on
 
 OTHER_NAMES = {"gpt2": "124M", "gpt2-small": "124M", "gpt2-medium": "355M", "gpt2-large": "774M", "gpt2-xl": "1558M",
                "demo_zh": "demo-zh"}
@@ -47,12 +49,14 @@ def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32,
                    here that is called 124M: ./124M)
     dtype          float32, which is mapped from the file where it lies (so keep the file as it is while the model is in
                    use; training changes only this process's copy), or float64
-    adapter        the folder of one that was trained on this model, here or with peft, or of the run that did
+    adapter        the folder of one that was trained on this model, here or with peft, or of the run that did; a head
+                   that it brings along is put on the model
 
     Raises CheckpointError for a model that is not there or not as it must be, and ValueError for another dtype.
     """
     model, tokenizer = loading.load(find_model(name_or_path), dtype)
     if adapter is not None:
+        model = with_its_head(model, adapter)
         put_adapter(model, adapter)
     return model, tokenizer
 
@@ -64,6 +68,19 @@ def load_with_tokenizer(name_or_path: str | Path = "demo", dtype: DTypeLike = np
     if adapter is not None:
         put_adapter(model, adapter)
     return model, tokenizer
+
+
+def with_its_head(model: Any, adapter: str | Path) -> Any:
+    """A model with the head that an adapter brings along, for the adapter to fill; without one, the model itself."""
+    folder = find_adapter(adapter)
+    head = adapters.read_head(folder) if adapters.is_adapter(folder) else None
+    if head is None:
+        return model
+    below: Any = model.body if isinstance(model, Classifier) else model
+    try:
+        return put_head_on(below, head.kind, head.labels, None, objective=head.objective)[0]
+    except ValueError as error:
+        raise CheckpointError(folder, f"its head does not go on this model: {error}") from None
 
 
 def put_adapter(model: GPT2, adapter: str | Path) -> None:

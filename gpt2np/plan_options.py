@@ -1,7 +1,8 @@
 """The options of a command that trains, as they follow from the fields of a task's plan."""
 
 import argparse
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .command import MAX_THREADS, not_empty, option, real, whole
@@ -9,6 +10,22 @@ from .training.errors import TrainingError
 from .training.optimizers import OPTIMIZERS
 from .training.plan import NAMES, Plan, Setting, settings
 from .training.schedules import NOAM
+
+NAMELESS = "files of text stand for themselves, as in: train plays.txt --out run"
+KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-size": "--batch",
+            "--learning-rate": "--lr", "--num-train-epochs": "--epochs", "--max-steps": "--steps",
+            "--warmup-steps": "--warmup", "--eval-steps": "--eval-every", "--save-steps": "--save-every",
+            "--block-size": "--context", "--gradient-accumulation-steps": "--accumulate", "--max-grad-norm": "--clip",
+            "--lora-r": "--rank", "--lora-rank": "--rank", "--lora-alpha": "--alpha",
+            "--lora-dropout": "--adapt-dropout", "--target-modules": "--at", "--num-virtual-tokens": "--prefix-length",
+            "--output-dir": "--out", "--output": "--out", "-o": "--out", "--model": "--init-from", "-m": "--init-from",
+            "--model-name-or-path": "--init-from", "--resume-from-checkpoint": "--resume", "--num-epochs": "--epochs",
+            "--per-device-train-batch-size": "--batch", "--lr-scheduler-type": "--schedule", "--n-ctx": "--context",
+            "--max-length": "--context", "--max-seq-length": "--context", "--validation-file": "--val",
+            "--d-model": "--n-embd", "--hidden-size": "--n-embd", "--num-layers": "--n-layer",
+            "--n-layers": "--n-layer", "--num-heads": "--n-head", "--n-heads": "--n-head",
+            "--logging-steps": "each step is logged, in log.jsonl", "--train-file": NAMELESS, "--data": NAMELESS,
+            "--input": NAMELESS, "--fp16": "expected none of that: in float32 a CPU is fast"}
 
 
 def add_plan_options(parser: argparse.ArgumentParser, plan_type: type[Plan],
@@ -70,3 +87,33 @@ def make_plan(plan_type: type[Plan], usual: Mapping[str, Any], given: Mapping[st
                if setting.rule is NAMES}
     return plan_type(**{setting.name: values[setting.name] for setting in settings(plan_type)
                         if setting.name in values})
+
+
+# ---- what does not go together
+
+
+def given_in(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that were given, by their names."""
+    return {name: value for name, value in vars(options).items() if value not in (None, [])}
+
+
+def expect_alone(parser: argparse.ArgumentParser, given: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    """End with a sentence where more is given beside --resume than may be changed of a run."""
+    if others := ["FILE" if name == "files" else option(name) for name in given if name not in ("resume", *allowed)]:
+        parser.error(f"beside --resume, expected no option but --steps and --threads, for a run goes on as it "
+                     f"began; got {', '.join(others)}")
+
+
+def expect_either(parser: argparse.ArgumentParser, given: Mapping[str, Any],
+                  *pairs: tuple[str, Sequence[str]]) -> None:
+    """End with a sentence where one option is given and another that does not go with it."""
+    for first, rest in pairs:
+        for other in rest:
+            if first in given and other in given:
+                parser.error(f"expected either {option(first)} or {option(other)}, got both")
+
+
+def expect_epochs(parser: argparse.ArgumentParser, epochs: float | None) -> None:
+    """End with a sentence where --epochs is no number above 0."""
+    if epochs is not None and not (math.isfinite(epochs) and epochs > 0):
+        parser.error(f"--epochs: expected a number above 0, got {epochs}")

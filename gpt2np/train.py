@@ -13,7 +13,6 @@ Chapter: S000 1.3.
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.train")
 
 import argparse
-import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -30,11 +29,19 @@ from .interrupts import leave
 from .memory import keep_freed_memory
 from .models.config import NORMS, BertConfig, GPT2Config, TransformerConfig
 from .models.transformer import Transformer
-from .plan_options import add_plan_options, make_plan
+from .plan_options import (
+    KNOWN_AS,
+    add_plan_options,
+    expect_alone,
+    expect_either,
+    expect_epochs,
+    given_in,
+    make_plan,
+)
 from .ranks import as_one, join_world
 from .terminal import wrapped
 from .training import adapting, language_modelling, masked_words, run, run_folder, translation
-from .training.adapting import NONE
+from .training.adapting import NONE, usual_of
 from .training.batches import EPOCHS
 from .training.diagnosis import initial_loss_warning
 from .training.language_modelling import LanguageModelling
@@ -44,23 +51,7 @@ from .training.mpi import World
 from .training.tasks import Task
 from .training.translation import Translation
 
-ADAPTING_LR = 1e-3              # of few parameters, which begin as if they were not there
 LARGE = 10                      # parameters for each token to learn from, beyond which a model learns them by heart
-NAMELESS = "files of text stand for themselves, as in: train plays.txt --out run"
-KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-size": "--batch",
-            "--learning-rate": "--lr", "--num-train-epochs": "--epochs", "--max-steps": "--steps",
-            "--warmup-steps": "--warmup", "--eval-steps": "--eval-every", "--save-steps": "--save-every",
-            "--block-size": "--context", "--gradient-accumulation-steps": "--accumulate", "--max-grad-norm": "--clip",
-            "--lora-r": "--rank", "--lora-rank": "--rank", "--lora-alpha": "--alpha",
-            "--lora-dropout": "--adapt-dropout", "--target-modules": "--at", "--num-virtual-tokens": "--prefix-length",
-            "--output-dir": "--out", "--output": "--out", "-o": "--out", "--model": "--init-from", "-m": "--init-from",
-            "--model-name-or-path": "--init-from", "--resume-from-checkpoint": "--resume", "--num-epochs": "--epochs",
-            "--per-device-train-batch-size": "--batch", "--lr-scheduler-type": "--schedule", "--n-ctx": "--context",
-            "--max-length": "--context", "--max-seq-length": "--context", "--validation-file": "--val",
-            "--d-model": "--n-embd", "--hidden-size": "--n-embd", "--num-layers": "--n-layer",
-            "--n-layers": "--n-layer", "--num-heads": "--n-head", "--n-heads": "--n-head",
-            "--logging-steps": "each step is logged, in log.jsonl", "--train-file": NAMELESS, "--data": NAMELESS,
-            "--input": NAMELESS, "--fp16": "expected none of that: in float32 a CPU is fast"}
 SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 
 
@@ -387,27 +378,20 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
                         help="in place of --steps: go through the text so often" + ", with --order epochs"
                              * (kind is LANGUAGE))
     options = parser.parse_args(arguments)
-    given = {name: value for name, value in vars(options).items() if value not in (None, [])}
+    given = given_in(options)
     if options.resume is not None:
-        if others := ["FILE" if name == "files" else option(name) for name in given
-                      if name not in ("resume", "steps", "threads", "task")]:
-            parser.error(f"beside --resume, expected no option but --steps and --threads, for a run goes on as it "
-                         f"began; got {', '.join(others)}")
+        expect_alone(parser, given, ("steps", "threads", "task"))
         return options
     if options.out is None:
         parser.error("expected --out DIR, a new folder for the run (or --resume DIR)")
     if options.val and not options.files and kind is TRANSLATION:
         parser.error("--val: expected with FILE; generated pairs are measured by generated ones")
     new = ("vocab", "n_vocab", *kind.sizes, *(["norms"] if "norms" in usual else []))
-    for first, rest in (("init_from", new), ("vocab", ("n_vocab",)), ("steps", ("epochs",))):
-        for other in rest:
-            if first in given and other in given:
-                parser.error(f"expected either {option(first)} or {option(other)}, got both")
+    expect_either(parser, given, ("init_from", new), ("vocab", ("n_vocab",)), ("steps", ("epochs",)))
     if options.adapt not in (None, NONE) and not options.init_from:
         parser.error(f"--adapt {options.adapt}: expected --init-from with it, a model that has learned something, for "
                      "a new one's weights are random, and would stay so")
-    if options.epochs is not None and not (math.isfinite(options.epochs) and options.epochs > 0):
-        parser.error(f"--epochs: expected a number above 0, got {options.epochs}")
+    expect_epochs(parser, options.epochs)
     options.task = task
     try:
         settle(options, kind, {"threads": threads} | given)
@@ -426,8 +410,7 @@ def settle(options: argparse.Namespace, kind: Kind, given: dict) -> None:
     usual: dict[str, Any] = kind.tuning if options.init_from else kind.usual if options.files else kind.trying
     if options.epochs is not None and kind is LANGUAGE:
         usual = usual | {"order": EPOCHS}
-    if options.adapt not in (None, NONE):
-        usual = usual | {"lr": ADAPTING_LR}
+    usual = usual | usual_of(options.adapt)
     options.plan = make_plan(kind.task.plan_type, usual, given)
     options.fit = [name for name in kind.fitted if name not in given]
     options.config = None if options.init_from else kind.config(options.plan, usual | given)

@@ -26,7 +26,7 @@ from gpt2np.text.vocabulary import TokenizerError
 COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
             "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
             "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
-            "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
+            "finetune": "gpt2np.finetune", "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
             "serve": "gpt2np.serve.__main__", "quantize": "gpt2np.quantize",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
             "interpret": "gpt2np.interpret.__main__"}
@@ -115,6 +115,13 @@ WRONG = [
     ("train %e --out %x --task masked --unit spaces --context 4", 2, "--context: expected a whole number of 5 or more"),
     ("train %x --out %x --task masked", 1, "%x: No such file or directory"),
     ("train %e --out %x --unit spaces", 2, "unrecognized arguments: --unit spaces"),
+    ("finetune %e --task ner --out %x", 1, "%e: expected at least one example, got none"),
+    ("finetune %b --task classify --out %x", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it"),
+    ("finetune %x --task qa --out %x", 1, "%x: No such file or directory"),
+    ("finetune %e --out %x", 2, "expected --task, one of ner, classify, regress, qa, answer (or --resume DIR)"),
+    ("finetune --task ner --out %x --n-layer 1000000000", 1, "not enough memory (training "),
+    ("finetune --task ner --out %x --num-labels 7", 2, "unrecognized arguments: --num-labels; the labels are those "),
+    ("finetune --task ner --init-from %d --out %x", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("fill a", 1, "fill: this model is in none of "),
     ("fill --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: fill"),
     ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
@@ -169,7 +176,8 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "translate", "train", "evaluate", "fill", "similar", "score", "serve", "quantize"):
+    for name in ("generate", "translate", "train", "finetune", "evaluate", "fill", "similar", "score", "serve",
+                 "quantize"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -200,8 +208,9 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
                  "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "fill": ["--model"], "similar": ["--file"], "serve": ["--host"], "gradcheck": ["--layer"],
-                 "oracle": ["--out"], "interpret": ["--out"], "score": [], "quantize": []}[name]
+                 "finetune": ["--out"], "fill": ["--model"], "similar": ["--file"], "serve": ["--host"],
+                 "gradcheck": ["--layer"], "oracle": ["--out"], "interpret": ["--out"], "score": [],
+                 "quantize": []}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err

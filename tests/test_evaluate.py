@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 import gpt2np
 from gpt2np import evaluate
+from gpt2np.models.bert import BERT
+from gpt2np.models.config import BertConfig
 from gpt2np.terminal import columns_of
+from gpt2np.text.wordpiece import learn_characters
 from tests.test_score import HELLASWAG
 
 GOLDEN = str(Path(__file__).parent / "golden" / "scoring")
@@ -101,9 +104,17 @@ def test_what_is_shown_fits_the_terminal(monkeypatch, capsys, files, columns):
         assert max(map(columns_of, said(capsys, *arguments).splitlines())) <= columns
 
 
+def test_nothing_is_measured_where_a_later_model_cannot_be(capsys, files, tmp_path):
+    pieces = learn_characters(["the cat sat"], 20)
+    gpt2np.save(tmp_path / "bert", BERT(BertConfig(pieces.n_vocab, 8, 8, 2, 1, 8), np.random.default_rng(0)), pieces)
+    assert evaluate.main(["en", "--model", "m", "--model", "bert"]) == 1
+    assert capsys.readouterr() == ("", "error: --model: expected a model that goes on from a text, or one that "
+                                       "translates, got a BERT: a BERT is measured while it is trained\n")
+
+
 def test_numbers_are_short():
-    assert [evaluate.short(x) for x in (1.23456, 99999.4, 123456.0, 1e270, math.inf)] == [
-        "1.235", "1e+05", "1e+05", "1e+270", "inf"]
+    assert [evaluate.short(x) for x in (1.23456, 9999.4, 46080.2, 123456.0, 1e270, math.inf)] == [
+        "1.235", "9999", "46080", "1e+05", "1e+270", "inf"]
 
 
 @pytest.mark.parametrize("arguments, status, message", [
@@ -112,6 +123,7 @@ def test_numbers_are_short():
     (["en", "--model", "m", "--hellaswag", "lambada"], 1, 'lambada, line 1: expected "activity_label", got "text": it'),
     (["en", "--model", "m", "--hellaswag", "none"], 1, "none: No such file or directory"),
     (["en", "--model", "m", "--num-beams", "2"], 2, "--num-beams: expected with another model, one that translates"),
+    (["en", "--model", "m", "--model", "m/", "--adapter", "a"], 2, "--adapter: expected one --model with it, the one"),
     (["en", "--model", "m", "--model", "none"], 1, "'none': neither a model's name"),
     (["en", "--model", "translation", "--model", "m"], 2, "--model: expected translation, which translates, alone"),
     (["en", "--model", "translation", "--calibration"], 2, "--calibration: expected with another model, one that"),

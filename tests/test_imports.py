@@ -26,7 +26,7 @@ ALLOWED = {
     "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
     "sentence_pairs": {"questions", "scoring", "text"},
     "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(),
-    "model_names": {"checkpoints", "models", "text", "nearest"},
+    "model_names": {"checkpoints", "models", "text", "nearest", "training"},
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},
 }
 EVERYWHERE = {"hints", "errors", "bytes_in"}    # names of types, for signatures; the base of all errors; small files
@@ -55,10 +55,12 @@ def test_imports_point_one_way():
 
 
 def test_what_serves_any_task_knows_nothing_of_texts():
-    """LanguageModelling, with its batches and its evaluation, is one task of many; Translation and MaskedWords are
-    others."""
+    """LanguageModelling, with its batches and its evaluation, is one task of many; Translation, MaskedWords and those
+    of fine-tuning are others."""
     of_texts = {"language_modelling.py", "batches.py", "evaluation.py",
-                "translation.py", "pairs.py", "number_pairs.py", "masked_words.py", "documents.py"}
+                "translation.py", "pairs.py", "number_pairs.py", "masked_words.py", "documents.py",
+                "finetuning.py", "new_finetuning.py", "findings.py", "labelled.py", "label_rows.py", "made_up.py",
+                "named_entities.py", "text_classification.py", "question_answering.py", "written_answers.py"}
     for path in (ROOT / "training").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         modules = {f"{n.module}.py" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1}
@@ -88,5 +90,5 @@ def test_a_wheel_holds_every_part():
     setup = configparser.ConfigParser()
     setup.read(ROOT.parent / "setup.cfg", encoding="utf-8")
     parts = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
-    assert set(setup["options"]["packages"].split()) == parts | {"gpt2np.demo", "gpt2np.translation"}
+    assert set(setup["options"]["packages"].split()) == parts | {"gpt2np.demo", "gpt2np.demo_zh", "gpt2np.translation"}
     assert setup["options.package_data"]["gpt2np"] == "py.typed" and (ROOT / "py.typed").exists()   # or hints go unseen

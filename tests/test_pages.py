@@ -47,7 +47,7 @@ from gpt2np.models.transformer import Transformer
 from gpt2np.serve.__main__ import Signals
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.wordpiece import learn_characters
-from gpt2np.training import translation
+from gpt2np.training import new_finetuning, translation
 from gpt2np.training.number_pairs import number_pairs
 from tests.checkpoints.fuzz import Fuzz
 from tests.checkpoints.test_download import Server
@@ -73,12 +73,18 @@ PROGRAMS = ("make", "python", "python3", ".venv/bin/python", "pip", "mpiexec", "
 PLACEHOLDERS = {r"(\w+)\.\.\.(?= |$)": r"\1 \1",        # FILE..., several of them
                 r"\bstep-\d{8}\b": "step-00000002",     # a checkpoint of a run of 2 steps, where there were thousands
                 "--init-from demo": "--init-from tiny",
+                "classify(.*) --init-from DIR/best": r"classify\1 --init-from minibert",
                 r"\[MASK\](.*) --model DIR/best": r"[MASK]\1 --model minibert"}       # of a run of another task
 FILES = ("FILE", "train.txt", "val.txt")                # all with TEXT in them
 DATA_SETS = {"lambada_test.jsonl": {"text": "To be, or not to be"},     # lines as their files have them
              "hellaswag_val.jsonl": {"activity_label": "Speech", "ctx_a": "To be,", "ctx_b": "or not", "label": 0,
                                      "endings": ["to be.", "to go.", "to see.", "to say."]}}
 PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0))
+
+LABELLED = {"names.conll": "Ada B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20,
+            "reviews.tsv": "".join(f"good {i}\tpos\nbad {i}\tneg\n" for i in range(20)),
+            "prompts.tsv": "".join(f"is it {i}?\tyes\n" for i in range(20))}
+LABELLED["test.conll"] = LABELLED["names.conll"]
 
 # Runs that would take long: the options get these values, in place of the page's or beside them. A command whose output
 # is on the page runs as it is.
@@ -87,6 +93,8 @@ CUT = {
     "gpt2np.train_tokenizer": {"--n-vocab": "260"},
     "gpt2np.train": {"--steps": "2", "--n-vocab": "260", "--context": "8", "--n-layer": "1", "--n-head": "2",
                      "--n-embd": "8", "--warmup": "1", "--eval-every": "1", "--sample": "3"},
+    "gpt2np.finetune": {"--steps": "2", "--context": "8", "--n-layer": "1", "--n-head": "2", "--n-embd": "8",
+                        "--eval-every": "1", "--sample": "1"},
     "benchmarks.layers": {"--quick": None, "--only": "embedding"},      # None: it takes no value
     "benchmarks.score": {"--rounds": "1", "--context": "20", "--tokens": "3"},
     "gpt2np.serve": {"--port": "0"}, "benchmarks.serve": {"--seconds": "0.1", "--rounds": "0", "--clients": "1",
@@ -94,7 +102,8 @@ CUT = {
     "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
 }
 # Where a value of the page rules others out.
-NOT_BESIDE = {"--vocab": ("--n-vocab",), "--prefix-length": ("--context",), "--resume": CUT["gpt2np.train"],
+NOT_BESIDE = {"--vocab": ("--n-vocab",), "--prefix-length": ("--context",),
+              "--resume": CUT["gpt2np.train"] | CUT["gpt2np.finetune"],
               "--init-from": ("--n-vocab", "--n-layer", "--n-head", "--n-embd")}
 
 class FewMutations(Fuzz):
@@ -523,7 +532,8 @@ def options_of_all_commands():
     for path in sorted((ROOT / "gpt2np").rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         if "\nif __name__ ==" in path.read_text(encoding="utf-8"):
-            for more in [["--task", task] for task in train.KINDS] if module == "gpt2np.train" else [[]]:
+            tasks = {"gpt2np.train": train.KINDS, "gpt2np.finetune": new_finetuning.TASKS}.get(module, [])
+            for more in [["--task", task] for task in tasks] or [[]]:
                 with pytest.MonkeyPatch.context() as patch:
                     text = in_process(module.removesuffix(".__main__"), [*more, "--help"], patch)
                 found |= set(re.findall(r"--[\w-]+", text))
@@ -612,8 +622,10 @@ def reader(release, tmp_path, monkeypatch):
     gpt2np.save(work / "tiny", GPT2(GPT2Config(vocabulary.n_vocab, 8, 8, 2, 1), np.random.default_rng(0)), vocabulary)
     files = {path.name: path.read_bytes() for path in release.iterdir()}
     known = {name: download.Release(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
-    (weights / "demo").symlink_to(ROOT / "weights" / "demo")
-    (work / "PAIRS.tsv").write_text(PAIRS, encoding="utf-8")
+    for name in ("demo", "demo-zh"):
+        (weights / name).symlink_to(ROOT / "weights" / name)
+    for name, text in {"PAIRS.tsv": PAIRS, **LABELLED}.items():
+        (work / name).write_text(text, encoding="utf-8")
     gpt2np.save(weights / "translation", Transformer(TRANSLATOR, np.random.default_rng(0)), vocabulary)
     pieces = learn_characters([TEXT, "床前明月光", "How do I get my money back? The cat sits outside."], 999)
     encoder = BERT(BertConfig(pieces.n_vocab, 64, 8, 2, 1, 8), np.random.default_rng(0))
@@ -627,6 +639,8 @@ def reader(release, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "places", lambda: [weights])
     monkeypatch.setattr(translation, "NUMBERS", 50)
     monkeypatch.setattr(translation, "MOST_HELD_OUT", 10)
+    monkeypatch.setattr(new_finetuning, "MADE", 50)
+    monkeypatch.setattr(new_finetuning, "MADE_TO_MEASURE", 10)
     monkeypatch.setattr(download, "places", loading.places)
     monkeypatch.setattr(download, "SPARE_BYTES", 0)
     monkeypatch.setattr(socket, "getaddrinfo", functools.partial(loopback_only, socket.getaddrinfo))

@@ -1,6 +1,7 @@
 """What was added to a model, or trained of it, in a folder of its own: a few MB beside a base that stays where it is.
 
-    adapter.json            the base's name and fingerprint, and what stands in the places of which layers
+    adapter.json            the base's name and fingerprint, what stands in the places of which layers, and what kind of
+                            head is on it, where the head is new
     adapter.safetensors     every parameter that was trained, by its path, and no other
 
 A base that is not the one that it was trained on is refused: it would give texts, and wrong ones. Folders of peft are
@@ -10,10 +11,10 @@ read too: see peft.py.
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from ..adapt.replacing import added, places, replace, replacements, restore
 from ..device import to_host
 from ..hints import Array
 from ..layers.module import Module, Parameter
+from ..models.heads import OBJECTIVES, AnswerFinder, Classifier, Objective, TokenClassifier
 from . import safetensors
 from .errors import CheckpointError, shortened, some
 from .files import read_json, replace_folder, sync_folder, write_text
@@ -38,6 +40,7 @@ FORMAT = 1
 KINDS: Mapping[str, Callable[..., Module]] = {
     LoRALinear.kind: LoRALinear, AdaLoRALinear.kind: AdaLoRALinear, AdapterLinear.kind: AdapterLinear,
     "block adapter": block_adapter, PrefixSelfAttention.kind: PrefixSelfAttention}
+HEADS = {kind.__name__: kind for kind in (Classifier, TokenClassifier, AnswerFinder)}
 
 
 def save_adapter(folder: str | Path, model: Module, base: str) -> None:
@@ -80,8 +83,10 @@ def write_adapter(folder: Path, model: Module, base: str) -> None:
     about = {"format": FORMAT, "base": base, "model": type(model).__name__,
              "fingerprint": fingerprint(model, arrays),
              "layers": {path: {"kind": layer.kind} | layer.options() for path, layer in replacements(model).items()}}
+    if isinstance(model, Classifier) and all(f"head.{path}" in arrays for path, _ in model.head.named_parameters()):
+        about["head"] = {"labels": list(model.labels), "objective": model.objective.name}
     safetensors.write(folder / ARRAYS_FILE, arrays)
-    write_text(folder / ADAPTER_FILE, json.dumps(about, indent=1) + "\n")
+    write_text(folder / ADAPTER_FILE, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
 
 
 def kept(model: Module) -> dict[str, Parameter]:
@@ -107,6 +112,28 @@ def read_about(folder: str | Path) -> dict[str, Any]:
     if about["format"] != FORMAT:
         raise CheckpointError(path, "it is of another version", expected=f"format {FORMAT}", found=about["format"])
     return about
+
+
+class Head(NamedTuple):
+    """A head that an adapter brings along, all of it."""
+    kind: type[Classifier]
+    labels: Sequence[str]
+    objective: Objective
+
+
+def read_head(folder: str | Path) -> Head | None:
+    """The head that an adapter brings along; None where it has that of its base, or none."""
+    about = read_about(folder)
+    if "head" not in about:
+        return None
+    kind, found = HEADS.get(about["model"]), about["head"]
+    labels, name = (found.get("labels"), found.get("objective")) if isinstance(found, dict) else (None, None)
+    if kind is None or not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) \
+            or not len(set(labels)) == len(labels) > 0 or not isinstance(name, str) or name not in OBJECTIVES:
+        raise CheckpointError(Path(folder, ADAPTER_FILE), "head is not what it should be", found=shortened(found),
+                              expected=f"labels, and an objective of {', '.join(OBJECTIVES)}, for a model of "
+                              f"{', '.join(HEADS)}")
+    return Head(kind, labels, OBJECTIVES[name])
 
 
 def read_adapter(folder: str | Path, model: Module) -> None:

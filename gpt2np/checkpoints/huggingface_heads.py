@@ -29,7 +29,7 @@ from ..errors import Gpt2npWarning
 from ..hints import Array
 from ..models.bert import BERT
 from ..models.gpt2 import GPT2
-from ..models.heads import SIGMOID, SOFTMAX, SQUARED, AnswerFinder, Classifier, Objective, TokenClassifier
+from ..models.heads import OBJECTIVES, SOFTMAX, SQUARED, AnswerFinder, Classifier, Objective, TokenClassifier
 from ..text.huggingface import PAIR
 from ..text.protocol import AnyTokenizer
 from . import huggingface_bert, huggingface_gpt2, safetensors
@@ -65,7 +65,6 @@ ARCHITECTURES = {
     "GPT2ForTokenClassification": Architecture(GPT2, TokenClassifier, "classifier", 0.1),
     "GPT2ForQuestionAnswering": Architecture(GPT2, AnswerFinder, "qa_outputs", 0.0),
 }
-OBJECTIVES = {objective.name: objective for objective in (SOFTMAX, SIGMOID, SQUARED)}
 HIDDEN_DROPOUT = 0.1                                    # BertConfig's own, where config.json says nothing
 
 MODEL = Classifier

@@ -39,12 +39,10 @@ TO_TRAIN = {TRANSLATION: "--task translation", FILL: "--task masked FILE"}      
 
 # What other programs leave in a folder, and what is said of it where nothing else is there.
 PICKLE = "a pickle, which can run any code: ask for model.safetensors"
+BESIDE = "which is nothing without its model: it goes behind --adapter; convert --merge makes one model of both"
 OTHERS = {"pytorch_model*.bin": PICKLE, "*.pt": PICKLE, "*.pth": PICKLE, "*.ckpt": PICKLE,
           "model-*-of-*.safetensors": f"a part of a model: {huggingface_gpt2.SHARDS_FILE} says where the others are",
-          "adapter.json": "an adapter's, which is nothing without its model: name that one, and this folder by "
-                          "--adapter",
-          "adapter_config.json": "an adapter's (peft), which is nothing without its model: name that one, and this "
-                                 "folder by --adapter",
+          "adapter.json": f"an adapter's, {BESIDE}", "adapter_config.json": f"an adapter's (peft), {BESIDE}",
           "tf_model.h5": "Keras's, which is not read: ask for model.safetensors",
           "flax_model.msgpack": "Flax's, which is not read: ask for model.safetensors",
           "*.gguf": "llama.cpp's, which is not read: ask for model.safetensors",

@@ -7,7 +7,7 @@
 
 Each stands on any Body, a BERT or a GPT-2 alike, and is trained by the same batches.
 
-Chapter: S001 3.1.2; S002 5.2.
+Chapter: S001 3.1.2; S002 5.2; S004 3.2.
 """
 
 import math
@@ -73,6 +73,7 @@ SOFTMAX = Objective("single_label_classification", cross_entropy_forward, cross_
 SIGMOID = Objective("multi_label_classification", binary_cross_entropy_forward, binary_cross_entropy_backward,
                     check_truths, count_targets)
 SQUARED = Objective("regression", mean_squared_error_forward, mean_squared_error_backward, check_values, np.size)
+OBJECTIVES = {objective.name: objective for objective in (SOFTMAX, SIGMOID, SQUARED)}
 
 
 class Classifier(Module):
@@ -111,6 +112,11 @@ class Classifier(Module):
         """The body's: GPT2Config or BertConfig."""
         return self.body.config
 
+    @property
+    def n_ctx(self) -> int:
+        """How many tokens it sees: those of the body."""
+        return self.body.n_ctx
+
     def forward(self, tokens: ArrayLike, segments: ArrayLike | None = None, padding_mask: ArrayLike | None = None,
                 rng: Rng | None = None, keep_cache: bool = True) -> tuple[Array, Cache]:
         """tokens (B, T) -> logits (B, K), cache
@@ -121,7 +127,7 @@ class Classifier(Module):
 
         All on the host.  ValueError for what the body cannot take, and for a row of padding alone.
         """
-        tokens = host_ids("tokens", tokens, self.body.config.n_vocab, self.body.config.n_ctx)
+        tokens = host_ids("tokens", tokens, self.body.config.n_vocab, self.body.n_ctx)
         padding_mask = real_tokens(padding_mask, tokens.shape)
         trained = keep_cache and any(p.trainable for _, p in self.body.named_parameters())
         x, c_body = self.body.hidden(tokens, segments=segments, padding_mask=padding_mask, rng=rng, keep_cache=trained)

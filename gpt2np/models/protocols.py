@@ -42,12 +42,16 @@ class Body(Protocol):
         x, cache = body.hidden(tokens, ...)             (B, T) -> (B, T, C)
         y, cache = body.pooled(x, padding_mask)         (B, T, C) -> (B, C)
 
-    config      with n_vocab, n_ctx and n_embd, C
+    config      with n_vocab and n_embd, C
     head_bias   whether a head on what it pools has a bias, as that of transformers' has or has not
     """
 
     config: Any
     head_bias: bool
+
+    @property
+    def n_ctx(self) -> int:
+        """How many positions of a text it sees at most: those of the config, or what a prefix leaves of them."""
 
     @property
     def hidden(self) -> Callable[..., tuple[Array, Any]]:

@@ -108,12 +108,18 @@ def check_scheme(scheme: str) -> None:
 def check_tags(sentences: Sentences, scheme: str) -> None:
     """LabelError, with sentence and word, for a tag that is no tag of the scheme, such as PER, B- or X-PER."""
     check_scheme(scheme)
-    *letters, last = [f"{letter}-" for letter in SCHEMES[scheme]]
     for i, tags in enumerate(sentences, 1):
         if isinstance(tags, str):
             raise LabelError(f"sentence {i}: expected a list with the label of each word, got one text")
         for j, tag in enumerate(tags, 1):
-            letter, _, its_type = tag.partition("-") if isinstance(tag, str) else ("", "", "")
-            if tag != OUTSIDE and not (letter in SCHEMES[scheme] and its_type):
-                raise LabelError(f"sentence {i}, word {j}: expected O, or {', '.join(letters)} or {last} with a type, "
-                                 f"as {scheme} has it, got {tag!r:.40}")
+            check_tag(f"sentence {i}, word {j}", tag, scheme)
+
+
+def check_tag(where: str, tag: str, scheme: str) -> None:
+    """LabelError for one tag; `where` it stands begins the message."""
+    check_scheme(scheme)
+    letter, _, its_type = tag.partition("-") if isinstance(tag, str) else ("", "", "")
+    if tag != OUTSIDE and not (letter in SCHEMES[scheme] and its_type):
+        *letters, last = [f"{letter}-" for letter in SCHEMES[scheme]]
+        raise LabelError(f"{where}: expected O, or {', '.join(letters)} or {last} with a type, as {scheme} has it, got "
+                         f"{tag!r:.40}")

@@ -36,6 +36,9 @@ WHOLE = "all"                                           # of --parts
 RANKS_FILE = "ranks.safetensors"                        # what AdaLoRA remembers from step to step
 MORE = 1.5                                              # times as many ranks as are left does AdaLoRA begin with
 
+# Where none is given: few parameters, which begin as if they were not there, take larger steps, a prefix the largest.
+LEARNING_RATES = {"lora": 1e-3, "adalora": 1e-3, "adapter": 1e-3, "prefix": 1e-2, "bias": 1e-3}
+
 # What those who thought of it say of how little is trained; of their models, not of this one.
 CLAIMS = {
     "lora": "the paper has 0.35 of GPT-2 medium's 354.92 million",
@@ -50,7 +53,8 @@ class AdaptPlan(Plan):
     """A run that may train few parameters, beside a base that stays as it is."""
 
     adapt: Annotated[str, one_of(METHODS), "train few parameters in a model that is frozen: low-rank matrices, small "
-                     "MLPs, keys and values before the text, or its biases"] = NONE
+                     "MLPs, keys and values before the text, or its biases; where no --lr is given, it is 1e-3, of "
+                     "prefix 1e-2"] = NONE
     at: Annotated[tuple[str, ...], NAMES, "where, component by component, as h.*.attn.c_attn, h.*.*.c_proj, h.*.attn; "
                   "may be given several times"] = ()
     rank: Annotated[int, at_least(1), "of lora, and of adalora in the end"] = 8
@@ -76,6 +80,11 @@ class AdaptPlan(Plan):
         for name, is_asked_for in (("parts", self.parts != WHOLE), ("rank_stabilised", self.rank_stabilised)):
             if is_asked_for and self.adapt != "lora":
                 raise TrainingError(f"{name}: expected only with --adapt lora, got it without")
+
+
+def usual_of(method: str | None) -> dict[str, float]:
+    """What of a command's usual values is another one with --adapt; None: it was not given."""
+    return {"lr": LEARNING_RATES[method]} if method in LEARNING_RATES else {}
 
 
 def adapt(model: Module, plan: AdaptPlan, tokens: Array | None = None, besides: Sequence[str] = ()) -> None:
@@ -148,7 +157,8 @@ class AdaptableTask(Task):
         if init_from is None:
             raise TrainingError(f"--adapt {self.plan.adapt}: expected --init-from with it, a model that has learned "
                                 "something, for a new one's weights are random, and would stay so")
-        self.base = str(init_from) if init_from in loading.NAMES else os.path.abspath(init_from)
+        is_name = init_from in loading.NAMES or not os.path.lexists(init_from)
+        self.base = str(init_from) if is_name else os.path.abspath(init_from)
         self.budget = budget_of(self.model, self.plan)
 
     def go_on_adapting(self, folder: Path) -> None:
@@ -193,8 +203,9 @@ def in_words(model: Module, plan: AdaptPlan) -> str:
     trained = sum(p.value.size for _, p in model.named_parameters() if p.trainable)
     base = sum(p.value.size for path, p in model.named_parameters() if path not in new)
     formulas = Counter(map(formula_of, replacements(model).values()))
-    terms = " + ".join(f"{n} x {formula}" for formula, n in formulas.items())
-    by = f" = {terms}" if terms else ""
+    terms = [f"{n} x {formula}" for formula, n in formulas.items()]
+    besides = trained - sum(p.value.size for p in new.values())
+    by = f" = {' + '.join(terms + [f'{besides:,} of its head'] * (besides > 0))}" if terms else ""
     return (f"{plan.adapt}: {trained:,}{by} parameters to train, {100 * trained / base:.2f} % of the model's {base:,}; "
             f"{CLAIMS[plan.adapt]}")
 

@@ -1,6 +1,6 @@
 """How fine-tuning begins: a head on the body of a model that was trained before, as something else or as the same.
 
-Chapter: S001 3.1.2.
+Chapter: S001 3.1.2; S002 3.2.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from ..models.heads import SOFTMAX, AnswerFinder, Classifier, Objective, TokenCl
 from .errors import TrainingError
 
 
-def put_head_on(loaded: Module, kind: type[Classifier], labels: Sequence[str], rng: Rng, *,
+def put_head_on(loaded: Module, kind: type[Classifier], labels: Sequence[str], rng: Rng | None, *,
                 objective: Objective = SOFTMAX, dropout: float = 0.0,
                 recompute: bool = False) -> tuple[Classifier, list[str], list[str]]:
     """A model to fine-tune, in memory of its own: the files that `loaded` came from may go.
@@ -25,7 +25,7 @@ def put_head_on(loaded: Module, kind: type[Classifier], labels: Sequence[str], r
                it is of this kind and has this objective
     kind       Classifier, TokenClassifier or AnswerFinder
     labels     the names of its labels; an AnswerFinder's are its own
-    rng        for what is made anew: the head, and the pooler of a BERT that has none
+    rng        for what is made anew: the head, and the pooler of a BERT that has none; None leaves them 0
     objective  of a Classifier
     dropout    rate in training, of the body and before the head; recompute as the models have it
     returns    the model; the paths of the parameters that are made anew; and those of `loaded` that are left out

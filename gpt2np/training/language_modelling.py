@@ -1,6 +1,6 @@
 """Language modelling, the task of GPT-2: to predict each token of a text from those before it.
 
-Chapter: S001 3.1.2; S002 2.3, 3.2.
+Chapter: S001 3.1.2; S002 2.3.
 """
 
 import math

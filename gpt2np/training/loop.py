@@ -181,4 +181,4 @@ class Trainer:
 
 def in_words(figure: str) -> str:
     """val_loss is the validation loss."""
-    return figure.replace("val_", "validation ").replace("_", " ").replace("bleu", "BLEU")
+    return figure.replace("val_", "validation ").replace("_", " ").replace("bleu", "BLEU").replace("f1", "F1")

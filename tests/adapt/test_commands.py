@@ -224,3 +224,16 @@ def test_the_first_rank_is_more_than_the_last():
     for rank in (1, 2, 3, 8):
         plan = adapting.AdaptPlan(steps=9, adapt="adalora", rank=rank)
         assert adapting.first_rank(plan) > rank
+
+
+def test_each_method_has_a_learning_rate_of_its_own(base, capsys):
+    """Which --help says; what is given counts."""
+    given = [str(base / "text.txt"), "--init-from", str(base / "model"), "--out", "run"]
+    assert {*adapting.LEARNING_RATES, adapting.NONE} == set(adapting.METHODS)
+    for method, lr in adapting.LEARNING_RATES.items():
+        assert train.parse([*given, "--adapt", method], 1).plan.lr == lr
+        assert train.parse([*given, "--adapt", method, "--lr", "0.5"], 1).plan.lr == 0.5
+    assert train.parse(given, 1).plan.lr == train.parse([*given, "--adapt", "none"], 1).plan.lr == 5e-5
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    assert "where no --lr is given, it is 1e-3, of prefix 1e-2" in " ".join(capsys.readouterr().out.split())

@@ -10,11 +10,15 @@ from gpt2np.adapt.replacing import AdaptError, added, merge, restore
 from gpt2np.decoding import generate, generate_batch
 from gpt2np.layers.module import Parameter
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.models.heads import Classifier
 from gpt2np.sampling import Sampler
 from gpt2np.tracing import trace
+from gpt2np.training.adapting import AdaptPlan, adapt
+from gpt2np.training.mpi import MPIParallel
 from gpt2np.training.parallel import DataParallel
+from tests.training.test_mpi import on_ranks
 
-from .models import AT_FIRST_THE_BASE, MERGED, METHODS, MODELS, adapted, batch_for, gpt2, transformer
+from .models import AT_FIRST_THE_BASE, MERGED, METHODS, MODELS, adapted, batch_for, bert_alone, gpt2, transformer
 
 every_model = pytest.mark.parametrize("name", MODELS)
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -30,7 +34,7 @@ def losses_and_gradients(model, batch, **options):
 @every_model
 @every_method
 def test_gradients_are_those_of_differences(name, method):
-    """Of each parameter along a random direction; and what is frozen has none."""
+    """Of all parameters along a random direction of length 1; and what is frozen has none."""
     model, _ = adapted(name, method)
     batch, rng, h = batch_for(model), np.random.default_rng(3), 1e-5
     loss, gradients = losses_and_gradients(model, batch)
@@ -38,6 +42,8 @@ def test_gradients_are_those_of_differences(name, method):
     parameters = {path: p for path, p in model.named_parameters() if p.trainable}
     assert gradients.keys() == parameters.keys()
     v = {path: rng.standard_normal(p.shape) for path, p in parameters.items()}
+    length, norm = (math.sqrt(sum((a * a).sum() for a in arrays.values())) for arrays in (v, gradients))
+    v = {path: a / length for path, a in v.items()}
     values = {path: p.value for path, p in parameters.items()}
     sides = []
     for step in (h, -h):
@@ -45,7 +51,7 @@ def test_gradients_are_those_of_differences(name, method):
             p.value = values[path] + step * v[path]
         sides.append(model.loss(*batch))
     expected = sum((gradients[path] * v[path]).sum() for path in v)
-    assert abs((sides[0] - sides[1]) / (2 * h) - expected) < 1e-7 * max(1.0, abs(expected))
+    assert abs((sides[0] - sides[1]) / (2 * h) - expected) < 1e-8 * norm
 
 
 @every_model
@@ -149,6 +155,26 @@ def test_recomputed_accumulated_and_on_threads(method):
 
 
 @every_method
+@pytest.mark.parametrize("name", ["GPT2", "Transformer"])
+def test_ranks_are_the_whole_batch(name, method):
+    """Each process has the model, a share of the rows, and in the end the gradients of all."""
+    model, _ = adapted(name, method)
+    batch = batch_for(model)
+    loss, gradients = losses_and_gradients(model, batch)
+
+    def work(comm):
+        mine, _ = adapted(name, method)
+        with MPIParallel(comm, mine, 1) as parallel:
+            found, _ = parallel.loss_and_gradients(batch)
+        return found, {path: p.grad for path, p in mine.named_parameters() if p.grad is not None}
+
+    for found, of_rank in on_ranks(2, work):
+        assert abs(found - loss) < 1e-14 and of_rank.keys() == gradients.keys()
+        for path, gradient in gradients.items():
+            np.testing.assert_allclose(of_rank[path], gradient, rtol=0, atol=1e-14)
+
+
+@every_method
 def test_dropout_follows_from_the_generator(method):
     losses = set()
     for seed in (1, 1, 2):
@@ -227,3 +253,19 @@ def test_a_trace_counts_the_narrow_matrices():
         model, _ = adapted("GPT2", method)
         step, = (step for step in trace(model, [[1, 2, 3]]) if step.name == name)
         assert (step.formula, step.flops) == (formula, flops)
+
+
+@pytest.mark.parametrize("body", [gpt2, bert_alone])
+def test_a_new_head_stands_on_an_adapted_body(body):
+    """As finetune wants it: the head is trained besides, and sees as much of a text as the body."""
+    model = Classifier(body(), ["no", "yes"], np.random.default_rng(1), dtype=np.float64)
+    head = {path for path, _ in model.named_parameters() if not path.startswith("body.")}
+    adapt(model, AdaptPlan(steps=9, adapt="prefix", prefix_length=2), besides=sorted(head))
+    trained = {path for path, p in model.named_parameters() if p.trainable}
+    assert trained == head | set(added(model)) and head and all(path.startswith("body.") for path in added(model))
+    tokens = np.arange(20).reshape(2, 10) % 9
+    model.zero_grad()
+    model.loss_and_gradients(tokens, None, None, np.array([0, 1]))
+    assert {path for path, p in model.named_parameters() if p.grad is not None} == trained
+    with pytest.raises(ValueError, match="T from 1 to 10"):
+        model.forward(np.zeros((1, 11), int))

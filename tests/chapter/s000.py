@@ -515,11 +515,13 @@ macro avg      0.556   0.667   0.600       4
 weighted avg   0.583   0.750   0.650       4
 """,
             here=Both(
-                """分类结果的报告已经有了：每一类的精确率、召回率和 F1。""",
-                """The report of a classifier is here: precision, recall and F1 of each class."""),
-            missing=Both(
-                """分类的输出头和读取带标签文本的训练命令。""",
-                """a head that classifies, and a command that trains on labelled texts."""))),
+                """分类的报告：每一类的精确率、召回率和 F1。
+                `python -m gpt2np.finetune --task classify reviews.tsv --out DIR` 用带标签的文本训练，并写出这样的报告；
+                见 [[finetuning.md]]。""",
+                """The report of a classifier: precision, recall and F1 of each class.
+                `python -m gpt2np.finetune --task classify reviews.tsv --out DIR` learns from labelled texts, and ends
+                with such a report; see [[finetuning.md]]."""),
+            shown="test_a_run_ends_with_a_report")),
     section(
         "6.3", "个性化推荐系统", "recommendation",
         Entry(
@@ -550,8 +552,8 @@ weighted avg   0.583   0.750   0.650       4
                 """Of this project: [[README.md]] is the door, [[glossary.md]] the words, [[exercises.md]] exercises
                 with answers."""),
             missing=Both(
-                """CLUE（中文语言理解测评）的任务：它们需要分类的输出头，以及另行下载的数据。""",
-                """the tasks of CLUE, for Chinese: they need heads that classify, and data that is elsewhere."""))),
+                """CLUE（中文语言理解测评）的数据，要另行下载；它的文件，`gpt2np.finetune` 能读。""",
+                """the data of CLUE, for Chinese, which is elsewhere; its files, `gpt2np.finetune` reads."""))),
     section(
         "7.2", "开发工具推荐", "tools",
         Entry(

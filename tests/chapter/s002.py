@@ -132,36 +132,32 @@ for T in (64, 1024):
     section(
         "3.2", "算法步骤详解", "the steps in detail",
         Entry(
-            where="language_modelling.load_to_train Plan freeze_all_but SGD Adam",
-            run="python -m gpt2np.train FILE --init-from demo --out DIR --optimizer adam --patience 2",
+            where="new_finetuning.new_task FineTuning put_head_on Plan freeze_all_but SGD Adam",
+            run="python -m gpt2np.finetune --task classify reviews.tsv --out DIR --optimizer adam --patience 2",
             here=Both(
-                """步骤 3 到 5 的优化器、学习率调度、权重衰减、dropout、提前停止、冻结和验证都是命令的选项。""",
-                """Of steps 3 to 5, optimizers, schedules, weight decay, dropout, early stopping, freezing and
-                validation are options of the command."""),
-            shown="test_fine_tuning_begins_with_what_was_learned test_it_stops_early_and_keeps_the_best",
+                """五个步骤都在：数据，任务的输出头，优化器、学习率调度、权重衰减、dropout、提前停止和冻结都是命令的选项，
+                最后在测试集上写出报告；见 [[finetuning.md]]。""",
+                """All five steps: data, a head for the task, optimizers, schedules, weight decay, dropout, early
+                stopping and freezing as options of the command, and a report on a test set at the end; see
+                [[finetuning.md]]."""),
+            shown="test_fine_tuning_begins_with_what_was_learned test_patience_and_best test_a_resumed_run_is_the_same",
             errata="E002-19",
             text=Both(
                 """提前停止、权重衰减、学习率调度和冻结都有描述，5.2 的代码里却一样也没有。""",
-                """Early stopping, weight decay, schedules and freezing are described, and not in the code of 5.2."""),
-            missing=Both(
-                """步骤 2 的任务适配层；测试集上的报告。""",
-                """the adapter layer of step 2; a report on a test set."""))),
+                """Early stopping, weight decay, schedules and freezing are described, and not in the code of
+                5.2."""))),
     section("3.3", "算法优缺点", "strengths and limits", Entry(points=(10,), like="S002 2.2.3")),
     section(
         "3.4", "算法应用领域", "applications",
         Entry(
-            where="entities_of",
-            run="""
-from gpt2np.text.labels import entities_of
-print(entities_of(["B-PER", "I-PER", "O", "B-LOC"]))
-""",
-            prints="[Entity(type='PER', start=0, end=2), Entity(type='LOC', start=3, end=4)]",
+            where="NamedEntities TextClassification QuestionAnswering WrittenAnswers entities_of",
+            run="python -m gpt2np.finetune --task ner names.conll --out DIR",
             here=Both(
-                """命名实体的标签（BIO）读成实体；报告见 5.4。""",
-                """Tags of named entities, BIO, read as entities; for the report see 5.4."""),
-            missing=Both(
-                """各任务的模型：分类、命名实体识别、关系抽取和问答需要带输出头的 BERT 或 GPT-2。""",
-                """the models: classes, names, relations and answers need BERT or GPT-2 with a head for each."""))),
+                """各任务的模型，BERT 或 GPT-2：分类、命名实体识别、文中的答案、写出的答案；关系抽取就是分类，先在文本里
+                标出两个实体。""",
+                """The models for each, BERT or GPT-2: classes, names, answers in a text, and answers that are written;
+                relations are classes of texts in which the two names are marked."""),
+            shown="test_a_run_ends_with_a_report test_answers_in_a_text_longer_than_the_model")),
     section("4", "数学模型和公式 & 详细讲解", "the mathematics"),
     section(
         "4.1", "数学模型构建", "the model",
@@ -240,7 +236,7 @@ print(words.shape, pairs.shape)
     section(
         "5.2", "源代码详细实现", "the source code",
         Entry(
-            where="TokenClassifier cross_entropy_forward WordPiece",
+            where="TokenClassifier NamedEntities cross_entropy_forward WordPiece",
             run="""
 import numpy as np
 from gpt2np.models.bert import BERT
@@ -256,7 +252,7 @@ print(model.loss([[7, 8, 9, 0]], None, None, [[3, -100, 8, -100]]).round(3), np.
                 """A head with a label for each token, on BERT. Padding, and the parts of a word behind its first, have
                 the target -100, and do not count. This head is empty and knows nothing: its loss is ln 9."""),
             shown="test_logits_loss_and_every_gradient_of_each_head padded_rows_are_as_alone "
-                  "ignored_targets_do_not_count",
+                  "test_a_word_of_several_pieces ignored_targets_do_not_count",
             errata="E002-12 E002-13 E002-14 E002-19",
             text=Both(
                 """代码里是 7 个标签，报告里是 9 个（四类实体各有 B 和 I，再加 O）。优化器、数据集、`tag2id` 等都没有定
@@ -298,7 +294,7 @@ weighted avg   0.391   0.625   0.481       8   0.000   0.000   0.000       3
             here=Both(
                 """永远回答 O 的“模型”：计入 O 时准确率 62.5%，不计 O 时什么也没找到。""",
                 """Who always says O: right for 62.5 % with O, and without it nothing was found."""),
-            shown="test_reports_are_those_of_seqeval_and_scikit_learn test_always_o",
+            shown="test_reports_are_those_of_seqeval_and_scikit_learn test_always_o test_the_table_of_the_docs",
             errata="E002-15 E002-16 E002-17 E002-18",
             text=Both(
                 """97.5% 不是表中任何一个 F1：0.975 只出现一次，是 I-PER 的召回率，总的 F1 是 0.955。九个 F1 中有六个不

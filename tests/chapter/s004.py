@@ -57,7 +57,7 @@ print(f"{sum(np.exp(-2 * model.loss([[0, a]], [[a, b]])) for a, b in texts):.4f}
     section(
         "3.2", "算法步骤详解", "the steps in detail",
         Entry(
-            where="lm_head_forward LMHead freeze_all_but",
+            where="lm_head_forward LMHead Classifier freeze_all_but",
             run="""
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
@@ -69,10 +69,7 @@ print([path for path, _ in model.named_parameters() if not path.startswith("h.")
             errata="E004-04",
             text=Both(
                 """要写文本，顶层什么也不必添加：输出头已经在那里，就是嵌入矩阵。""",
-                """To write text, no layer is added on top: the head is there, it is the embedding."""),
-            missing=Both(
-                """分类等任务的输出头。""",
-                """heads for classes and the like."""))),
+                """To write text, no layer is added on top: the head is there, it is the embedding."""))),
     section(
         "3.3", "算法优缺点", "strengths and limits",
         Entry(

@@ -153,3 +153,14 @@ def test_the_97_5_percent_of_s002():
     rows, averages = printed("S002")
     assert [(name, field) for name, row in {**rows, **averages}.items() for field in ("precision", "recall", "f1")
             if getattr(row, field) == 0.975] == [("I-PER", "recall")]
+
+
+def test_the_table_of_the_docs():
+    """docs/finetuning.md and its twin: what is printed, what comes of the rows, and what comes of them without O."""
+    for page in ("finetuning.md", "finetuning.zh.md"):
+        text = (Path(__file__).parents[2] / "docs" / page).read_text(encoding="utf-8")
+        for name in ("micro", "macro", "weighted"):
+            row, = re.findall(rf"^\| {name} F1 \| (.*) \|$", text, re.M)
+            expected = [scores for text in PRINTED for scores in (
+                printed(text)[1][name], *(getattr(recomputed(text, without), name) for without in ((), ("O",))))]
+            assert row.split(" | ") == [f"{scores.f1:.3f}" for scores in expected]

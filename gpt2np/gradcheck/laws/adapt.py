@@ -268,8 +268,8 @@ def is_added_by_paths(subject: ModuleSubject, rng: Rng) -> None:
         logits, _ = model.forward([[1, 2, 3]])
         old = add(model, rng=generator, **options)
         layers = replacements(model)
-        if list(layers) != list(old) or len(old) != expected["layers"]:
-            raise CheckFailed(f"what was replaced: expected {expected['layers']} layers, got {list(old)}")
+        if not list(layers) == list(old) == expected["layers"]:
+            raise CheckFailed(f"what was replaced: expected {expected['layers']}, got {list(old)}")
         for layer in layers.values():
             if {name: layer.options()[name] for name in expected["options"]} != expected["options"]:
                 raise CheckFailed(f"options: expected {expected['options']}, got {layer.options()}")
@@ -289,13 +289,17 @@ def is_added_by_paths(subject: ModuleSubject, rng: Rng) -> None:
 ADDED: dict[type, tuple[Any, dict[str, Any], dict[str, Any]]] = {
     LoRALinear: (add_lora, {"paths": "h.1.attn.c_attn", "r": 2, "alpha": 3.0, "dropout": 0.5, "parts": "qv",
                             "rank_stabilised": True},
-                 {"layers": 1, "options": {"r": 2, "alpha": 3.0, "dropout": 0.5, "columns": [[0, 4], [8, 12]],
-                                           "rank_stabilised": True}}),
+                 {"layers": ["h.1.attn.c_attn"],
+                  "options": {"r": 2, "alpha": 3.0, "dropout": 0.5, "columns": [[0, 4], [8, 12]],
+                              "rank_stabilised": True}}),
     AdaLoRALinear: (add_adalora, {"paths": "h.*.mlp.c_fc", "r": 2, "alpha": 3.0, "dropout": 0.5},
-                    {"layers": 2, "options": {"r": 2, "alpha": 3.0, "dropout": 0.5, "first_r": 2}}),
-    AdapterLinear: (add_adapters, {"width": 2}, {"layers": 4, "options": {"width": 2}}),
-    Adapter: (add_adapters, {"paths": "h.*", "width": 3}, {"layers": 2, "options": {"width": 3}}),
-    PrefixSelfAttention: (add_prefix, {"paths": "h.1.attn", "length": 2}, {"layers": 1, "options": {"length": 2}})}
+                    {"layers": ["h.0.mlp.c_fc", "h.1.mlp.c_fc"],
+                     "options": {"r": 2, "alpha": 3.0, "dropout": 0.5, "first_r": 2}}),
+    AdapterLinear: (add_adapters, {"width": 2}, {
+        "layers": ["h.0.attn.c_proj", "h.0.mlp.c_proj", "h.1.attn.c_proj", "h.1.mlp.c_proj"], "options": {"width": 2}}),
+    Adapter: (add_adapters, {"paths": "h.*", "width": 3}, {"layers": ["h.0", "h.1"], "options": {"width": 3}}),
+    PrefixSelfAttention: (add_prefix, {"paths": "h.1.attn", "length": 2},
+                          {"layers": ["h.1.attn"], "options": {"length": 2}})}
 
 
 # ---- a prefix

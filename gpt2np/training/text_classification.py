@@ -1,0 +1,235 @@
+"""Texts, or pairs of them, with labels, or with numbers.
+
+Chapter: S002 3.4.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..hints import Array
+from ..layers.softmax import log_softmax_forward
+from ..models.heads import (
+    SIGMOID,
+    SOFTMAX,
+    SQUARED,
+    Objective,
+)
+from ..text.label_reports import label_report, report, table
+from ..text.protocol import AnyTokenizer
+from .errors import TrainingError
+from .findings import PREDICTED, RIGHT, THE_MODEL, Both, Findings, Line, Mistake, confused, worst
+from .finetuning import ChoicePlan, Encoded, FineTuning, FineTuningPlan, Labels
+from .label_rows import (
+    Row,
+    framed,
+    room_in,
+    windows,
+)
+from .labelled import (
+    Classified,
+    Valued,
+    Warn,
+    read_classified,
+    read_valued,
+)
+from .made_up import made_opinions
+
+TEXT = Both("text", "文本")
+OF_LABELS = Both("Labels", "标签")
+
+
+class Choice(NamedTuple):
+    """The labels that are predicted for a text, and how likely each label is."""
+    labels: list[str]
+    p: list[float]
+
+
+class TextClassification(FineTuning):
+    """Texts, or pairs of them, with a label, or with several.  Of a text in windows, their logits' mean decides."""
+
+    name = "text classification"
+    plan_type: ClassVar[type[FineTuningPlan]] = ChoicePlan
+    kind: ClassVar[Callable[..., Any]] = Classified
+
+    @classmethod
+    def read(cls, path: str, plan: Any, warn: Warn, known: Labels | None = None) -> list[Any]:
+        return list(read_classified(path, known and known.names, known and known.several))
+
+    @classmethod
+    def labels_in(cls, example: Any) -> Sequence[str]:
+        return list(example.labels)
+
+    @classmethod
+    def made(cls, n: int, seed: int, language: str, part: str) -> list[Any]:
+        return list(made_opinions(n, seed, language, part))
+
+    @classmethod
+    def labels_of(cls, examples: Sequence[Any]) -> Labels:
+        several = any(len(example.labels) != 1 for example in examples)
+        names = sorted({label for example in examples for label in example.labels})
+        if len(names) < 2 and not (several and names):
+            got = " ".join(map(repr, names)) or "none"
+            raise TrainingError(f"labels: expected at least two to tell apart, got {got} alone")
+        return Labels(tuple(names), several)
+
+    def encoded(self, examples: Sequence[Any]) -> list[Encoded]:
+        found = []
+        for number, example in enumerate(examples):
+            target = self.target(example)
+            found += [Encoded(row, target, number) for row in
+                      text_rows(self.tokenizer, example.first, example.second, self.plan.context)]
+        return found
+
+    def target(self, example: Any) -> Any:
+        """What the row of an example is to learn."""
+        names = list(self.labels.names)
+        return [float(name in example.labels) for name in names] if self.labels.several else \
+            names.index(example.labels[0])
+
+    def targets(self, targets: Sequence[Any], T: int) -> Array:
+        return np.array(targets)
+
+    def prediction(self, example: Any, windows: Sequence[tuple[Encoded, Array]]) -> Choice:
+        z, names = np.mean([its for _, its in windows], axis=0), self.labels.names
+        if self.labels.several:
+            return Choice([name for name, its in zip(names, z) if its > 0], (1 / (1 + np.exp(-z))).tolist())
+        return Choice([names[int(z.argmax())]], np.exp(log_softmax_forward(z)[0]).tolist())
+
+    def figures(self, examples: Sequence[Any], predictions: Sequence[Choice]) -> dict[str, float]:
+        exact = sum(set(a.labels) == set(b.labels) for a, b in zip(examples, predictions)) / len(examples)
+        its = report_of(self.labels, examples, predictions)
+        return {"f1": (its.micro if self.labels.several else its.macro).f1, "accuracy": exact}
+
+    def shown(self, example: Any, prediction: Choice) -> str:
+        right, found = "|".join(example.labels), "|".join(prediction.labels)
+        return f"{text_of(example)} -> {found}" + f" ({right})" * (found != right)
+
+    def findings(self, examples: Sequence[Any], predictions: Sequence[Any], loss: float) -> Findings:
+        names = list(self.labels.names)
+        commonest = Counter(tuple(one.labels) for one in self.train).most_common(1)[0][0]
+        always = [Choice(list(commonest), []) for _ in examples]
+        scores = [(THE_MODEL, [*self.figures(examples, predictions).values(), loss]),
+                  (Both(f"who always says {'|'.join(commonest) or 'nothing'}",
+                        f"总说 {'|'.join(commonest) or '没有'}"), [*self.figures(examples, always).values(), np.nan])]
+        wrong = []
+        for example, its in zip(examples, predictions):
+            if set(example.labels) != set(its.labels):
+                p = [its.p[names.index(name)] for name in example.labels] or [0.0]
+                sure = ", ".join(f"{name} {its.p[names.index(name)]:.0%}" for name in its.labels)
+                wrong.append(Mistake([Line(TEXT, [(text_of(example), "")]),
+                                      Line(RIGHT, [("|".join(example.labels), "")]), Line(PREDICTED, [(sure, "")])],
+                                     -float(np.log(max(min(p), 1e-300)))))
+        confusion = None if self.labels.several else confused(
+            names, (one.labels[0] for one in examples), (one.labels[0] for one in predictions))
+        of_labels = table({"": report_of(self.labels, examples, predictions)}).lstrip("\n")
+        return Findings(("micro F1" if self.labels.several else "macro F1", "accuracy", "loss"), scores, len(examples),
+                        len(wrong), [(OF_LABELS, of_labels)], names, confusion, worst(wrong))
+
+    @classmethod
+    def objective(cls, labels: Labels) -> Objective:
+        return SIGMOID if labels.several else SOFTMAX
+
+
+def report_of(labels: Labels, examples: Sequence[Any], predictions: Sequence[Choice]) -> Any:
+    """The report of labels, one or several of each text."""
+    gold, found = [one.labels for one in examples], [one.labels for one in predictions]
+    if not labels.several:
+        return label_report([its[0] for its in gold], [its[0] for its in found])
+    return report(Counter(name for a, b in zip(gold, found) for name in set(a) & set(b)), Counter(chain(*found)),
+                  Counter(chain(*gold)))
+
+
+def text_of(example: Any) -> str:
+    """The text of an example, or both."""
+    return example.first if example.second is None else f"{example.first} / {example.second}"
+
+
+def text_rows(tokenizer: AnyTokenizer, first: str, second: str | None, context: int) -> list[Row]:
+    """A text as rows, in windows that share a half where it is too long; of two texts the longer one is cut."""
+    ids = tokenizer.encode(first)
+    if second is None:
+        room = room_in(tokenizer, context)
+        return [framed(tokenizer, ids[w.first:w.end]) for w in windows([1] * len(ids), room)]
+    others, room = tokenizer.encode(second), room_in(tokenizer, context, 2)
+    too_many = len(ids) + len(others) - room
+    if too_many > 0:
+        shorter = min(len(ids), len(others), room // 2)
+        ids, others = (ids[:shorter], others[:room - shorter]) if len(ids) <= len(others) else \
+            (ids[:room - shorter], others[:shorter])
+    return [framed(tokenizer, ids, others)]
+
+
+# ---- texts with numbers
+
+
+class TextRegression(TextClassification):
+    """Texts, or pairs of them, with a number: the squared error is what is learned by."""
+
+    name = "text regression"
+    plan_type: ClassVar[type[FineTuningPlan]] = FineTuningPlan
+    kind: ClassVar[Callable[..., Any]] = Valued
+
+    @classmethod
+    def read(cls, path: str, plan: Any, warn: Warn, known: Labels | None = None) -> list[Any]:
+        return list(read_valued(path))
+
+    @classmethod
+    def labels_in(cls, example: Any) -> Sequence[str]:
+        return ()
+
+    @classmethod
+    def made(cls, n: int, seed: int, language: str, part: str) -> list[Any]:
+        return FineTuning.made(n, seed, language, part)
+
+    @classmethod
+    def labels_of(cls, examples: Sequence[Any]) -> Labels:
+        return Labels(("value",))
+
+    def target(self, example: Valued) -> Any:
+        return [example.value]
+
+    def prediction(self, example: Any, windows: Sequence[tuple[Encoded, Array]]) -> Any:
+        return float(np.mean([its for _, its in windows]))
+
+    def figures(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
+        gold, found = np.array([one.value for one in examples]), np.array(predictions)
+        return {"pearson": correlation(gold, found), "spearman": correlation(ranks(gold), ranks(found))}
+
+    def shown(self, example: Any, prediction: Any) -> str:
+        return f"{text_of(example)} -> {prediction:.2f} ({example.value:g})"
+
+    def findings(self, examples: Sequence[Any], predictions: Sequence[Any], loss: float) -> Findings:
+        mean = float(np.mean([one.value for one in self.train]))
+        gold, found = np.array([one.value for one in examples]), np.array(predictions)
+        scores = [(THE_MODEL, [loss, *self.figures(examples, predictions).values()]),
+                  (Both(f"who always says {mean:.3g}, the mean", f"总说平均值 {mean:.3g}"),
+                   [float(((gold - mean) ** 2).mean()), np.nan, np.nan])]
+        off = [Mistake([Line(TEXT, [(text_of(one), "")]), Line(RIGHT, [(f"{one.value:g}", "")]),
+                        Line(PREDICTED, [(f"{its:.3f}", "")])], abs(one.value - its))
+               for one, its in zip(examples, predictions)]
+        far = int((abs(gold - found) > gold.std()).sum())
+        findings = Findings(("loss", "Pearson", "Spearman"), scores, len(examples), far, mistakes=worst(off))
+        findings.notes.append(Both("A number has a mistake if it is farther off than the right ones spread (their "
+                                   "standard deviation).", "偏离超过一个标准差，就算出错。"))
+        return findings
+
+    @classmethod
+    def objective(cls, labels: Labels) -> Objective:
+        return SQUARED
+
+
+def correlation(a: Array, b: Array) -> float:
+    """Pearson's correlation; 0 where one of the two is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / scale if scale else 0.0
+
+
+def ranks(values: Array) -> Array:
+    """The rank of each value, from 0; equal ones share their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[inverse.reshape(-1)]
