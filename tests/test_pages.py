@@ -63,7 +63,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
 LONG = ("docs/commands.md", "docs/chapter.md", "docs/scoring.md", "weights/demo/README.md")   # for make test-slow
 RELEASED = dict(SIZES)
 TINY = GPT2Config(n_embd=8, n_head=2, n_layer=1)        # goes by the names of OpenAI's models, with their vocabulary
-TRANSLATOR = TransformerConfig(257 + len(MERGES), 16, 8, 2, 1, 8)       # takes the place of weights/translation
+TRANSLATOR = TransformerConfig(257 + len(MERGES), 32, 8, 2, 1, 8)       # takes the place of weights/translation
 
 # ---- the tables: what the rules below do not know by themselves
 

@@ -152,12 +152,12 @@ for name, config in SIZES.items():
                 """“参数量大”究竟有多大，下面就打印出来；公式见 [[shapes.md]]。“黑盒”里发生了什么，可以看：`--trace` 逐
                 步显示一次前向传播，`--show-probabilities` 显示模型还考虑过哪些词元；在 Python 里，`attention_maps` 给出
                 每个头的注意力权重，`direct_attribution` 给出每个头、每个 MLP 对一个 logit 的贡献，各项之和正是这个
-                logit。`python -m gpt2np.interpret` 把这些画在一个网页上，见 [[interpret.md]]；全部数值可以写进一个文
+                logit。`gpt2np.interpret` 把这些画在一个网页上，见 [[interpret.md]]；全部数值可以写进一个文
                 件，见 [[oracle.md]]。""",
                 """How many parameters are many: these; the formula is in [[shapes.md]]. Into the black box one can
                 look: `--trace` shows a forward pass step by step, `--show-probabilities` what else the model had in
                 mind; in Python, `attention_maps` gives the weights of each head, and `direct_attribution` what each
-                head and each MLP has contributed to a logit, which is their sum. `python -m gpt2np.interpret` draws
+                head and each MLP has contributed to a logit, which is their sum. `gpt2np.interpret` draws
                 them on one page, see [[interpret.md]]; and all the numbers go into one file, see [[oracle.md]]."""),
             shown="test_batches.test_a_batch_follows_from_seed_and_step test_how_much_work "
                   "test_contributions_sum_to_the_logit test_maps_sum_to_1_and_hold_nothing_of_the_future",
