@@ -177,7 +177,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                               "--output": "--out", "": "the model goes behind --model"},
                     examples=("python -m gpt2np.quantize play.txt --model demo",
                               "python -m gpt2np.quantize --model demo --out small",
-                              "python -m gpt2np.generate \"Once\" --model small"))
+                              "python -m gpt2np.quantize --model demo --out half --scheme bfloat16"))
     parser.add_argument("file", nargs="?", type=not_empty, metavar="FILE",
                         help="text in UTF-8, for a table of all schemes")
     parser.add_argument("--model", required=True, type=not_empty,

@@ -399,7 +399,8 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
             here=Both(
                 """服务接口：多个请求共用一个批次，超出限度就用一句话拒绝，`/metrics` 供监控读取；前面放什么、怎样扩展到
                 多台机器，见 [docs/serving.zh.md](serving.zh.md)。量化：
-                `python -m gpt2np.quantize --model demo --out small` 把矩阵存成 int8，内存占四分之一；代价见 [docs/smaller.zh.md](smaller.zh.md)。""",
+                `python -m gpt2np.quantize --model demo --out small` 把矩阵存成 int8，只占四分之一的内存；
+                代价见 [docs/smaller.zh.md](smaller.zh.md)。""",
                 """A service: requests share a batch, what is above the limits is refused in a sentence, and `/metrics`
                 is for monitoring; what to put in front, and how to go on to several machines, is in
                 [docs/serving.md](serving.md). Quantisation: `python -m gpt2np.quantize --model demo --out small` keeps
