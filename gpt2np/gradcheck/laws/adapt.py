@@ -7,6 +7,7 @@ import numpy as np
 from ...adapt.adalora import AdaLoRALinear, RankBudget, add_adalora, orthogonality_backward, orthogonality_forward
 from ...adapt.adapter import Adapter, AdapterLinear, add_adapters, block_adapter
 from ...adapt.lora import LoRALinear, LowRank, add_lora, columns_of, lora_forward
+from ...adapt.narrow import plant_outlier, quantize, scheme_of
 from ...adapt.prefix import PrefixSelfAttention, add_prefix, flattened
 from ...adapt.replacing import added, replacements, restore
 from ...blocks.multihead import SelfAttention
@@ -441,3 +442,36 @@ def _plain(layer: PrefixSelfAttention) -> SelfAttention:
     plain = SelfAttention.__new__(SelfAttention)
     vars(plain).update({name: value for name, value in vars(layer).items() if name not in (*layer.own, "P")})
     return plain
+
+
+# ---- narrow matrices
+
+
+def is_made_from_its_arrays(subject: ModuleSubject, rng: Rng) -> None:
+    """The matrix that it stands for becomes the same codes again; and with the arrays of a file it is the same."""
+    module, (I, O) = subject.module, subject.module.codes.value.shape
+    layer = Linear(I, O, None, dtype=np.float64)
+    layer.b = module.b
+    arrays = {name: constant.value for name, constant in module.named_constants()}
+    if {name: (a.shape, a.dtype) for name, a in arrays.items()} != module.shapes(I, O):
+        raise CheckFailed(f"arrays: expected {module.shapes(I, O)}, got {arrays}")
+    identical("y", type(module)(layer, arrays).forward(subject.arguments["x"])[0],
+              module.forward(subject.arguments["x"])[0])
+    layer.w = module.w
+    for name, constant in type(module)(layer).named_constants():
+        close(f"{name} of its w", constant.value, arrays[name], 1e-6)
+    refused("a layer that is narrow already", type(module), module)
+
+
+def narrow_is_all_of_a_gpt2(subject: ModuleSubject, rng: Rng) -> None:
+    """All matrices of the blocks are replaced, and restored; a planted outlier changes nothing before."""
+    model = GPT2(GPT2Config(7, 6, 4, 2, 2), rng)
+    logits, _ = model.forward([[1, 2, 3]])
+    plant_outlier(model, 8.0, 1)
+    identical("logits with an outlier", model.forward([[1, 2, 3]])[0], logits)
+    old = quantize(model, subject.module.kind)
+    trained = any(p.trainable for _, p in model.named_parameters())
+    if len(old) != 8 or scheme_of(model) != subject.module.kind or trained:
+        raise CheckFailed(f"what is narrow: expected 8 layers of a frozen model, got {list(old)}")
+    restore(model, old)
+    identical("logits at last", model.forward([[1, 2, 3]])[0], logits)

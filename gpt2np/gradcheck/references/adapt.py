@@ -107,7 +107,7 @@ def bfloat16(bits: int) -> float:
     return (-1) ** sign * math.ldexp(fraction + 128 * (exponent > 0), max(exponent, 1) - 127 - 7)
 
 
-def narrow_linear(x: Array, p: dict[str, Array]) -> Array:
+def narrow_linear(x: Array, p: dict[str, Array], rng: Rng | None = None) -> Array:
     codes, scale = p["codes"], p.get("scale", np.ones(1))
     w = np.zeros(codes.shape)
     for i, o in np.ndindex(codes.shape):
