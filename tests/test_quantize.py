@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import gpt2np
-from gpt2np import quantize
+from gpt2np import quantize, train
 from gpt2np.adapt.narrow import SCHEMES, scheme_of
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
@@ -25,7 +25,8 @@ TEXT = "To be, or not to be, that is the question:\n" * 3
 def quick(monkeypatch):
     monkeypatch.setattr(quantize, "WRITTEN", 1)
     monkeypatch.setattr(quantize, "ROUNDS", 1)
-    monkeypatch.setattr(quantize, "keep_freed_memory", lambda: None)
+    for command in (quantize, train):
+        monkeypatch.setattr(command, "keep_freed_memory", lambda: None)
 
 
 @pytest.fixture
@@ -79,5 +80,7 @@ def test_what_it_writes_is_a_model(small, capsys, scheme):
     assert quantize.main(["--model", str(small / "model"), "--out", str(out), *chosen]) == 0
     assert f"in {scheme or 'int8'} is in" in capsys.readouterr().out.replace("\n    ", " ")
     assert scheme_of(gpt2np.load(out)[0]) == (scheme or "int8")
+    assert train.main([str(small / "text"), "--out", str(small / "run"), "--init-from", str(out), "--steps", "1"]) == 1
+    assert f"in {scheme or 'int8'}, which no gradient moves: name the model" in capsys.readouterr().err
     assert quantize.main(["--model", str(out), "--out", str(small / "again")]) == 1
     assert "already: name the model that it was made from" in capsys.readouterr().err

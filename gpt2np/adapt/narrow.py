@@ -255,7 +255,7 @@ SCHEMES: Mapping[str, Any] = {kind.kind: kind for kind in (
 
 
 def quantize(model: Module, scheme: str = "int8") -> dict[str, Module]:
-    """Put narrow layers in the places of all matrices of a GPT-2's blocks, and freeze the model.
+    """Put narrow layers in the places of all matrices of a GPT-2's blocks.
 
     scheme    one of SCHEMES
     returns   the layers that were there, by path: restore(model, it) undoes it
@@ -265,9 +265,7 @@ def quantize(model: Module, scheme: str = "int8") -> dict[str, Module]:
     """
     if scheme not in SCHEMES:
         raise AdaptError(f"scheme: expected one of {', '.join(SCHEMES)}, got {scheme!r}")
-    old = replace(model, matrices(model), SCHEMES[scheme])
-    model.freeze()
-    return old
+    return replace(model, matrices(model), SCHEMES[scheme])
 
 
 def matrices(model: Module) -> list[str]:

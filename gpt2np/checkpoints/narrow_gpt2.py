@@ -71,7 +71,6 @@ def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokeni
     replace(model, matrices(model), lambda layer: kind(layer, arrays_for(path, tensors, paths[id(layer)], kind)))
     for name, parameter in model.named_parameters():
         parameter.value = as_parameter(path, tensor_name(name), tensors[tensor_name(name)], dtype)
-    model.freeze()
     return model, read_tokenizer(source.folder, config.n_vocab, read_end_of_text(source, config))
 
 

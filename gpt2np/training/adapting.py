@@ -19,6 +19,7 @@ from ..adapt.adalora import RankBudget, add_adalora
 from ..adapt.adapter import add_adapters
 from ..adapt.freezing import thaw, train_biases
 from ..adapt.lora import add_lora
+from ..adapt.narrow import scheme_of
 from ..adapt.prefix import add_prefix
 from ..adapt.replacing import AdaptError, added, replacements
 from ..checkpoints import loading, safetensors
@@ -85,6 +86,13 @@ class AdaptPlan(Plan):
 def usual_of(method: str | None) -> dict[str, float]:
     """What of a command's usual values is another one with --adapt; None: it was not given."""
     return {"lr": LEARNING_RATES[method]} if method in LEARNING_RATES else {}
+
+
+def expect_wide(name_or_path: str | Path, model: Module) -> None:
+    """TrainingError for a model whose matrices are narrow."""
+    if scheme := scheme_of(model):
+        raise TrainingError(f"--init-from {name_or_path}: expected a model to train, got one whose matrices are in "
+                            f"{scheme}, which no gradient moves: name the model that it was made from")
 
 
 def adapt(model: Module, plan: AdaptPlan, tokens: Array | None = None, besides: Sequence[str] = ()) -> None:

@@ -29,7 +29,7 @@ from ..models.heads import (
 )
 from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece
-from .adapting import NONE, AdaptableTask, AdaptPlan, base_of
+from .adapting import NONE, AdaptableTask, AdaptPlan, base_of, expect_wide
 from .by_length import ByLength
 from .errors import TrainingError
 from .findings import Findings
@@ -284,6 +284,7 @@ class FineTuning(AdaptableTask):
         warn       is told what is made anew, and what is left out
         """
         loaded, tokenizer = loading.load_with_tokenizer(name_or_path, kind=Module)
+        expect_wide(name_or_path, loaded)
         below: Any = loaded.body if new_head and isinstance(loaded, Classifier) else loaded
         try:
             model, new, left_out = put_head_on(

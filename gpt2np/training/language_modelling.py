@@ -23,7 +23,7 @@ from ..sampling import Sampler
 from ..text.bpe import Tokenizer
 from ..text.bpe_train import count_pieces, learn_merges, learn_vocabulary
 from ..text.protocol import AnyTokenizer, end_of
-from .adapting import NONE, AdaptableTask, AdaptPlan, adapt, base_of
+from .adapting import NONE, AdaptableTask, AdaptPlan, adapt, base_of, expect_wide
 from .batches import ORDERS, Batches, map_tokens, read_texts, windows_in, write_tokens
 from .errors import TrainingError
 from .evaluation import evaluate
@@ -114,6 +114,7 @@ class LanguageModelling(AdaptableTask):
 def load_to_train(name_or_path: str | Path, plan: LanguagePlan) -> tuple[GPT2, AnyTokenizer]:
     """A model and its tokenizer for training: with the plan's options, and in memory of its own: the files may go."""
     loaded, tokenizer = loading.load_with_tokenizer(name_or_path)
+    expect_wide(name_or_path, loaded)
     model = GPT2(loaded.config, dropout=plan.dropout, recompute=plan.recompute)
     for (_, p), (_, stored) in zip(model.named_parameters(), loaded.named_parameters()):
         p.value = np.array(stored.value, order="C")

@@ -151,7 +151,6 @@ def test_a_model_is_narrow_and_can_be_restored(scheme):
     old = quantize(model, scheme)
     assert len(old) == 8 and scheme_of(model) == scheme
     assert paths - {path for path, _ in model.named_parameters()} == {f"{path}.w" for path in old}
-    assert not any(p.trainable for _, p in model.named_parameters())
     narrow_y, _ = model.forward(tokens)
     assert 0 < np.abs(narrow_y - before).max() < 0.05
     replica_y, _ = model.replica().forward(tokens)

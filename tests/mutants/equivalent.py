@@ -4,6 +4,7 @@ Each is (reason, file, function, statement, what it becomes ...), as `python -m 
 """
 
 SIZES = "how much is done at a time decides the speed, not the result"
+LAID = "how the numbers lie in memory decides the speed, not the result"
 NOTHING = "with a smoothing of 0, nothing is added"
 MATRIX = "the tiles are matrices: the last axis is axis 1, and take_along_axis takes the last by default"
 UNKNOWN = "NumPy takes any negative length in reshape as the unknown one"
@@ -164,4 +165,20 @@ EQUIVALENT = (
     (UNKNOWN, "models/bert.py", "MaskedWordsHead.loss",
      "loss, c_loss = self.decoder.loss(h, np.asarray(targets.reshape(-1)[hidden], like=x), counted=counted)",
      "loss, c_loss = self.decoder.loss(h, np.asarray(targets.reshape(-2)[hidden], like=x), counted=counted)"),
+    (SIZES, "adapt/narrow.py", "Narrow._tiles", "n = max(1, TILE // max(1, codes.shape[1]))",
+     "n = max(1, TILE * max(1, codes.shape[1]))", "n = max(1, TILE // max(2, codes.shape[1]))", "n = max(1, TILE)",
+     "n = max(1, max(1, codes.shape[1]))", "n = max(2, TILE // max(1, codes.shape[1]))"),
+    (LAID, "adapt/narrow.py", "Float16Linear.narrowed", "codes = w.astype(np.float16, order='C')",
+     "codes = w.astype(np.float16)"),
+    (LAID, "adapt/narrow.py", "int8_codes", "return (np.rint(w / scale).astype(np.int8, order='C'), scale)",
+     "return (np.rint(w / scale).astype(np.int8), scale)"),
+    (LAID, "adapt/narrow.py", "Int8ActivationsLinear.taken",
+     "return (np.rint(x / scale) * scale).astype(x.dtype, copy=False)",
+     "return (np.rint(x / scale) * scale).astype(x.dtype, copy=True)"),
+    ("it is the same without copies", "adapt/narrow.py", "BFloat16Linear.widen", "if out.dtype == np.float32:",
+     "if False:"),
+    (UNKNOWN, "adapt/narrow.py", "int8_codes", "top = np.abs(w).max(axis=axis, initial=0).reshape(-1)",
+     "top = np.abs(w).max(axis=axis, initial=0).reshape(-2)"),
+    ("every class has its own", "adapt/narrow.py", "Narrow.narrowed", "raise NotImplementedError", "pass"),
+    ("every class has its own", "adapt/narrow.py", "Narrow.shapes", "raise NotImplementedError", "pass"),
 )

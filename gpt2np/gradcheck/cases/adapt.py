@@ -226,5 +226,6 @@ def narrow_linear(rng: Rng, B: int = 2, T: int = 3, C: int = 5, F: int = 4, *, k
 
 for kind in (Int8Linear, Int8TensorLinear, Float16Linear, BFloat16Linear):
     CASES.append(Case(kind.__name__, partial(narrow_linear, kind=kind), (
-        laws.is_made_from_its_arrays, laws.narrow_is_all_of_a_gpt2, common.rows_are_independent,
+        laws.is_made_from_its_arrays, laws.rounds_to_the_nearest, laws.many_tiles_of_a_matrix_are_one,
+        laws.what_comes_in_is_rounded, laws.narrow_is_all_of_a_gpt2, common.rows_are_independent,
         nothing_frozen_is_summed, *common.OF_ANY_MODULE)))

@@ -7,13 +7,22 @@ import numpy as np
 from ...adapt.adalora import AdaLoRALinear, RankBudget, add_adalora, orthogonality_backward, orthogonality_forward
 from ...adapt.adapter import Adapter, AdapterLinear, add_adapters, block_adapter
 from ...adapt.lora import LoRALinear, LowRank, add_lora, columns_of, lora_forward
-from ...adapt.narrow import plant_outlier, quantize, scheme_of
+from ...adapt.narrow import (
+    BFloat16Linear,
+    Float16Linear,
+    Int8ActivationsLinear,
+    Int8Linear,
+    plant_outlier,
+    quantize,
+    scheme_of,
+)
 from ...adapt.prefix import PrefixSelfAttention, add_prefix, flattened
 from ...adapt.replacing import added, replacements, restore
 from ...blocks.multihead import SelfAttention
 from ...hints import Rng
 from ...layers.attention import split_heads
 from ...layers.linear import Linear
+from ...layers.tiles import TILE
 from ...models.bert import BERT, BertForPreTraining
 from ...models.config import BertConfig, GPT2Config, TransformerConfig
 from ...models.gpt2 import GPT2
@@ -463,15 +472,64 @@ def is_made_from_its_arrays(subject: ModuleSubject, rng: Rng) -> None:
     refused("a layer that is narrow already", type(module), module)
 
 
+def rounds_to_the_nearest(subject: ModuleSubject, rng: Rng) -> None:
+    """No code is nearer to a number than the one that stands for it; what does not fit is refused."""
+    kind = type(subject.module)
+    w = rng.uniform(0.01, 0.02, (9, 4))                 # float16 has fewer bits below 6e-5
+    w[:4] = np.array([[1.0], [0.5], [-1.0], [0.25]]) * (1 + np.array([1, 3, 5, 511]) / 256)     # half-way, with 8 bits
+    w[:, 0] *= 0.1
+    w = w.astype(np.float32)
+    layer = Linear(9, 4, None)
+    layer.w.value = w
+    wide = kind(layer)
+    if issubclass(kind, Int8Linear):
+        step = wide.scale.value.astype(np.float64)
+        top = np.abs(wide.codes.value.astype(int)).max(axis=0)
+        too_far, fewest = np.abs(wide.w.value - w) > step * 0.50001, top.max() if len(step) == 1 else top.min()
+        if too_far.any() or fewest != 127:
+            raise CheckFailed(f"codes: expected from -127 to 127, each within half a step, got {wide.codes.value}")
+    else:
+        bits = 8 if kind is BFloat16Linear else 11
+        identical("w", wide.w.value, np.vectorize(lambda a: slow.nearest(a, bits))(w).astype(np.float32))
+    if wide.w.trainable:
+        raise CheckFailed("w: expected that it is not trained")
+    for what in (np.nan, np.finfo(np.float32).max) if kind in (Float16Linear, BFloat16Linear) else (np.nan,):
+        layer.w.value = np.full((9, 4), what, np.float32)
+        refused(f"a w of {what}", kind, layer)
+
+
+def many_tiles_of_a_matrix_are_one(subject: ModuleSubject, rng: Rng) -> None:
+    """A matrix of more rows than a tile holds."""
+    I, O = 2 * (TILE // 64) + 3, 64
+    module = type(subject.module)(Linear(I, O, rng, dtype=np.float64))
+    x, dy, w = rng.standard_normal((2, I)), rng.standard_normal((2, O)), module.w.value.astype(np.float64)
+    y, cache = module.forward(x)
+    close("y", y, x @ w, 1e-6, scale=1.0)               # w is rounded to float32, and its codes were not
+    close("dx", module.backward(dy, cache), dy @ w.T, 1e-6, scale=1.0)
+
+
+def what_comes_in_is_rounded(subject: ModuleSubject, rng: Rng) -> None:
+    """Int8ActivationsLinear is Int8Linear of multiples of one step, of which the largest number has 127."""
+    layer = Linear(5, 3, rng, dtype=np.float64)
+    exact, rounding = Int8Linear(layer), Int8ActivationsLinear(layer)
+    for x in (rng.standard_normal((2, 5)) * 0.01, rng.standard_normal((3, 5)) * 100, np.zeros((1, 5))):
+        step = max(abs(float(a)) for a in x.ravel()) / 127
+        multiples = np.vectorize(lambda a, step=step: step * round(a / step) if step else 0.0)(x)
+        close("y", rounding.forward(x)[0], exact.forward(multiples)[0], EXACT, floor=1.0)
+    refused("a gradient", rounding.backward, np.ones((1, 3)), (1, 5))
+
+
 def narrow_is_all_of_a_gpt2(subject: ModuleSubject, rng: Rng) -> None:
     """All matrices of the blocks are replaced, and restored; a planted outlier changes nothing before."""
     model = GPT2(GPT2Config(7, 6, 4, 2, 2), rng)
-    logits, _ = model.forward([[1, 2, 3]])
+    logits, w = model.forward([[1, 2, 3]])[0], model.h[0].mlp.c_fc.w.value.copy()
     plant_outlier(model, 8.0, 1)
     identical("logits with an outlier", model.forward([[1, 2, 3]])[0], logits)
+    identical("ln_2.g", model.h[0].ln_2.g.value, np.array([1, 8, 1, 1], np.float32))
+    identical("c_fc.w", model.h[0].mlp.c_fc.w.value * np.array([[1], [8], [1], [1]], np.float32), w)
     old = quantize(model, subject.module.kind)
-    trained = any(p.trainable for _, p in model.named_parameters())
-    if len(old) != 8 or scheme_of(model) != subject.module.kind or trained:
-        raise CheckFailed(f"what is narrow: expected 8 layers of a frozen model, got {list(old)}")
+    if len(old) != 8 or scheme_of(model) != subject.module.kind:
+        raise CheckFailed(f"what is narrow: expected 8 layers, got {list(old)}")
     restore(model, old)
     identical("logits at last", model.forward([[1, 2, 3]])[0], logits)
+    refused("another scheme", quantize, model, "int4")

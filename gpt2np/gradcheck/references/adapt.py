@@ -107,6 +107,12 @@ def bfloat16(bits: int) -> float:
     return (-1) ** sign * math.ldexp(fraction + 128 * (exponent > 0), max(exponent, 1) - 127 - 7)
 
 
+def nearest(a: float, bits: int) -> float:
+    """The nearest number with so many significant bits, of two the even one."""
+    fraction, exponent = math.frexp(a)
+    return math.ldexp(round(math.ldexp(fraction, bits)), exponent - bits)
+
+
 def narrow_linear(x: Array, p: dict[str, Array], rng: Rng | None = None) -> Array:
     codes, scale = p["codes"], p.get("scale", np.ones(1))
     w = np.zeros(codes.shape)
