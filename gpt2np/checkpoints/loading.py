@@ -8,7 +8,6 @@ Chapter: S003 5.2.
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from ..models.transformer import Transformer
 from ..text.protocol import AnyTokenizer
 from . import huggingface_bert, huggingface_gpt2, huggingface_heads, narrow_gpt2, openai_gpt2, transformer
 from .errors import CheckpointError
-from .files import map_file, replace_folder, sync_file, sync_folder, what_it_looks_like
+from .files import map_file, sync_file, what_it_looks_like, whole_folder
 from .layout import Layout, Source
 from .vocabularies import VOCABULARY_FILES
 
@@ -139,25 +138,13 @@ def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTo
                  for one of the two with a head
     dtype        of the numbers in the files: float32, or float16 for half their size and 11 significant bits
 
-    Everything is written into a folder .NAME.PID.new beside it, is on the disk, and only then gets its name. A model
-    that is there moves to .NAME.old in the moment before and is removed in the moment after: whatever happens, one
-    whole model is in NAME or in .NAME.old. A process that is killed may leave its .NAME.PID.new, which nobody needs;
-    the next one does not remove it, since it could be that of a process that still writes. Raises what `save` raises.
+    A model that is there moves to .NAME.old in the moment before and is removed in the moment after: whatever happens,
+    one whole model is in NAME or in .NAME.old (see whole_folder). Raises what `save` raises.
     """
     folder = Path(os.path.realpath(folder))
     _refuse_what_is_no_model(folder)
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
+    with whole_folder(folder, _old(folder)) as new:
         write_files(new, layout, model, tokenizer, dtype)
-        sync_folder(new)
-        replace_folder(folder, new, _old(folder))
-    except BaseException as error:
-        shutil.rmtree(new, ignore_errors=True)
-        if isinstance(error, CheckpointError):          # in the name of the folder that was asked for
-            error.file = folder
-        raise
 
 
 def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenizer | None,
