@@ -312,7 +312,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                         help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder; given several "
                              "times, a table has a row for each and each FILE")
     parser.add_argument("--adapter", type=not_empty, metavar="DIR",
-                        help="what was trained beside the model: the folder of train --adapt, or of peft's")
+                        help="what was trained beside the model: the folder of train or finetune --adapt, or of peft's")
     parser.add_argument("--window", type=whole(1), metavar="N", help="tokens that the model sees at a time (its n_ctx)")
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "

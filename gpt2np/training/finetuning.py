@@ -22,11 +22,7 @@ from ..layers.module import Module
 from ..models.bert import BERT
 from ..models.config import BertConfig, GPT2Config
 from ..models.gpt2 import GPT2
-from ..models.heads import (
-    SOFTMAX,
-    Classifier,
-    Objective,
-)
+from ..models.heads import SOFTMAX, Classifier, Objective
 from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece
 from .adapting import NONE, AdaptableTask, AdaptPlan, base_of, expect_wide
@@ -34,14 +30,8 @@ from .by_length import ByLength
 from .errors import TrainingError
 from .findings import Findings
 from .heads import put_head_on, what_is_new
-from .label_rows import (
-    Row,
-    padded,
-)
-from .labelled import (
-    Warn,
-    read_examples,
-)
+from .label_rows import Row, padded
+from .labelled import Warn, read_examples
 from .mpi import Parallel
 from .parallel import Batch, DataParallel
 from .plan import SHARE, YES_OR_NO, Plan, at_least, one_of
@@ -51,7 +41,6 @@ TRAIN, VAL, TEST, LABELS = "train.jsonl", "val.jsonl", "test.jsonl", "labels.jso
 NARROW = 512                    # widths below begin with Linear's own weights, and learn at higher rates
 MAX_LABELS_BYTES = 1 << 20      # of the file that names them
 F1, LOSS = BEST_BY = ("f1", "loss")
-
 
 
 @dataclass(frozen=True)
