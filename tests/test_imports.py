@@ -90,5 +90,6 @@ def test_a_wheel_holds_every_part():
     setup = configparser.ConfigParser()
     setup.read(ROOT.parent / "setup.cfg", encoding="utf-8")
     parts = {".".join(path.parent.relative_to(ROOT.parent).parts) for path in ROOT.rglob("__init__.py")}
-    assert set(setup["options"]["packages"].split()) == parts | {"gpt2np.demo", "gpt2np.demo_zh", "gpt2np.translation"}
+    assert set(setup["options"]["packages"].split()) == parts | {
+        "gpt2np.demo", "gpt2np.demo_zh", "gpt2np.fill", "gpt2np.translation"}
     assert setup["options.package_data"]["gpt2np"] == "py.typed" and (ROOT / "py.typed").exists()   # or hints go unseen

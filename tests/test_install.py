@@ -142,13 +142,13 @@ def test_every_package_and_every_file_of_data_is_in_the_wheel():
     settings.read(ROOT / "setup.cfg", encoding="utf-8")
     packages = {path.parent.relative_to(ROOT) for path in ROOT.glob("gpt2np/**/__init__.py")}
     named = settings["options"]["packages"].split()
-    models = {"gpt2np.demo", "gpt2np.demo_zh", "gpt2np.translation"}
+    models = {"gpt2np.demo", "gpt2np.demo_zh", "gpt2np.fill", "gpt2np.translation"}
     assert set(named) == {".".join(path.parts) for path in packages} | models
     patterns = [f"{package.replace('.', '/')}/{pattern}" for package, names in settings["options.package_data"].items()
                 for pattern in names.split()]
     missing = [path for path in ROOT.glob("gpt2np/**/*") if path.is_file() and path.suffix not in (".py", ".pyc")
                and path.name[0] != "." and not any(path.match(pattern) for pattern in patterns)]
-    assert missing == [] and {"gpt2np/demo/*", "gpt2np/demo_zh/*", "gpt2np/translation/*"} <= set(patterns)
+    assert missing == [] and {f"gpt2np/{name}/*" for name in ("demo", "demo_zh", "fill", "translation")} <= set(patterns)
 
 
 def test_every_file_of_the_repository_is_in_the_source_distribution():

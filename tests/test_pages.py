@@ -622,7 +622,7 @@ def reader(release, tmp_path, monkeypatch):
     gpt2np.save(work / "tiny", GPT2(GPT2Config(vocabulary.n_vocab, 8, 8, 2, 1), np.random.default_rng(0)), vocabulary)
     files = {path.name: path.read_bytes() for path in release.iterdir()}
     known = {name: download.Release(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
-    for name in ("demo", "demo-zh"):
+    for name in ("demo", "demo-zh", "fill"):
         (weights / name).symlink_to(ROOT / "weights" / name)
     for name, text in {"PAIRS.tsv": PAIRS, **LABELLED}.items():
         (work / name).write_text(text, encoding="utf-8")
