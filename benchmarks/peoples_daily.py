@@ -80,11 +80,11 @@ class Ours:
                          for path, array in moments.items()}
 
     def restore(self, state, step):
-        self.optimizer.t = step
         for path, p in self.model.named_parameters():
             p.value[...] = state[f"value {path}"]
+            self.optimizer.t[path] = step
             for name, moments in self.optimizer.moments.items():
-                moments[path][...] = state[f"{name} {path}"]
+                moments[path] = state[f"{name} {path}"]
 
     def learned(self, out):
         return self.model
