@@ -18,6 +18,7 @@ COMMANDS = {
     "serve": "let other programs ask a model, over HTTP",
     "train": "train a model on text files",
     "finetune": "fine-tune a model on labelled examples, and report",
+    "label": "label new texts with a model that was fine-tuned",
     "evaluate": "measure how well a model predicts a text, or translates",
     "score": "let a model choose, and measure how often it is right",
     "average": "average the weights of several checkpoints",

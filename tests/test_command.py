@@ -26,7 +26,8 @@ from gpt2np.text.vocabulary import TokenizerError
 COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
             "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
             "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
-            "finetune": "gpt2np.finetune", "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
+            "finetune": "gpt2np.finetune", "label": "gpt2np.label",
+            "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
             "serve": "gpt2np.serve.__main__", "quantize": "gpt2np.quantize",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
             "interpret": "gpt2np.interpret.__main__"}
@@ -122,6 +123,11 @@ WRONG = [
     ("finetune --task ner --out %x --n-layer 1000000000", 1, "not enough memory (training "),
     ("finetune --task ner --out %x --num-labels 7", 2, "unrecognized arguments: --num-labels; the labels are those "),
     ("finetune --task ner --init-from %d --out %x", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("label a", 2, "expected --model, the folder of a run of finetune, or --adapter"),
+    ("label a --model demo", 1, "demo: expected a model that labels texts, found one that goes on from a text: python"),
+    ("label a --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("label a --adapter %d", 1, "'%d': it is not the folder of an adapter: expected one with "),
+    ("label a --model demo --modle demo", 2, "unrecognized arguments: --modle demo; did you mean --model?"),
     ("fill a", 1, "fill: this model is in none of "),
     ("fill --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: fill"),
     ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
@@ -176,7 +182,7 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "translate", "train", "finetune", "evaluate", "fill", "similar", "score", "serve",
+    for name in ("generate", "translate", "train", "finetune", "label", "evaluate", "fill", "similar", "score", "serve",
                  "quantize"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
@@ -208,7 +214,8 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
                  "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "finetune": ["--out"], "fill": ["--model"], "similar": ["--file"], "serve": ["--host"],
+                 "finetune": ["--out"], "label": ["--file"], "fill": ["--model"], "similar": ["--file"],
+                 "serve": ["--host"],
                  "gradcheck": ["--layer"], "oracle": ["--out"], "interpret": ["--out"], "score": [],
                  "quantize": []}[name]
     with pytest.raises(SystemExit) as caught:

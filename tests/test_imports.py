@@ -25,6 +25,7 @@ ALLOWED = {
     "filling": {"layers", "models", "text"}, "sentences": {"checkpoints", "models", "text"},
     "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
     "sentence_pairs": {"questions", "scoring", "text"},
+    "labelling": {"checkpoints", "layers", "model_names", "models", "text", "training"},
     "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(),
     "model_names": {"checkpoints", "models", "text", "nearest", "training"},
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},

@@ -60,8 +60,8 @@ LAYOUTS: Mapping[str, Layout] = {
 # What the models of a class are for, and the command that uses them, up to the model's name.
 USES = {GPT2: ("goes on from a text", "generate --model"), Transformer: ("translates", "translate --model"),
         BERT: ("compares texts", "similar --model"), BertForPreTraining: ("fills gaps", "fill --model"),
-        Classifier: ("labels texts", "finetune --init-from"), TokenClassifier: ("labels words", "finetune --init-from"),
-        AnswerFinder: ("finds answers", "finetune --init-from")}
+        Classifier: ("labels texts", "label --model"), TokenClassifier: ("labels words", "label --model"),
+        AnswerFinder: ("finds answers", "label --model")}
 
 
 def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
