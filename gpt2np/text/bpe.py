@@ -61,11 +61,12 @@ MAX_WORD_LENGTH = 64    # longer pieces are hardly ever met twice
 LONG = 32               # bytes; from here on merge_long is the faster one
 
 NO_MERGE = 2**62        # the rank of a pair that is no merge: above every true rank
-# SHA-256 of GPT-2's merges, a line each. Every token of theirs, as a piece, encodes to itself, as those of all merges do
-# that were learned from texts; but not of any merges, so it has been tried out for these (tests/text/test_bpe.py).
-WHOLE = "c52ffe423f68ccb68f9c8f3d52deaf8d5d5b3b661d8a76046e7e5b590a0d8d0e"
 GONE = -1               # stands where a symbol has become part of the one before it
 NO_TOKEN = -2           # stands for a byte that has no token; such vocabularies are in ruled.py
+
+# SHA-256 of the parts of GPT-2's merges. Every token of theirs is what its own bytes encode to: so it is with all merges
+# that were learned from texts, but not with any that a file may hold, and these have been tried (tests/text/test_bpe.py).
+WHOLE = "c52ffe423f68ccb68f9c8f3d52deaf8d5d5b3b661d8a76046e7e5b590a0d8d0e"
 
 
 # ---- cutting
@@ -113,14 +114,14 @@ def at_breaks(parts: Iterable[str]) -> Iterator[str]:
 
 def merge_short(ids: list[int], rank_of: Mapping[tuple[int, int], int], made: Sequence[int]) -> list[int]:
     """Merge a short piece: look through all pairs for the lowest rank, merge it, look again."""
-    applied = []
-    ranks = [rank_of.get(pair, NO_MERGE) for pair in pairwise(ids)]         # ranks[i] is that of ids[i], ids[i + 1]
+    applied, get = [], rank_of.get
+    ranks = [get(pair, NO_MERGE) for pair in pairwise(ids)]                 # ranks[i] is that of ids[i], ids[i + 1]
     while ranks and (lowest := min(ranks)) != NO_MERGE:
         i = ranks.index(lowest)
         ids[i] = new = made[lowest]
         del ids[i + 1], ranks[i]
-        if i > 0: ranks[i - 1] = rank_of.get((ids[i - 1], new), NO_MERGE)
-        if i < len(ranks): ranks[i] = rank_of.get((new, ids[i + 1]), NO_MERGE)
+        if i > 0: ranks[i - 1] = get((ids[i - 1], new), NO_MERGE)
+        if i < len(ranks): ranks[i] = get((new, ids[i + 1]), NO_MERGE)
         applied.append(lowest)
     return applied
 
@@ -330,7 +331,10 @@ class Tokenizer:
 
 
 class _RememberedPieces(dict):
-    """piece -> its ids, worked out when first asked for; emptied when full, so that it never grows with the text."""
+    """piece -> its ids, worked out when first asked for; emptied when full, so that it never grows with the text.
+
+    A piece that is a token needs no merge, where this is known of all tokens (WHOLE).
+    """
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer, self.whole = tokenizer, tokenizer._whole

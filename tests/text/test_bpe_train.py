@@ -48,8 +48,7 @@ def test_merges_equal_the_definition(texts, n_merges):
 
 @given(texts=st.lists(some_text, max_size=5), n_merges=st.integers(0, 40))
 def test_what_was_learned_from_texts_encodes_to_itself(texts, n_merges):
-    """In the text where it was learned, its bytes were merged among themselves alone: so they are where nothing else is.
-    """
+    """In the text where it was learned, its bytes were merged among themselves alone: so they are by themselves."""
     counts = Counter(piece for text in texts for piece in PIECE.findall(text))
     tokenizer = Tokenizer(merges := learn_merges(counts, n_merges))
     for i, (left, right) in enumerate(merges, 256):
