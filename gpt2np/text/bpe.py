@@ -64,8 +64,8 @@ NO_MERGE = 2**62        # the rank of a pair that is no merge: above every true 
 GONE = -1               # stands where a symbol has become part of the one before it
 NO_TOKEN = -2           # stands for a byte that has no token; such vocabularies are in ruled.py
 
-# SHA-256 of the parts of GPT-2's merges. Every token of theirs is what its own bytes encode to: so it is with all merges
-# that were learned from texts, but not with any that a file may hold, and these have been tried (tests/text/test_bpe.py).
+# SHA-256 of the parts of GPT-2's merges. Every token of theirs is what its own bytes encode to: so it is with all that
+# were learned from texts, but not with any that a file may hold; these have been tried out (tests/text/test_bpe.py).
 WHOLE = "c52ffe423f68ccb68f9c8f3d52deaf8d5d5b3b661d8a76046e7e5b590a0d8d0e"
 
 

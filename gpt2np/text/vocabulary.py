@@ -56,7 +56,7 @@ def spell(token: bytes) -> str:
 def unspell(symbol: str) -> bytes:
     """The token that `symbol` spells; TokenizerError for a character that spells no byte."""
     try:
-        return bytes([BYTES[character] for character in symbol])
+        return bytes(map(BYTES.__getitem__, symbol))
     except KeyError as error:
         unknown = error.args[0]
         raise TokenizerError(f"{unknown!r} (U+{ord(unknown):04X}) in {symbol[:40]!r} spells no byte") from None
@@ -221,7 +221,7 @@ def parse_merges(text: str, name: str) -> tuple[Merges, int]:
     if first == 1 and lines and [len(part) for part in lines[0].split(" ")] != [1, 1]:  # the first merge: two bytes
         raise TokenizerError(f"{name} line 1: expected '{VERSION_LINE}', got {lines[0][:40]!r}")
     merges = []
-    token_of: dict[str, bytes] = {}                     # what earlier lines make: nearly every part is one of these
+    token_of = {character: bytes([byte]) for character, byte in BYTES.items()}      # and what earlier lines make
     for number, line in enumerate(lines[first - 1:], first):
         left, _, right = line.partition(" ")
         if not left or not right or " " in right:
