@@ -140,10 +140,10 @@ def report(title: str, times: dict[str, list[float]], megabytes: float) -> None:
               + ("" if theirs is ours else f"    gpt2np is {ratio:.2f} times as fast"))
 
 
-def compare_encoding(text: str, peers: dict[str, Callable], what: str) -> None:
-    """Encode the text with every peer, cold and warm; all must give the same ids."""
+def times_of_encoding(text: str, peers: dict[str, Callable], rounds: int = ROUNDS) -> tuple[dict, dict]:
+    """The seconds of every peer, by its name, cold and warm; all must give the same ids."""
     cold, warm = {name: [] for name in peers}, {name: [] for name in peers}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         results = []
         for name, new in peers.items():
             encode = new()
@@ -153,6 +153,12 @@ def compare_encoding(text: str, peers: dict[str, Callable], what: str) -> None:
             results.append(ids)
         if any(ids != results[0] for ids in results):
             sys.exit("the peers disagree on the ids: these times mean nothing")
+    return cold, warm
+
+
+def compare_encoding(text: str, peers: dict[str, Callable], what: str) -> None:
+    """Encode the text with every peer, cold and warm."""
+    cold, warm = times_of_encoding(text, peers)
     megabytes = len(text.encode()) / 1e6
     report(f"{what}: encode {megabytes:.2f} MB, cold", cold, megabytes)
     report(f"{what}: encode {megabytes:.2f} MB, warm", warm, megabytes)
