@@ -1,6 +1,6 @@
 """Trains a Transformer and torch.nn.Transformer from the same weights on the same batches, and compares their BLEU.
 
-    python benchmarks/translation.py TRAIN.tsv TEST.tsv --out DIR [--steps 1600]     begin, or go on with, a comparison
+    python -m benchmarks.translation TRAIN.tsv TEST.tsv --out DIR [--steps 1600]     begin, or go on with, a comparison
 
 Width 256, 4 heads, 3 + 3 blocks, inner width 1,024, post-norm, one table of 4,096 tokens for source, target and head,
 learned from both sides of the training pairs; dropout 0.1, label smoothing 0.1, 2,400 positions a batch; Adam
