@@ -1,8 +1,6 @@
 """Cut away parts of a GPT-2, and see what it costs:  python -m gpt2np.trim FILE --model MODEL --layers 3,4 --out DIR
 
 A row for the model as it is, and one after each cut: how many bytes it needs in memory, and how well it predicts text.
-
-Chapter: S001 9 Q3; S003 9 Q4.
 """
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.trim")
@@ -262,7 +260,7 @@ def some_heads(argument: str) -> int | Heads:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments by their names."""
-    parser = Parser("trim", usage="%(prog)s [FILE] --model MODEL [--layers ...] [--heads ...] [--vocab FILE] [OPTIONS]",
+    parser = Parser("trim", usage="%(prog)s [FILE] --model MODEL [OPTIONS]",
                     description="Cut away blocks, heads or tokens of a GPT-2, measure what that costs, and write what "
                                 "is left. In brackets: what holds where nothing is said.",
                     epilog="What was lost, training heals in part: train --init-from DIR.",

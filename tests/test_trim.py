@@ -16,6 +16,7 @@ from gpt2np.training.evaluation import evaluate, perplexity
 from gpt2np.training.parallel import DataParallel
 
 MERGES = "t h\nth e\n_ t\nt o\n_t o\n_ b\n_b e\na n\no r\n_ q\n_q u\nan o\nz z"
+ROOT = Path(__file__).parents[1]
 TEXT = "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n" * 2
 
 
@@ -67,6 +68,19 @@ def test_each_cut_has_a_row_and_the_last_one_is_the_model_that_is_written(small,
     assert model.config == GPT2Config(n, 16, 16, 4, 2) and (small / "out" / "hparams.json").exists()
     whole, before = gpt2np.load("model")
     assert [tokenizer.decode_bytes([i]) for i in ids] == [before.decode_bytes([i]) for i in before.encode(TEXT)]
+
+
+def test_the_table_is_the_pages(tmp_path, capsys):
+    text, = re.findall(r"```text\n(.*?)```", (ROOT / "weights/demo/README.md").read_text("utf-8"), re.DOTALL)
+    table = re.findall(r"```text\n([^`]*)```", (ROOT / "docs/smaller.md").read_text("utf-8"))[1].splitlines()
+    (tmp_path / "text").write_text(text, "utf-8")
+    path = str(tmp_path / "text")
+    assert trim.main([path, "--model", "demo", "--layers", "3", "--heads", "8", "--take-out", "--vocab", path]) == 0
+    found = capsys.readouterr().out.splitlines()[2:-1]
+    assert [line[:22].strip() for line in found] == [line[:22].strip() for line in table]
+    for line, expected in zip(found[1:], table[1:]):
+        numbers, its = ([float(number) for number in one[17:].split()] for one in (line, expected))
+        assert numbers[0] == its[0] and numbers[1:] == pytest.approx(its[1:], rel=5e-4)
 
 
 def test_nothing_cut_is_the_whole_to_the_bit(small, capsys):
@@ -164,6 +178,6 @@ def test_models_that_are_no_gpt2_or_narrow_are_refused(small, capsys):
     assert quantize.main(["--model", "model", "--out", "narrow"]) == 0
     assert trim.main(["--model", "narrow", "--layers", "1", "--out", "out"]) == 1
     assert "its matrices are in int8 already: trim the model that it was made from" in capsys.readouterr().err
-    golden = Path(__file__).parent / "golden" / "heads" / "BertForTokenClassification"
+    golden = ROOT / "tests" / "golden" / "heads" / "BertForTokenClassification"
     assert trim.main(["--model", str(golden), "--layers", "1", "--out", "out"]) == 1
     assert "expected a model that goes on from a text" in capsys.readouterr().err

@@ -8,6 +8,8 @@ those of the trees of its tokens, and all of these stay, in the same order. Of t
 moment, the one of the lowest rank is therefore the same: the merges that are gone were none that could be applied
 before. At the end no pair is a merge, and with fewer merges still none is. Of another text none of this is true: it may
 need more tokens than before.
+
+Chapter: S001 9 Q3.
 """
 
 from collections.abc import Iterable, Mapping
