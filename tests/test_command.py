@@ -162,7 +162,7 @@ WRONG = [
     ("trim --model demo --layers 0-5 --out %x", 1, "blocks: expected one at least to stay, got all 6 of them to drop"),
     ("trim --model demo --heads 43 --by magnitude --out %x", 1, "heads: expected from 0 to 42 of 48 to go, since each"),
     ("trim --model demo --heads 0.0-7 --out %x", 1, "heads: expected one at least to stay in each block, got all 8"),
-    ("trim --model demo --heads 1 --out %x", 2, "--heads 1: expected FILE, on which it is found out which heads matter"),
+    ("trim --model demo --heads 1 --out %x", 2, "--heads 1: expected FILE, on which it is found out which heads"),
     ("trim --model demo --heads some --out %x", 2, "--heads: expected how many heads, as 12, or which, by block and "),
     ("trim --model demo --layers 1 --out %d", 1, "%d: it is there already: name a new folder"),
     ("trim --model demo --vocab %e", 1, "text: expected at least 2 tokens, of which the second is predicted, got 0"),
