@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..adapt.narrow import scheme_of
+from ..adapt.trimming import taken_out
 from ..layers.module import Module
 from ..models.bert import BERT, BertForPreTraining
 from ..models.config import SIZES
@@ -109,7 +110,8 @@ def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
 
 
 def save(folder: str | Path, model: Module, tokenizer: AnyTokenizer | None) -> None:
-    """Save a model and its tokenizer, as float32, for `load`: a GPT-2 in OpenAI's layout, which TensorFlow reads, too.
+    """Save a model and its tokenizer, as float32, for `load`: a GPT-2 in OpenAI's layout, which TensorFlow reads, too;
+    one without some of its heads in Hugging Face's.
 
     folder      is made; a model that is there already is replaced, and stays whole until the new one is
 
@@ -123,6 +125,8 @@ def layout_of(model: Module) -> str:
     """The name of the layout that models of this class are saved in; ValueError if there is none."""
     if scheme_of(model) is not None:
         return "narrow"
+    if isinstance(model, GPT2) and taken_out(model):
+        return "safetensors"
     for name, layout in LAYOUTS.items():
         if isinstance(model, layout.MODEL):
             return name
