@@ -9,7 +9,15 @@ import pytest
 from gpt2np import blas, memory
 from gpt2np.blas import FreeThreads
 
-WIDE = "processor : 0\nflags\t\t: fpu avx2 avx512f avx512cd avx512bw avx512dq avx512vl\n"
+WIDE = """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 26
+model name\t: AMD: a processor
+
+flags\t\t: fpu avx2 avx512f avx512cd avx512bw avx512dq avx512vl
+power management:
+
+"""
 
 
 @pytest.fixture
@@ -141,8 +149,9 @@ def processor(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("architecture", ["Haswell", "Zen"])
-def test_it_is_said_in_a_line_where_it_is_so(processor, capsys, architecture):
-    processor(WIDE, architecture)
+@pytest.mark.parametrize("flags", [WIDE, WIDE * 2, WIDE.replace("AuthenticAMD", "GenuineIntel").replace("26", "6")])
+def test_it_is_said_in_a_line_where_it_is_so(processor, capsys, flags, architecture):
+    processor(flags, architecture)
     blas.say_what_to_set()
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
@@ -152,6 +161,7 @@ def test_it_is_said_in_a_line_where_it_is_so(processor, capsys, architecture):
 @pytest.mark.parametrize("flags, architecture, api", [
     (WIDE, "SkylakeX", "openblas"), (WIDE, "Cooperlake", "openblas"), (WIDE, "Haswell", "blis"),
     (WIDE.replace("avx512f", ""), "Haswell", "openblas"), (WIDE.replace("avx512vl", ""), "Zen", "openblas"),
+    (WIDE.replace("26", "25"), "Zen", "openblas"),          # Zen 4
     (None, "Haswell", "openblas"), ("", "Haswell", "openblas"), ("Features : neon", "neoversen1", "openblas")])
 def test_it_is_silent_where_it_is_not(processor, capsys, flags, architecture, api):
     processor(flags, architecture, api)
