@@ -3,9 +3,9 @@
     python -m benchmarks.batch [--model 124M] [--texts 8] [--tokens 32] [--rounds 5]
 
 Random weights in the shape of a GPT-2, greedy, on all cores, in float32, after a prompt of 16 tokens; interleaved in
-one run, medians of the rounds.  The products alone are those of a step with the model's own matrices, as they lie there,
-on as many rows as there are texts, and on one; beside them, what reading the weights takes at the bandwidth that one
-row of a large product reaches.
+one run, medians of the rounds.  The products alone are those of a step with the model's own matrices, as they lie
+there, on as many rows as there are texts, and on one; beside them, what reading the weights takes at the bandwidth that
+one row of a large product reaches.
 
 The graph of onnxruntime comes from PyTorch: the model of benchmarks/generate.py, written for one new token, in which
 keys and values come in and go out longer by one, exported by torch.onnx.export (dynamo=False, opset 20, with batch and
@@ -42,22 +42,23 @@ class OneToken(torch.nn.Module):
     def __init__(self, peer):
         super().__init__()
         self.peer = peer
-        for path, value in peer.p.items():
-            self.register_buffer(path.replace(".", "_"), value)
+
+    def norm(self, x, path):                                # Peer's, with a width that does not hang on x
+        return functional.layer_norm(x, (self.peer.config.n_embd,), self.peer.p[path + ".g"], self.peer.p[path + ".b"])
 
     def forward(self, tokens, position, *past):
         peer, (B, T), H = self.peer, tokens.shape, self.peer.config.n_head
         x, now = peer.p["wte"][tokens] + peer.p["wpe"][position], []
         for i in range(peer.config.n_layer):
-            qkv = peer.linear(peer.norm(x, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn")
+            qkv = peer.linear(self.norm(x, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn")
             q, k, v = (a.reshape(B, T, H, -1).transpose(1, 2) for a in qkv.chunk(3, -1))
             k, v = torch.cat([past[2 * i], k], 2), torch.cat([past[2 * i + 1], v], 2)
             p = torch.softmax(q @ k.transpose(2, 3) * q.shape[-1] ** -0.5, -1)      # one query: all keys are its past
             x = x + peer.linear((p @ v).transpose(1, 2).reshape(B, T, -1), f"h.{i}.attn.c_proj")
-            y = functional.gelu(peer.linear(peer.norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"), approximate="tanh")
+            y = functional.gelu(peer.linear(self.norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"), approximate="tanh")
             x = x + peer.linear(y, f"h.{i}.mlp.c_proj")
             now += [k, v]
-        return peer.norm(x[:, -1], "ln_f") @ peer.p["wte"].T, *now
+        return self.norm(x[:, -1], "ln_f") @ peer.p["wte"].T, *now
 
 
 class Exported:
