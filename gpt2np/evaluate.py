@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .adapt.replacing import merge_if_possible
+from .blas import say_what_to_set
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
@@ -89,6 +90,7 @@ def show(arguments: Sequence[str] | None) -> None:
         merge_if_possible(model)
         check(options, parser, name, model)
     keep_freed_memory()
+    say_what_to_set()
     rows, lines = list[tuple[str, Measured]](), list[str]()
     for name, (model, tokenizer) in zip(options.model, loaded):
         if isinstance(model, Transformer):
