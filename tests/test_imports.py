@@ -23,6 +23,7 @@ ALLOWED = {
     "text": set(), "device": set(), "page": set(),
     "checkpoints": {"adapt", "layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
     "filling": {"layers", "models", "text"}, "sentences": {"checkpoints", "models", "text"},
+    "ensemble": {"layers", "models"},
     "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
     "sentence_pairs": {"questions", "scoring", "text"},
     "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(),
