@@ -42,8 +42,8 @@ class Ensemble(Module):
         kinds = {type(model) for model in models}
         if len(kinds) != 1 or not issubclass(kinds.pop(), GPT2 | Transformer | Classifier):
             got = ", ".join(sorted({type(model).__name__ for model in models})) or "none"
-            raise Gpt2npError("ensemble: expected models of one kind, that go on from texts, translate or classify, got "
-                              f"{got}")
+            raise Gpt2npError("ensemble: expected models of one kind, that go on from texts, translate or classify, "
+                              f"got {got}")
         for name, values in (("words in the vocabulary", {model.config.n_vocab for model in models}),
                              ("labels", {getattr(model, "labels", ()) for model in models}),
                              ("aim", {getattr(model, "objective", SOFTMAX).name for model in models} | {SOFTMAX.name})):

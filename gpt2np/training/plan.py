@@ -13,7 +13,7 @@ from .optimizers import OPTIMIZERS
 from .schedules import SCHEDULES
 
 # What is drawn for different purposes is independent: each has its number beside the seed, as in [seed, FOR_X, step].
-FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES, FOR_MASKS, FOR_ADAPTERS = 1, 2, 3, 4, 5, 10
+FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES, FOR_MASKS, FOR_ADAPTERS, FOR_CHANGES = 1, 2, 3, 4, 5, 10, 11
 
 ATTACKS = NO_ATTACK, FGM, PGD = ("none", "fgm", "pgd")      # see adversarial.py
 
