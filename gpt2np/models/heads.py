@@ -7,7 +7,7 @@
 
 Each stands on any Body, a BERT or a GPT-2 alike, and is trained by the same batches.
 
-Chapter: S001 3.1.2; S002 5.2; S004 3.2.
+Chapter: S001 3.1.2; S002 5.2; S003 9 Q5; S004 3.2.
 """
 
 import math

@@ -272,7 +272,7 @@ def test_what_goes_wrong_on_the_way_leaves_the_model_as_it_was():
 
 @pytest.mark.parametrize("attack", [FGM, PGD])
 @pytest.mark.parametrize("threads, pieces", [(1, 1), (2, 1), (3, 2), (1, 5)])
-def test_threads_and_pieces_are_the_whole_batch(attack, threads, pieces):
+def test_threads_and_pieces_learn_the_whole_batch(attack, threads, pieces):
     model, tokens, targets = model_and_batch(5)
     targets[0, 2:] = -100
     expected_losses = adversarially(attack, model, (tokens, targets), None, None)
@@ -290,7 +290,7 @@ def test_threads_and_pieces_are_the_whole_batch(attack, threads, pieces):
 
 
 @pytest.mark.parametrize("B, ranks", [(5, 2), (2, 3)])
-def test_ranks_are_the_whole_batch(B, ranks):
+def test_ranks_learn_the_whole_batch(B, ranks):
     model, tokens, targets = model_and_batch(B)
     expected_losses = adversarially(PGD, model, (tokens, targets), None, None)
     expected = gradients(model)
