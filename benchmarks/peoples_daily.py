@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import BertForTokenClassification
-from benchmarks.translation import pickled, unpickled
 
 import gpt2np
+from benchmarks.translation import pickled, unpickled
 from gpt2np.checkpoints.files import write_text
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.config import BertConfig

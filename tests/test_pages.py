@@ -84,6 +84,7 @@ PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0
 
 LABELLED = {"names.conll": "Ada B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20,
             "reviews.tsv": "".join(f"good {i}\tpos\nbad {i}\tneg\n" for i in range(20)),
+            "synonyms.tsv": "good\tfine\nbad\tpoor\n",
             "prompts.tsv": "".join(f"is it {i}?\tyes\n" for i in range(20))}
 LABELLED["test.conll"] = LABELLED["names.conll"]
 

@@ -26,6 +26,7 @@ from ..models.heads import SOFTMAX, Classifier, Objective
 from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece
 from .adapting import NONE, AdaptableTask, AdaptPlan, base_of, expect_wide
+from .augmenting import Synonyms
 from .by_length import ByLength
 from .errors import TrainingError
 from .findings import Findings
@@ -99,7 +100,7 @@ class FineTuning(AdaptableTask):
     """
 
     plan_type: ClassVar[type[Plan]] = FineTuningPlan
-    data: ClassVar = (TRAIN, VAL, TEST, LABELS)
+    data: ClassVar[tuple[str, ...]] = (TRAIN, VAL, TEST, LABELS)
     kind: ClassVar[Callable[..., Any]]                  # of examples
     head: ClassVar[type[Classifier]] = Classifier
     in_order: ClassVar[bool] = False                    # whether examples beside each other are of one text
@@ -231,6 +232,13 @@ class FineTuning(AdaptableTask):
     def first_tokens(cls, tokenizer: AnyTokenizer, examples: Sequence[Any], n: int) -> Array | None:
         """n tokens that a prefix begins with, of the examples; None where they are for a model with a head."""
         return None
+
+    @classmethod
+    def synonyms_for(cls, plan: Any, path: str | None, made: bool) -> Synonyms:
+        """The synonyms that a run on examples needs, of a file, or, where the examples are made, of what they are made
+        of; see augmenting.py.
+        """
+        return {}
 
     # ---- what a subclass says of its predictions
 

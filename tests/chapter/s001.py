@@ -379,18 +379,23 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
     section(
         "9 Q2", "GPT-2模型如何避免过拟合？", "How to avoid overfitting?",
         Entry(
-            where="Plan dropout_forward adamw_update OPTIMIZERS",
+            where="Plan dropout_forward adamw_update OPTIMIZERS adversarially Ensemble augmenting.with_synonyms",
             run="python -m gpt2np.train FILE --out DIR --dropout 0.1 --weight-decay 0.1 --patience 3",
             here=Both(
                 """dropout、权重衰减和提前停止都是训练命令的选项。L2 正则与权重衰减不是一回
-                事：`--optimizer sgd` 和 `--optimizer adam` 把衰减项加进梯度，默认的 AdamW 则让衰减单独作用。""",
+                事：`--optimizer sgd` 和 `--optimizer adam` 把衰减项加进梯度，默认的 AdamW 则让衰减单独作用。近义替换和
+                随机删词（`--replace-words`、`--delete-words`）用于文本分类；对抗训练（`--adversarial`）每个任务都能用；
+                多个模型取平均是 `evaluate` 的 `--ensemble`；回译由两次翻译训练组成。它们各有什么用，
+                [docs/robustness.zh.md](robustness.zh.md) 有一张表。""",
                 """Dropout, weight decay and early stopping are options of the command. L2 and weight decay are two
                 things: `--optimizer sgd` and `--optimizer adam` add it to the gradient, AdamW, the default, keeps it
-                apart."""),
-            shown="test_it_stops_early_and_keeps_the_best drops_and_scales",
-            missing=Both(
-                """回译、近义替换、对抗训练、模型集成。""",
-                """back-translation, synonyms, adversarial training, ensembles."""))),
+                apart. Synonyms and deletions (`--replace-words`, `--delete-words`) are for labels of texts;
+                adversarial training (`--adversarial`) is for every task; `--ensemble` of `evaluate` takes the mean of
+                several models; back-translation is two runs that translate. What each of them is good for, a table in
+                [docs/robustness.md](robustness.md) tells."""),
+            shown="test_it_stops_early_and_keeps_the_best drops_and_scales "
+                  "test_fgm_moves_each_text_by_epsilon_along_its_gradient_and_no_padding "
+                  "test_its_loss_is_at_most_the_mean_of_the_losses")),
     section(
         "9 Q3", "GPT-2模型在落地部署时需要注意哪些问题？", "What matters when it is put to use?",
         Entry(

@@ -316,8 +316,16 @@ print(f"{seen / whole:.2f}")
     section(
         "9 Q5", "Transformer架构在实际应用中如何提升模型泛化能力？", "How to generalise better?",
         Entry(
-            missing=Both(
-                """数据增强、对抗训练和多任务学习。与过拟合有关的选项见 [[S001 9 Q2]]。""",
-                """augmentation, adversarial training, several tasks at once. For what is there against overfitting see
-                [[S001 9 Q2]]."""))),
+            where="augmenting.with_synonyms augmenting.with_deletions adversarial.adversarially Classifier",
+            run="python -m gpt2np.finetune --task classify --out DIR --replace-words 0.3 --adversarial fgm",
+            here=Both(
+                """三种办法这里都有：数据增强和对抗训练是选项；两个任务轮流训练同一个主体，是
+                [docs/robustness.zh.md](robustness.zh.md) 里的一段代码。那一页还量出它们在没见过、又被改动的文本上各有
+                多少用处。与过拟合有关的其他选项见 [[S001 9 Q2]]。""",
+                """All three are here: augmentation and adversarial training are options; two tasks that train one body
+                in turn are a listing in [docs/robustness.md](robustness.md), which has also measured what each is worth
+                on texts that were never seen, and are changed. For what else is there against overfitting see
+                [[S001 9 Q2]]."""),
+            shown="test_both_losses_are_learned_with_what_was_added_held_still "
+                  "test_batches_follow_from_seed_and_step_and_labels_stay")),
 ))
