@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..adapt.narrow import scheme_of
+from ..adapt.trimming import taken_out
 from ..layers.module import Module
 from ..models.bert import BERT, BertForPreTraining
 from ..models.config import SIZES
@@ -60,8 +61,8 @@ LAYOUTS: Mapping[str, Layout] = {
 # What the models of a class are for, and the command that uses them, up to the model's name.
 USES = {GPT2: ("goes on from a text", "generate --model"), Transformer: ("translates", "translate --model"),
         BERT: ("compares texts", "similar --model"), BertForPreTraining: ("fills gaps", "fill --model"),
-        Classifier: ("labels texts", "finetune --init-from"), TokenClassifier: ("labels words", "finetune --init-from"),
-        AnswerFinder: ("finds answers", "finetune --init-from")}
+        Classifier: ("labels texts", "label --model"), TokenClassifier: ("labels words", "label --model"),
+        AnswerFinder: ("finds answers", "label --model")}
 
 
 def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
@@ -109,7 +110,8 @@ def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
 
 
 def save(folder: str | Path, model: Module, tokenizer: AnyTokenizer | None) -> None:
-    """Save a model and its tokenizer, as float32, for `load`: a GPT-2 in OpenAI's layout, which TensorFlow reads, too.
+    """Save a model and its tokenizer, as float32, for `load`: a GPT-2 in OpenAI's layout, which TensorFlow reads, too;
+    one without some of its heads in Hugging Face's.
 
     folder      is made; a model that is there already is replaced, and stays whole until the new one is
 
@@ -123,6 +125,8 @@ def layout_of(model: Module) -> str:
     """The name of the layout that models of this class are saved in; ValueError if there is none."""
     if scheme_of(model) is not None:
         return "narrow"
+    if isinstance(model, GPT2) and taken_out(model):
+        return "safetensors"
     for name, layout in LAYOUTS.items():
         if isinstance(model, layout.MODEL):
             return name
