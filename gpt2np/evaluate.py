@@ -330,7 +330,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                         help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder; given several "
                              "times, a table has a row for each and each FILE")
     parser.add_argument("--adapter", type=not_empty, metavar="DIR",
-                        help="what was trained beside the model: the folder of train --adapt, or of peft's")
+                        help="what was trained beside the model: the folder of train or finetune --adapt, or of peft's")
     parser.add_argument("--ensemble", action="store_const", const=True,
                         help="measure also all the models together: the mean of their probabilities; of those that "
                              "translate, that alone")

@@ -159,8 +159,7 @@ def usage(trainer: Trainer) -> str:
     best = str(Path(trainer.out, run_folder.BEST))
     if isinstance(task, WrittenAnswers):
         return f"python -m gpt2np.generate {'--model' if task.plan.adapt == NONE else '--adapter'} {shlex.quote(best)}"
-    which = repr(best) if task.plan.adapt == NONE else f"{task.base!r}, adapter={best!r}"
-    return f"model, tokenizer = gpt2np.load({which})"
+    return f"python -m gpt2np.label {'--model' if task.plan.adapt == NONE else '--adapter'} {shlex.quote(best)}"
 
 
 def report(trainer: Trainer) -> None:

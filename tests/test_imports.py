@@ -26,6 +26,7 @@ ALLOWED = {
     "ensemble": {"layers", "models"},
     "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
     "sentence_pairs": {"questions", "scoring", "text"},
+    "labelling": {"checkpoints", "layers", "model_names", "models", "text", "training"},
     "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(),
     "model_names": {"checkpoints", "models", "text", "nearest", "training"},
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},

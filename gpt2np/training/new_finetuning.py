@@ -28,6 +28,7 @@ from .findings import Both, Findings
 from .finetuning import LABELS, NARROW, TEST, TRAIN, VAL, FineTuning
 from .label_rows import LAST
 from .labelled import (
+    Repaired,
     Warn,
     is_snownlp,
     write_examples,
@@ -65,7 +66,10 @@ def new_task(kind: type[FineTuning], out: str | Path, plan: Any, files: Sequence
     epochs       how often the examples are gone through; None for the plan's number of steps
     warn         is told what is to be said of the examples
     """
-    train, held_out, tested = examples_of(kind, plan, files, val, test, language, warn)
+    said = list[Any]()
+    train, held_out, tested = examples_of(kind, plan, files, val, test, language, said.append)
+    for words in said:
+        warn(words)
     labels, others = kind.labels_of(train), kind.synonyms_for(plan, synonyms, not files)
     if config is None:
         model, tokenizer, new = kind.model_to_train(init_from or "", plan, labels, new_head, warn)
@@ -92,12 +96,14 @@ def new_task(kind: type[FineTuning], out: str | Path, plan: Any, files: Sequence
     if "warmup" in fit:
         plan = replace(plan, warmup=max(1, plan.steps // 10))
     task.plan = plan
+    task.repaired = [words for words in said if isinstance(words, Repaired)]
     task.begin_adapting(init_from if config is None else None)
     for name, examples in ((TRAIN, train), (VAL, held_out), (TEST, tested)):
         write_examples(Path(out, name), examples)
     if others:
         write_text(Path(out, SYNONYMS_FILE), lines_of_synonyms(others))
-    write_text(Path(out, LABELS), json.dumps(labels._asdict(), ensure_ascii=False) + "\n")
+    about = labels._asdict() | {"repaired": task.repaired}
+    write_text(Path(out, LABELS), json.dumps(about, ensure_ascii=False) + "\n")
     return task
 
 
@@ -219,5 +225,13 @@ def reported(task: FineTuning, parallel: Parallel, about: dict[str, Any], step: 
              f"{start or 'a new model'}, step {step:,}.",
              f"训练样本 {len(task.train):,} 个（{source if about['files'] else '生成的'}），测量 {len(examples):,} 个；"
              f"{start or '新模型'}，第 {step:,} 步。"),
-        *([] if about["files"] else [MADE_UP]), *([AGAIN if again else ONCE] if task.test else [NO_TEST])]
+        *map(in_both, task.repaired), *([] if about["files"] else [MADE_UP]),
+        *([AGAIN if again else ONCE] if task.test else [NO_TEST])]
     return TITLES[name], findings
+
+
+def in_both(repaired: Repaired) -> Both:
+    """What was repaired in a file, for a report."""
+    name, broken, n = Path(repaired.file).name, f"{repaired.broken:,}", f"{repaired.n:,}"
+    return Both(f"{name}: {broken} of {n} tags are broken in {repaired.scheme}, and were repaired by conlleval's rule.",
+                f"{name}：{n} 个标记中有 {broken} 个不合 {repaired.scheme}，已按 conlleval 的规则修复。")

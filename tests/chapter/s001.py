@@ -399,22 +399,26 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
     section(
         "9 Q3", "GPT-2模型在落地部署时需要注意哪些问题？", "What matters when it is put to use?",
         Entry(
-            where="Engine Together Metrics convert.py safetensors.write narrow.quantize",
+            where="Engine Together Metrics convert.py safetensors.write narrow.quantize trimming.drop_blocks "
+                  "take_out_heads importances smaller.smaller",
             run="python -m gpt2np.serve --model demo",
             here=Both(
                 """服务接口：多个请求共用一个批次，超出限度就用一句话拒绝，`/metrics` 供监控读取；前面放什么、怎样扩展到
                 多台机器，见 [docs/serving.zh.md](serving.zh.md)。量化：
-                `python -m gpt2np.quantize --model demo --out small` 把矩阵存成 int8，只占四分之一的内存；
-                代价见 [docs/smaller.zh.md](smaller.zh.md)。""",
+                `python -m gpt2np.quantize --model demo --out small` 把矩阵存成 int8，只占四分之一的内存。裁剪：
+                `python -m gpt2np.trim FILE --model demo --layers 3,4 --out DIR` 去掉几层，`--heads 12` 去掉最不重要的
+                注意力头，`--vocab FILE` 只留一段文本用得到的词元，每裁一步都量一次。代价见
+                [docs/smaller.zh.md](smaller.zh.md)。""",
                 """A service: requests share a batch, what is above the limits is refused in a sentence, and `/metrics`
                 is for monitoring; what to put in front, and how to go on to several machines, is in
                 [docs/serving.md](serving.md). Quantisation: `python -m gpt2np.quantize --model demo --out small` keeps
-                matrices in int8, in a quarter of the memory; what that costs is in [docs/smaller.md](smaller.md)."""),
+                matrices in int8, in a quarter of the memory. Trimming:
+                `python -m gpt2np.trim FILE --model demo --layers 3,4 --out DIR` drops blocks, `--heads 12` the heads
+                that matter least, `--vocab FILE` all tokens but a text's, and each cut is measured. What that costs is
+                in [docs/smaller.md](smaller.md)."""),
             shown="test_in_company_each_text_is_what_it_is_alone test_the_metrics_add_up "
-                  "test_a_product_is_within_its_bound_of_the_exact_one",
-            missing=Both(
-                """模型裁剪。""",
-                """trimming."""))),
+                  "test_a_product_is_within_its_bound_of_the_exact_one test_a_head_taken_out_is_a_gate_at_zero "
+                  "test_a_text_has_the_same_tokens")),
     section(
         "9 Q4", "GPT-2模型的训练时间如何优化？", "How to train faster?",
         Entry(
