@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from .adapt.replacing import merge_if_possible
+from .blas import say_what_to_set
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
@@ -95,6 +96,7 @@ def show(arguments: Sequence[str] | None) -> None:
         names.append(f"the mean of {len(names)}")
         loaded.append(ensemble_of(options.model, loaded))
     keep_freed_memory()
+    say_what_to_set()
     if isinstance(loaded[0][0], Transformer):
         measure_pairs(options, " and ".join(options.model), *loaded[-1])
         return

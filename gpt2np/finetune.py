@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from . import model_names
+from .blas import say_what_to_set
 from .checkpoints.files import replace_text
 from .command import Parser, not_empty, option, real, run_command, whole
 from .follow import follow
@@ -96,6 +97,8 @@ def finetune(arguments: Sequence[str] | None) -> int:
     with as_one(join_world()) as world, ExitStack() as held:
         options = parse(arguments, world.cores())
         keep_freed_memory()
+        if world.rank == 0:
+            say_what_to_set()
         trainer, changes = world.together(prepare, options, world, held)
         say(trainer, changes)
         status = follow(trainer, "finetune", usage(trainer), lambda record: None)

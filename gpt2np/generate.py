@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from .adapt.replacing import merge_if_possible
+from .blas import say_what_to_set
 from .checkpoints.loading import GPT2_NAMES
 from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import (
@@ -240,6 +241,7 @@ def run(arguments: Sequence[str] | None) -> None:
     merge_if_possible(model)
     lay_out_for_decoding(model)
     keep_freed_memory()
+    say_what_to_set()
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
                       forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
     sampler.filter(np.zeros(model.n_vocab), [], [])     # what it cannot do is said before all else

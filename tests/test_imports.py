@@ -27,9 +27,9 @@ ALLOWED = {
     "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
     "sentence_pairs": {"questions", "scoring", "text"},
     "labelling": {"checkpoints", "layers", "model_names", "models", "text", "training"},
-    "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(),
+    "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(), "blas": {"memory"},
     "model_names": {"checkpoints", "models", "text", "nearest", "training"},
-    "decoding": {"layers", "blocks", "models", "sampling", "text", "device"},
+    "decoding": {"layers", "blocks", "models", "sampling", "text", "device", "blas"},
 }
 EVERYWHERE = {"hints", "errors", "bytes_in"}    # names of types, for signatures; the base of all errors; small files
 ALONE = ("checkpoints/tf_bundle.py", "checkpoints/safetensors.py")      # formats: they know nothing of GPT-2

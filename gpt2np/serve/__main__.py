@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..blas import say_what_to_set
 from ..checkpoints.loading import GPT2_NAMES
 from ..command import Parser, not_empty, run_command, whole
 from ..decoding import lay_out_for_decoding
@@ -77,6 +78,7 @@ def serve(arguments: Sequence[str] | None) -> int:
     model, tokenizer = load_with_tokenizer(options.model)
     lay_out_for_decoding(model)
     keep_freed_memory()
+    say_what_to_set()
     limits = limits_of(options, model)
     name = options.name or Path(options.model).name or options.model
     try:

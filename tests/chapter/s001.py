@@ -425,17 +425,19 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
             where="DataParallel MPIParallel",
             run="python -m gpt2np.train FILE --out DIR --threads 2 --accumulate 2",
             here=Both(
-                """多线程、梯度累积（`--accumulate`）和多台机器（见 [[training/mpi.py]]）。""",
-                """Threads, accumulation (`--accumulate`), and several machines (see [[training/mpi.py]])."""),
-            shown="test_threads_and_pieces_are_the_whole_batch",
+                """多线程、梯度累积（`--accumulate`）和多台机器（见 [[training/mpi.py]]）。模型并行用 30 行代码做到，
+                在线程和 MPI 上都能运行：[[parallel.md]]。""",
+                """Threads, accumulation (`--accumulate`), and several machines (see [[training/mpi.py]]). Model
+                parallelism in 30 lines, on threads and over MPI: [[parallel.md]]."""),
+            shown="test_threads_and_pieces_are_the_whole_batch test_shares_add_up_to_the_whole",
             errata="E001-34",
             text=Both(
                 """机器更多，提高的是吞吐量，不是收敛的速度：梯度就是一个大批次的梯度。""",
                 """More machines raise the throughput, not the speed of convergence: the gradient is that of one large
                 batch."""),
             missing=Both(
-                """16 位浮点的混合精度训练、模型并行；GPU 上未经实测。""",
-                """training in 16 bits, and models that are spread over machines; nothing was measured on a GPU."""))),
+                """16 位浮点的混合精度训练；GPU 上未经实测。""",
+                """training in 16 bits; nothing was measured on a GPU."""))),
     section(
         "9 Q5", "GPT-2模型在实际应用中的表现如何？", "How good is it in use?",
         Entry(like="S001 6.2")),

@@ -150,7 +150,8 @@ for T in (64, 1024):
     section(
         "3.4", "算法应用领域", "applications",
         Entry(
-            where="NamedEntities TextClassification QuestionAnswering WrittenAnswers entities_of with_marks load_labeller",
+            where="NamedEntities TextClassification QuestionAnswering WrittenAnswers entities_of with_marks "
+                  "load_labeller",
             run="python -m gpt2np.finetune --task ner names.conll --out DIR",
             here=Both(
                 """各任务的模型，BERT 或 GPT-2：分类、命名实体识别、文中的答案、写出的答案；关系抽取就是分类，先在文本里
