@@ -1,13 +1,14 @@
 """Times decoding with random weights in the shape of a GPT-2, beside the bandwidth of the memory and PyTorch.
 
-    python benchmarks/generate.py [--model 124M] [--tokens 128] [--rounds 3]
+    python -m benchmarks.generate [--model 124M] [--tokens 128] [--rounds 3]
 
 Interleaved in one run (ours, theirs, ours, ...), medians of the rounds, on all cores, in float32, greedy unless it says
 otherwise, after a prompt of 16 tokens.  Decoding reads every weight, and all keys and values, once for each step, so
 
     bound   bytes read / bandwidth, which is measured in the same run by a product of a large matrix with a vector
 
-is the least time of a step: `of the bound` says how near a step of batch 1 comes to it.  PyTorch is a plain eager model
+is the least time of a step: `of the bound` says how near a step of batch 1 comes to it; the last line says it of the
+attention alone, of one query in each block, whose keys and values are its only bytes.  PyTorch is a plain eager model
 with scaled_dot_product_attention and a preallocated cache of keys and values; it is left out where it is not installed.
 """
 
@@ -18,7 +19,10 @@ from itertools import islice
 
 import numpy as np
 
+from benchmarks.timing import Machine, seconds
+from gpt2np.blocks.kv_cache import KVCache
 from gpt2np.decoding import GREEDY, NgramDraft, Texts, generate, generate_batch, lay_out_for_decoding, speculate
+from gpt2np.layers.attention import attention_forward
 from gpt2np.memory import keep_freed_memory
 from gpt2np.models.config import SIZES
 from gpt2np.models.gpt2 import GPT2
@@ -32,15 +36,8 @@ except ImportError:
 
 PROMPT = 16
 CONTEXTS, STEPS = (16, 256, 512, 1000), 16
-MATRIX, SQUARE = 1 << 13, 2048                              # rows of the products that give bandwidth and rate
 ONE_TOKEN = Sampler(temperature=0, logit_bias={0: 1e4})     # all others are forbidden: a text that repeats itself
 SAMPLED = Sampler()                                         # of random weights: any token, so hardly ever three again
-
-
-def seconds(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def ours(model, B, n, n_prompt=PROMPT):
@@ -71,6 +68,25 @@ def one_text(tokens):
 def ours_prefill(model, n):
     """Tokens per second of a prompt's run."""
     return n / seconds(Texts(model, [np.arange(n)], 1).last_logits)
+
+
+class OneQuery:
+    """The attention of one query in each of a model's blocks, over the last of `CONTEXTS`: keys, values and queries."""
+
+    def __init__(self, config):
+        S, H = CONTEXTS[-1], config.n_head
+        D, rng = config.n_embd // H, np.random.default_rng(0)
+        self.q = rng.standard_normal((1, H, 1, D), np.float32)
+        self.seen = []
+        for _ in range(config.n_layer):
+            past = KVCache(1, H, config.n_ctx, D, self.q)
+            self.seen.append(past.append(*rng.standard_normal((2, 1, H, S, D), np.float32)))
+
+    def seconds(self):
+        return seconds(lambda: [attention_forward(self.q, k, v, True, keep_cache=False) for k, v in self.seen])
+
+    def bytes(self):
+        return sum(k.nbytes + v.nbytes for k, v in self.seen)
 
 
 class Peer:
@@ -122,6 +138,12 @@ class Peer:
         return n / seconds(lambda: list(self.steps(1, n, 0)))
 
 
+def bytes_of_a_token(model, context):
+    """What a step of one text reads with so many tokens before: every weight, and all keys and values."""
+    weights = sum(p.value.size for path, p in model.named_parameters() if path != "wpe")
+    return 4 * (weights + 2 * model.config.n_layer * model.config.n_embd * context)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", choices=SIZES, default="124M")
@@ -144,25 +166,24 @@ def main():
     at = {context: (lambda context=context: ours(model, 1, STEPS, context),
                     peer and (lambda context=context: peer.decode(1, STEPS, context))) for context in CONTEXTS}
     rows = against_torch | against_plain | at
-    speeds, bandwidths, rates = {name: ([], []) for name in rows}, [], []
-    matrix, square = np.ones((MATRIX, MATRIX), np.float32), np.ones((SQUARE, SQUARE), np.float32)
+    speeds, machine = {name: ([], []) for name in rows}, Machine()
+    query, queries = OneQuery(model.config), []
     ours(model, 1, 8), peer and peer.decode(1, 8)           # what is first would have to warm up
     for _ in range(options.rounds):
         for name, runs in rows.items():
-            bandwidths.append(matrix.nbytes / seconds(lambda: matrix @ matrix[0]))
-            rates.append(2 * SQUARE**3 / seconds(lambda: square @ square))
+            machine.measure()
+            queries.append(query.seconds())
             for measured, run in zip(speeds[name], runs):
                 if run: measured.append(run())
 
-    bandwidth, config = statistics.median(bandwidths), model.config
-    weights = 4 * sum(p.value.size for path, p in model.named_parameters() if path != "wpe")
+    bandwidth, rate = machine.median()
 
     def bound(context):
         """Tokens per second at most, of a sequence with so many tokens before."""
-        return bandwidth / (weights + 4 * 2 * config.n_layer * config.n_embd * context)
+        return bandwidth / bytes_of_a_token(model, context)
 
-    print(f"read {bandwidth / 1e9:.1f} GB/s, products {statistics.median(rates) / 1e9:.0f} GFLOP/s, "
-          f"weights {weights / 1e6:.0f} MB\n")
+    print(f"read {bandwidth / 1e9:.1f} GB/s, products {rate / 1e9:.0f} GFLOP/s, "
+          f"weights {bytes_of_a_token(model, 0) / 1e6:.0f} MB\n")
     print(f"{'tokens/s':28}{'gpt2np':>9}{'PyTorch':>9}{'ratio':>7}{'of the bound':>14}")
     for name in against_torch:
         part = statistics.median(speeds[name][0]) / bound(PROMPT + n / 2)
@@ -174,6 +195,9 @@ def main():
     for context in CONTEXTS:
         least = 1000 / bound(context + STEPS / 2)
         print(line(f"after {context:,} tokens", *speeds[context], lambda speed: 1000 / speed) + f"{least:14.1f}")
+    least = query.bytes() / bandwidth
+    print(f"attention over {CONTEXTS[-1]:,} alone   {1000 * statistics.median(queries):9.1f}{1000 * least:30.1f}"
+          f"   {statistics.median(queries) / least:.2f} times the bound")
 
 
 def line(name, mine, theirs, shown=lambda speed: speed):

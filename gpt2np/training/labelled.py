@@ -93,17 +93,19 @@ def lines_of(path: str | Path) -> Iterator[tuple[str, str]]:
         yield f"{path}, line {number}", line.rstrip("\r")
 
 
-def columns_of(path: str | Path, least: int, most: int, expected: str) -> Iterator[tuple[str, list[str]]]:
-    """The columns of each line that is not empty, which tabs are between: as many as the first line has."""
+def columns_of(path: str | Path, least: int, most: int | None, expected: str) -> Iterator[tuple[str, list[str]]]:
+    """The columns of each line that is not empty, which tabs are between: as many as the first line has, or, where
+    there is no most, any number.
+    """
     n = 0
     for where, line in lines_of(path):
         if not line.strip():
             continue
         columns = line.split("\t")
-        if not least <= len(columns) <= most or n not in (0, len(columns)):
+        if len(columns) < least or (most is not None and (len(columns) > most or n not in (0, len(columns)))):
             raise TrainingError(f"{where}: expected {expected}{f', {n} columns as before' if n else ''}, got "
                                 f"{len(columns)} in {line[:40]!r}")
-        n = len(columns)
+        n = 0 if most is None else len(columns)
         yield where, columns
 
 
