@@ -251,7 +251,7 @@ def tokenizing(setting: Setting) -> Iterator[Thunk]:
             peers["tiktoken"] = text.new_tiktoken
         if text.tokenizers:
             peers["tokenizers"] = text.new_tokenizers
-        return len(given.encode()) / 1e6, *text.times_of_encoding(given, peers, setting.rounds)
+        return len(given.encode()) / 1e6, *text.times_of_encoding(given, peers, setting.rounds)[1:]
 
     for i, name in enumerate(("BPE, the first text", "BPE, the same text again")):
         yield name, lambda i=i, name=name: Row(name, times()[1 + i], "MB/s", times()[0])

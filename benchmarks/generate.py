@@ -7,7 +7,8 @@ otherwise, after a prompt of 16 tokens.  Decoding reads every weight, and all ke
 
     bound   bytes read / bandwidth, which is measured in the same run by a product of a large matrix with a vector
 
-is the least time of a step: `of the bound` says how near a step of batch 1 comes to it.  PyTorch is a plain eager model
+is the least time of a step: `of the bound` says how near a step of batch 1 comes to it; the last line says it of the
+attention alone, of one query in each block, whose keys and values are its only bytes.  PyTorch is a plain eager model
 with scaled_dot_product_attention and a preallocated cache of keys and values; it is left out where it is not installed.
 """
 
@@ -19,7 +20,9 @@ from itertools import islice
 import numpy as np
 
 from benchmarks.timing import Machine, seconds
+from gpt2np.blocks.kv_cache import KVCache
 from gpt2np.decoding import GREEDY, NgramDraft, Texts, generate, generate_batch, lay_out_for_decoding, speculate
+from gpt2np.layers.attention import attention_forward
 from gpt2np.memory import keep_freed_memory
 from gpt2np.models.config import SIZES
 from gpt2np.models.gpt2 import GPT2
@@ -65,6 +68,25 @@ def one_text(tokens):
 def ours_prefill(model, n):
     """Tokens per second of a prompt's run."""
     return n / seconds(Texts(model, [np.arange(n)], 1).last_logits)
+
+
+class OneQuery:
+    """The attention of one query in each of a model's blocks, over the last of `CONTEXTS`: keys, values and queries."""
+
+    def __init__(self, config):
+        S, H = CONTEXTS[-1], config.n_head
+        D, rng = config.n_embd // H, np.random.default_rng(0)
+        self.q = rng.standard_normal((1, H, 1, D), np.float32)
+        self.seen = []
+        for _ in range(config.n_layer):
+            past = KVCache(1, H, config.n_ctx, D, self.q)
+            self.seen.append(past.append(*rng.standard_normal((2, 1, H, S, D), np.float32)))
+
+    def seconds(self):
+        return seconds(lambda: [attention_forward(self.q, k, v, True, keep_cache=False) for k, v in self.seen])
+
+    def bytes(self):
+        return sum(k.nbytes + v.nbytes for k, v in self.seen)
 
 
 class Peer:
@@ -145,10 +167,12 @@ def main():
                     peer and (lambda context=context: peer.decode(1, STEPS, context))) for context in CONTEXTS}
     rows = against_torch | against_plain | at
     speeds, machine = {name: ([], []) for name in rows}, Machine()
+    query, queries = OneQuery(model.config), []
     ours(model, 1, 8), peer and peer.decode(1, 8)           # what is first would have to warm up
     for _ in range(options.rounds):
         for name, runs in rows.items():
             machine.measure()
+            queries.append(query.seconds())
             for measured, run in zip(speeds[name], runs):
                 if run: measured.append(run())
 
@@ -171,6 +195,9 @@ def main():
     for context in CONTEXTS:
         least = 1000 / bound(context + STEPS / 2)
         print(line(f"after {context:,} tokens", *speeds[context], lambda speed: 1000 / speed) + f"{least:14.1f}")
+    least = query.bytes() / bandwidth
+    print(f"attention over {CONTEXTS[-1]:,} alone   {1000 * statistics.median(queries):9.1f}{1000 * least:30.1f}"
+          f"   {statistics.median(queries) / least:.2f} times the bound")
 
 
 def line(name, mine, theirs, shown=lambda speed: speed):

@@ -18,9 +18,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from .adapt.replacing import merge_if_possible
+from .blas import say_what_to_set
 from .checkpoints.loading import GPT2_NAMES
 from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import (
@@ -113,8 +113,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     what.add_argument("--model", type=not_empty,
                       help=f"one of {', '.join(GPT2_NAMES)}; or the path of a model's folder ({USUAL.model})")
     what.add_argument("--adapter", type=not_empty, metavar="DIR",
-                      help="what was trained beside a model: the folder of train --adapt, or of peft's; without "
-                           "--model, the model is the one that it names")
+                      help="what was trained beside a model: the folder of train or finetune --adapt, or of "
+                           "peft's; without --model, the model is the one that it names")
     what.add_argument("--max-new-tokens", type=whole(1), metavar="N",
                       help=f"it ends after this many tokens ({USUAL.max_new_tokens})")
     what.add_argument("--num-return-sequences", type=whole(1), metavar="N",
@@ -241,6 +241,7 @@ def run(arguments: Sequence[str] | None) -> None:
     merge_if_possible(model)
     lay_out_for_decoding(model)
     keep_freed_memory()
+    say_what_to_set()
     sampler = replace(sampler, end_of_text=tokenizer.end_of_text, logit_bias=biases(tokenizer, options.logit_bias),
                       forbidden=[tokenizer.encode(space + word) for word in options.forbid for space in ("", " ")])
     sampler.filter(np.zeros(model.n_vocab), [], [])     # what it cannot do is said before all else
@@ -419,6 +420,8 @@ def write_whole(task: Task) -> Iterator[int]:
 
 def follow_beams(task: Task, stop: Stop) -> tuple[list[Beam], KeyboardInterrupt | None]:
     """The beams, with a bar that shows how far they are; where Ctrl-C has ended it, the best so far, and that."""
+    from tqdm import tqdm  # only now: whoever wants a text waits for its first token, and tqdm takes a tenth of that
+
     options, best, interrupt = task.options, list[Beam](), None
     with tqdm(total=options.max_new_tokens, desc="beams", unit=" tokens", delay=1, leave=False, disable=None) as bar:
         def watch(n: int, found: list[list[Beam]]) -> None:

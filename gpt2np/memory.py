@@ -3,7 +3,9 @@
 import ctypes
 import os
 import sys
+from pathlib import Path
 
+PROC = Path("/proc")                                        # where Linux tells of itself
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8     # the numbers of glibc's malloc.h
 
 
@@ -32,3 +34,16 @@ def expect_room(n_bytes: float, what: str) -> None:
 def cores() -> int:
     """How many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_cores() -> int:
+    """How many of these cores nobody else is busy on at the moment, 1 at least; all, where the system does not tell.
+
+    Linux counts the threads that run, or wait for nothing but a core; those of this process are taken off.
+    """
+    try:
+        running = int((PROC / "loadavg").read_text().split()[3].partition("/")[0])
+        own = [path.read_text().rpartition(")")[2].split()[0] for path in PROC.glob("self/task/*/stat")]
+    except (OSError, ValueError, IndexError):               # also a thread that ends in between
+        return cores()
+    return max(1, min(cores(), (os.cpu_count() or 1) - (running - own.count("R"))))

@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .blas import say_what_to_set
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, run_command, whole
 from .errors import Gpt2npError
@@ -87,6 +88,7 @@ def load(options: argparse.Namespace) -> tuple[GPT2, AnyTokenizer]:
     """The model that is asked."""
     loaded: tuple[Any, AnyTokenizer] = load_with_tokenizer(options.model, kind=GPT2)
     keep_freed_memory()
+    say_what_to_set()
     return loaded
 
 

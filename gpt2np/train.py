@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import model_names
+from .blas import say_what_to_set
 from .checkpoints import loading
 from .command import Parser, not_empty, option, real, run_command, whole
 from .follow import follow
@@ -98,6 +99,8 @@ def train(arguments: Sequence[str] | None) -> int:
     with as_one(join_world()) as world, ExitStack() as held:
         options = parse(arguments, world.cores())
         keep_freed_memory()
+        if world.rank == 0:
+            say_what_to_set()
         trainer, changes = world.together(prepare, options, world, held)
         say(trainer, changes)
         status = follow(trainer, "train", afterwards(trainer), partial(warning, trainer))
@@ -225,7 +228,7 @@ def documents_learned(trainer: Trainer) -> str:
     asked = "hidden words, and what follows what," if batches.pairs else "hidden words"
     return (f"{int(batches.lengths.sum()):,} of them in {len(batches.documents):,} documents to learn {asked} from, "
             f"{int(task.val_batches.lengths.sum()):,} to measure by, where always guessing the commonest is right in "
-            f"{task.guessing():.1%}; a step sees {batches.B:,} rows, {len(batches):,} steps go through all")
+            f"{task.guessing():.1%}; a step sees {task.plan.batch:,} rows, {len(batches):,} steps go through all")
 
 
 def tokens_to_learn_from(task: Any) -> int:

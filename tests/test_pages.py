@@ -60,7 +60,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
          *(page for page in sorted((ROOT / "docs").glob("*.md")) if not page.name.endswith(".zh.md")),
          ROOT / "weights" / "README.md", ROOT / "weights" / "demo" / "README.md"]
-LONG = ("docs/commands.md", "docs/chapter.md", "docs/scoring.md", "weights/demo/README.md")   # for make test-slow
+LONG = ("docs/commands.md", "docs/chapter.md", "docs/scoring.md", "docs/smaller.md",
+        "weights/demo/README.md")                       # for make test-slow
 RELEASED = dict(SIZES)
 TINY = GPT2Config(n_embd=8, n_head=2, n_layer=1)        # goes by the names of OpenAI's models, with their vocabulary
 TRANSLATOR = TransformerConfig(257 + len(MERGES), 32, 8, 2, 1, 8)       # takes the place of weights/translation
@@ -83,6 +84,7 @@ PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0
 
 LABELLED = {"names.conll": "Ada B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20,
             "reviews.tsv": "".join(f"good {i}\tpos\nbad {i}\tneg\n" for i in range(20)),
+            "synonyms.tsv": "good\tfine\nbad\tpoor\n",
             "prompts.tsv": "".join(f"is it {i}?\tyes\n" for i in range(20))}
 LABELLED["test.conll"] = LABELLED["names.conll"]
 

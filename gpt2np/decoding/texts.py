@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..blas import FreeThreads
 from ..device import to_host
 from ..hints import Array
 from ..models.protocols import LanguageModel
@@ -41,6 +42,7 @@ class Texts:
             raise GenerationError("prompts: expected at least one, got none")
         self.room = min(model.n_ctx, max(map(len, self.tokens)) + max_new_tokens)
         self.past = model.new_past(len(self.tokens), self.room)
+        self.threads = FreeThreads()
         self.starts: list[int] = []                     # of the windows; none before the first call
         self.pads: list[int] = []
 
@@ -57,7 +59,8 @@ class Texts:
         seen, columns = self.past[0].length, len(rows[0])
         new = np.array([row[seen:] for row in rows])
         mask = np.arange(columns) >= np.array(self.pads)[:, None] if any(self.pads) else None
-        logits = to_host(prefill(self.model, new, self.past, mask, last))
+        with self.threads.limited():
+            logits = to_host(prefill(self.model, new, self.past, mask, last))
         if self.unused:
             logits[..., self.unused] = NEVER
         return logits[:, 0] if last == 1 else logits

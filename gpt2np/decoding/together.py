@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..blas import FreeThreads
 from ..blocks.kv_cache import KVCache
 from ..device import to_host
 from ..errors import Gpt2npError
@@ -108,6 +109,7 @@ class Together:
     def __init__(self, model: LanguageModel, most: int):
         check_count("most", most)
         self.model, self.most, self.unused = model, most, list(getattr(model, "unused", ()))
+        self.threads = FreeThreads()
         self.texts: list[Text] = []
         self.reading: list[Text] = []
         self.past: list[SharedCache] = []
@@ -205,7 +207,8 @@ class Together:
         pads = self.past[0].length - np.array(seen)
         mask = np.arange(self.past[0].length + 1) >= pads[:, None] if pads.any() else None
         new = np.array([[text.tokens[-1]] for text in self.texts])
-        return self._hiding_unused(to_host(self.model.next_logits(new, self.past, mask)))
+        with self.threads.limited():
+            return self._hiding_unused(to_host(self.model.next_logits(new, self.past, mask)))
 
     def _seat(self, text: Text, read: Sequence[KVCache], row: int, n: int) -> None:
         """Give a text a row of the batch: all n of its tokens but the last, just chosen, end a row of what was read."""

@@ -48,12 +48,14 @@ from .vocabulary import (
 PIECE = regex.compile(r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""")
 
 # The same, where there is nothing but ASCII: Python's own `re` needs half the time, but does not know \p{L} and \p{N}.
-ASCII_PIECE = re.compile(r"""'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+""", re.ASCII)
+# What is frequent comes first: it is tried first, and no other alternative begins with a letter or digit.
+ASCII_PIECE = re.compile(
+    r""" [A-Za-z]+|[A-Za-z]+| ?[0-9]+|'(?:[stmd]|re|ve|ll)| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+""", re.ASCII)
 
 # Where white space follows something else, a piece begins, whatever stands around it. (?r) finds the last such place.
 LAST_BREAK = regex.compile(r"(?r)(?<=\S)\s")
 
-WINDOW = 2**16          # characters cut into pieces at a time, so that the list of pieces stays small
+WINDOW = 2**13          # characters cut into pieces at a time, so that the pieces stay in the processor's cache
 MAX_WORDS = 2**16       # pieces remembered, in some 10 MB; Shakespeare has 35,000 different ones
 MAX_WORD_LENGTH = 64    # longer pieces are hardly ever met twice
 LONG = 32               # bytes; from here on merge_long is the faster one
@@ -61,6 +63,10 @@ LONG = 32               # bytes; from here on merge_long is the faster one
 NO_MERGE = 2**62        # the rank of a pair that is no merge: above every true rank
 GONE = -1               # stands where a symbol has become part of the one before it
 NO_TOKEN = -2           # stands for a byte that has no token; such vocabularies are in ruled.py
+
+# SHA-256 of the parts of GPT-2's merges. Every token of theirs is what its own bytes encode to: so it is with all that
+# were learned from texts, but not with any that a file may hold; these have been tried out (tests/text/test_bpe.py).
+WHOLE = "c52ffe423f68ccb68f9c8f3d52deaf8d5d5b3b661d8a76046e7e5b590a0d8d0e"
 
 
 # ---- cutting
@@ -108,14 +114,14 @@ def at_breaks(parts: Iterable[str]) -> Iterator[str]:
 
 def merge_short(ids: list[int], rank_of: Mapping[tuple[int, int], int], made: Sequence[int]) -> list[int]:
     """Merge a short piece: look through all pairs for the lowest rank, merge it, look again."""
-    applied = []
-    ranks = [rank_of.get(pair, NO_MERGE) for pair in pairwise(ids)]         # ranks[i] is that of ids[i], ids[i + 1]
+    applied, get = [], rank_of.get
+    ranks = [get(pair, NO_MERGE) for pair in pairwise(ids)]                 # ranks[i] is that of ids[i], ids[i + 1]
     while ranks and (lowest := min(ranks)) != NO_MERGE:
         i = ranks.index(lowest)
         ids[i] = new = made[lowest]
         del ids[i + 1], ranks[i]
-        if i > 0: ranks[i - 1] = rank_of.get((ids[i - 1], new), NO_MERGE)
-        if i < len(ranks): ranks[i] = rank_of.get((new, ids[i + 1]), NO_MERGE)
+        if i > 0: ranks[i - 1] = get((ids[i - 1], new), NO_MERGE)
+        if i < len(ranks): ranks[i] = get((new, ids[i + 1]), NO_MERGE)
         applied.append(lowest)
     return applied
 
@@ -208,6 +214,7 @@ class Tokenizer:
         self._id_of_byte = [ids.get(bytes([byte]), NO_TOKEN) for byte in range(256)]
         self._rank_of = {(ids[left], ids[right]): rank for rank, (left, right) in enumerate(merges)}
         self._made = [ids[left + right] for left, right in merges]
+        self._whole = ids if hashlib.sha256(b"\n".join(chain.from_iterable(merges))).hexdigest() == WHOLE else {}
         self._ids_of_piece = _RememberedPieces(self)
 
     def __repr__(self) -> str:
@@ -218,7 +225,8 @@ class Tokenizer:
     @classmethod
     def gpt2(cls) -> "Tokenizer":
         """GPT-2's vocabulary, one for all its sizes: it comes with this package, so nothing is downloaded."""
-        return cls(read_gpt2_merges())
+        merges = read_gpt2_merges()                     # sound: the tests have checked them
+        return cls.checked(merges, openai_ids(merges))
 
     @classmethod
     def load(cls, folder: str | Path, names: tuple[str, str] = FILES) -> "Tokenizer":
@@ -323,13 +331,17 @@ class Tokenizer:
 
 
 class _RememberedPieces(dict):
-    """piece -> its ids, worked out when first asked for; emptied when full, so that it never grows with the text."""
+    """piece -> its ids, worked out when first asked for; emptied when full, so that it never grows with the text.
+
+    A piece that is a token needs no merge, where this is known of all tokens (WHOLE).
+    """
 
     def __init__(self, tokenizer: Tokenizer):
-        self.tokenizer = tokenizer
+        self.tokenizer, self.whole = tokenizer, tokenizer._whole
 
     def __missing__(self, piece: str) -> tuple[int, ...]:
-        ids = tuple(self.tokenizer._merge(piece)[0])
+        whole = self.whole.get(piece.encode())
+        ids = tuple(self.tokenizer._merge(piece)[0]) if whole is None else (whole,)
         if len(piece) <= MAX_WORD_LENGTH:
             if len(self) >= MAX_WORDS: self.clear()
             self[piece] = ids

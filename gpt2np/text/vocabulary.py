@@ -56,7 +56,7 @@ def spell(token: bytes) -> str:
 def unspell(symbol: str) -> bytes:
     """The token that `symbol` spells; TokenizerError for a character that spells no byte."""
     try:
-        return bytes([BYTES[character] for character in symbol])
+        return bytes(map(BYTES.__getitem__, symbol))
     except KeyError as error:
         unknown = error.args[0]
         raise TokenizerError(f"{unknown!r} (U+{ord(unknown):04X}) in {symbol[:40]!r} spells no byte") from None
@@ -80,7 +80,7 @@ def check_merges(merges: Merges, file: str = FILES[1], first: int = 2, unit: str
 
     Encoding rests on both: see the note on merging in bpe.py.
     """
-    line_of = dict.fromkeys(alphabet, 0)
+    line_of, end = dict.fromkeys(alphabet, 0), END_OF_TEXT.encode()
     for line, (left, right) in enumerate(merges, first):
         made = left + right
         if left not in line_of or right not in line_of:
@@ -88,7 +88,7 @@ def check_merges(merges: Merges, file: str = FILES[1], first: int = 2, unit: str
             fault = f"merges '{spell(unknown)}', which no earlier {unit} makes"
         elif made in line_of:
             fault = f"is a duplicate: {unit} {line_of[made]} makes '{spell(made)}' already"
-        elif made == END_OF_TEXT.encode():
+        elif made == end:
             fault = f"makes '{spell(made)}', which is reserved for the end of a document"
         else:
             line_of[made] = line
@@ -218,18 +218,21 @@ def parse_merges(text: str, name: str) -> tuple[Merges, int]:
     """
     lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
     first = 2 if text.startswith("#version") else 1
+    if first == 1 and lines and [len(part) for part in lines[0].split(" ")] != [1, 1]:  # the first merge: two bytes
+        raise TokenizerError(f"{name} line 1: expected '{VERSION_LINE}', got {lines[0][:40]!r}")
     merges = []
+    token_of = {character: bytes([byte]) for character, byte in BYTES.items()}      # and what earlier lines make
     for number, line in enumerate(lines[first - 1:], first):
-        parts = line.split(" ")
-        if number == 1 and [len(part) for part in parts] != [1, 1]:             # the first merge is of two bytes
-            raise TokenizerError(f"{name} line 1: expected '{VERSION_LINE}', got {line[:40]!r}")
-        if len(parts) != 2 or not all(parts):
+        left, _, right = line.partition(" ")
+        if not left or not right or " " in right:
             raise TokenizerError(f"{name} line {number}: expected two symbols with one space between them, "
                                  f"got {line[:40]!r}")
         try:
-            merges.append((unspell(parts[0]), unspell(parts[1])))
+            merge = token_of.get(left) or unspell(left), token_of.get(right) or unspell(right)
         except TokenizerError as error:
             raise TokenizerError(f"{name} line {number}: {error}") from None
+        merges.append(merge)
+        token_of[left + right] = merge[0] + merge[1]
     return merges, first
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpt2np.text import bpe
 from gpt2np.text.bpe import ASCII_PIECE, PIECE, Tokenizer, cut, merge_long, merge_short
-from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, TokenizerError, spell
+from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, TokenizerError, check_ids, check_merges, spell
 
 from . import reference
 
@@ -125,6 +125,33 @@ def test_prompts_of_published_examples(gpt2):
 def test_gpt2_has_its_size(gpt2):
     assert gpt2.n_vocab == 50257
     assert gpt2.end_of_text == 50256
+
+
+def test_gpt2s_merges_are_sound(gpt2):
+    """Tokenizer.gpt2() does not check them at each start."""
+    check_merges(gpt2.merges)
+    check_ids({gpt2.decode_bytes([i]): i for i in range(gpt2.n_vocab)}, gpt2.merges)
+
+
+def test_every_token_of_gpt2_encodes_to_itself(gpt2):
+    """By its merges, which encode leaves out for a piece that is a token of GPT-2's."""
+    assert len(gpt2._whole) == gpt2.n_vocab
+    for i in range(gpt2.n_vocab - 1):
+        ids = [gpt2._id_of_byte[byte] for byte in gpt2.decode_bytes([i])]
+        merge_short(ids, gpt2._rank_of, gpt2._made)
+        assert ids == [i]
+
+
+def test_a_token_that_does_not_encode_to_itself_is_never_taken_whole():
+    """Merges of nobody's text: a|bc is made last, but ab comes first."""
+    merges = [(b"a", b"b"), (b"b", b"c"), (b"a", b"bc")]
+    assert Tokenizer(merges).encode("abc") == [256, *Tokenizer([]).encode("c")]
+
+
+def test_gpt2s_merges_are_known_with_other_ids_too(gpt2):
+    ids = {gpt2.decode_bytes([i]): gpt2.n_vocab - 1 - i for i in range(gpt2.n_vocab)}
+    text = GOLDEN["texts"][0]["text"]
+    assert Tokenizer(gpt2.merges, ids).encode(text) == [gpt2.n_vocab - 1 - i for i in gpt2.encode(text)]
 
 
 # ---- nothing is lost

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2np.text import utf8
-from gpt2np.text.bpe import PIECE, Tokenizer
+from gpt2np.text.bpe import PIECE, Tokenizer, merge_short
 from gpt2np.text.bpe_train import count_pieces, learn_merges, learn_vocabulary
 from gpt2np.text.vocabulary import END_OF_TEXT, TokenizerError, spell
 
@@ -44,6 +44,17 @@ some_text = st.one_of(st.text("ab", max_size=30), st.text("ab c", max_size=60), 
 def test_merges_equal_the_definition(texts, n_merges):
     counts = Counter(piece for text in texts for piece in PIECE.findall(text))
     assert spelled(learn_merges(counts, n_merges)) == reference.learn(texts, n_merges)
+
+
+@given(texts=st.lists(some_text, max_size=5), n_merges=st.integers(0, 40))
+def test_what_was_learned_from_texts_encodes_to_itself(texts, n_merges):
+    """In the text where it was learned, its bytes were merged among themselves alone: so they are by themselves."""
+    counts = Counter(piece for text in texts for piece in PIECE.findall(text))
+    tokenizer = Tokenizer(merges := learn_merges(counts, n_merges))
+    for i, (left, right) in enumerate(merges, 256):
+        ids = [tokenizer._id_of_byte[byte] for byte in left + right]
+        merge_short(ids, tokenizer._rank_of, tokenizer._made)
+        assert ids == [i]
 
 
 def test_golden_merges():
