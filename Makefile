@@ -42,7 +42,7 @@ mutants-large: $(VENV)/installed-test   ## plant mistakes that begin at a size: 
 	@$(RUN) -m tests.mutants --training
 
 bench: $(VENV)/installed-test      ## time every layer (beside PyTorch, where it is installed)
-	@$(RUN) benchmarks/layers.py
+	@$(RUN) -m benchmarks.layers
 
 fuzz: $(VENV)/installed-test       ## damage checkpoints at random without end, and see that each is refused or whole
 	@$(RUN) -m tests.checkpoints.fuzz

@@ -1,6 +1,6 @@
 """Times training steps of few parameters beside the step of all, and beside huggingface/peft where it is installed.
 
-    python benchmarks/adapting.py [--rounds N] [--only NAME]
+    python -m benchmarks.adapting [--rounds N] [--only NAME]
 
 GPT-2 124M with random weights, B 4, T 64, float32; interleaved in one run, medians of the rounds.
 
@@ -19,9 +19,9 @@ import sys
 import time
 from functools import partial
 
-import train
-from train import np
-
+from benchmarks import train
+from benchmarks.timing import medians
+from benchmarks.train import np
 from gpt2np.adapt.adapter import add_adapters
 from gpt2np.adapt.lora import add_lora
 from gpt2np.adapt.prefix import add_prefix
@@ -106,8 +106,8 @@ def bound_of(name, config, B, T):
 
 def peak_of(name):
     """Megabytes that three steps of a process of its own need at most."""
-    out = subprocess.run([sys.executable, __file__, "--only", name, "--memory-of", "ours"], capture_output=True,
-                         text=True, check=True)
+    out = subprocess.run([sys.executable, "-m", "benchmarks.adapting", "--only", name, "--memory-of", "ours"],
+                         capture_output=True, text=True, check=True)
     return int(out.stdout)
 
 
@@ -133,7 +133,7 @@ def main():
     ours = {name: Ours(config, name) for name in names}
     theirs = {name: Theirs(config, name) for name in names if name != "adapter 64"} if peft else {}
     sides = [*(("ours", name) for name in ours), *(("peft", name) for name in theirs)]
-    seconds = dict(zip(sides, train.interleaved(options.rounds, [
+    seconds = dict(zip(sides, medians(options.rounds, [
         partial((ours if who == "ours" else theirs)[name].step, *batch) for who, name in sides])))
     memory = {name: peak_of(name) for name in names}
     print(f"{CASE:20s} {'parameters':>11s} {'ms':>6s} {'gradients':>9s} {'full':>6s} {'bound':>6s} {'peft':>6s} "

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.generate import MATRIX, PROMPT, Peer, ours, seconds
+from benchmarks.generate import PROMPT, Peer, ours
+from benchmarks.timing import seconds
 from gpt2np.decoding import lay_out_for_decoding
 from gpt2np.layers.tiles import product
 from gpt2np.memory import cores, keep_freed_memory
@@ -132,7 +133,7 @@ def main():
     if not np.array_equal(exported.decode(B, 4)[1], [best.numpy() for best in steps]):
         sys.exit("onnxruntime and PyTorch write different tokens: these times would mean nothing")
     matrices = [p.value for path, p in model.named_parameters() if path.endswith(".w")] + [model.wte.value.T]
-    large = np.ones((MATRIX, MATRIX), np.float32)
+    large = np.ones((1 << 13, 1 << 13), np.float32)
     speeds = {"gpt2np": lambda: ours(model, B, n), "onnxruntime": lambda: exported.decode(B, n)[0],
               "PyTorch": lambda: peer.decode(B, n)}
     parts = {f"the products alone, {B} rows": lambda: seconds(lambda: products(matrices, B)),

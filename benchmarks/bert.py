@@ -1,6 +1,6 @@
 """Times a BERT beside transformers on PyTorch: vectors of sentences, and a step of learning hidden words.
 
-    python benchmarks/bert.py [--rounds 9] [--only NAME]
+    python -m benchmarks.bert [--rounds 9] [--only NAME]
 
 Both on the same cores, interleaved in one run (ours, theirs, ours, ...), medians of the rounds, in float32, weights at
 random: the numbers in them cost no time.
@@ -15,8 +15,7 @@ random: the numbers in them cost no time.
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from benchmarks.timing import interleaved
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import BertConfig
@@ -45,26 +45,14 @@ AT_ONCE = 512                   # tokens from which a batch is divided among thr
 PAUSE = 0.25                    # seconds, in which the threads of the one before stop waiting for more at full speed
 
 
-def interleaved(rounds: int, runs: Sequence[Callable[[], Any]]) -> list[float]:
-    """Median seconds of each, run in turn, after one round that is not counted."""
-    times = [list[float]() for _ in runs]
-    for i in range(rounds + 1):
-        for run, mine in zip(runs, times):
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            run()
-            if i:
-                mine.append(time.perf_counter() - start)
-    return [statistics.median(mine) for mine in times]
-
-
 def their_config(sizes: dict[str, int]) -> Any:
     return transformers.BertConfig(
         vocab_size=sizes["n_vocab"], hidden_size=sizes["n_embd"], num_hidden_layers=sizes["n_layer"],
         num_attention_heads=sizes["n_head"], intermediate_size=sizes["n_inner"], max_position_embeddings=sizes["n_ctx"])
 
 
-def read_line(rounds: int, name: str) -> str:
+def read_times(rounds: int, name: str) -> dict[str, list[float]]:
+    """The seconds in which each side reads the texts, by its name."""
     ids = np.random.default_rng(1).integers(1000, READ["n_vocab"], SIZES[name])
     model = BERT(BertConfig(**READ), np.random.default_rng(0))
     blas = ThreadpoolController().select(user_api="blas")
@@ -82,14 +70,20 @@ def read_line(rounds: int, name: str) -> str:
         with torch.no_grad():
             peer(torch.from_numpy(ids))
 
-    peers = [transformers.BertModel._from_config(their_config(READ), attn_implementation=way).eval()
-             for way in ("eager", "sdpa")] if torch else []
-    mine, *others = interleaved(rounds, [ours, *(partial(theirs, peer) for peer in peers)])
+    peers = {way: transformers.BertModel._from_config(their_config(READ), attn_implementation=way).eval()
+             for way in ("eager", "sdpa")} if torch else {}
+    runs = [ours, *(partial(theirs, peer) for peer in peers.values())]
+    return dict(zip(["ours", *peers], interleaved(rounds, runs, PAUSE)))
+
+
+def read_line(rounds: int, name: str) -> str:
+    mine, *others = map(statistics.median, read_times(rounds, name).values())
     text = f"read {name:<8}{mine * 1e3:14.1f}"
     return text + (f"{others[0] * 1e3:10.1f}{others[1] * 1e3:8.1f}{min(others) / mine:8.2f}" if torch else "")
 
 
-def step_line(rounds: int) -> str:
+def step_times(rounds: int) -> dict[str, list[float]]:
+    """The seconds of each side's steps, by its name."""
     rng = np.random.default_rng(1)
     ids = rng.integers(5, STEP["n_vocab"], (B, T))
     targets = np.where(rng.random((B, T)) < HIDDEN, ids, -100)
@@ -109,11 +103,16 @@ def step_line(rounds: int) -> str:
         adamw.step()
         adamw.zero_grad()
 
-    runs: list[Callable[[], Any]] = [ours]
-    for fused in (False, True) if torch else ():
+    runs: dict[str, Callable[[], Any]] = {"ours": ours}
+    for name in ("torch", "fused") if torch else ():
         peer = transformers.BertForPreTraining(their_config(STEP)).train()
-        runs.append(partial(theirs, peer, torch.optim.AdamW(peer.parameters(), 1e-4, weight_decay=0.1, fused=fused)))
-    mine, *others = interleaved(rounds, runs)
+        adamw = torch.optim.AdamW(peer.parameters(), 1e-4, weight_decay=0.1, fused=name == "fused")
+        runs[name] = partial(theirs, peer, adamw)
+    return dict(zip(runs, interleaved(rounds, list(runs.values()), PAUSE)))
+
+
+def step_line(rounds: int) -> str:
+    mine, *others = map(statistics.median, step_times(rounds).values())
     text = f"step {B} x {T}{mine * 1e3:15.1f}"
     return text + (f"{others[0] * 1e3:10.1f}{'':8}{others[0] / mine:8.2f} ({others[1] / mine:.2f})" if torch else "")
 

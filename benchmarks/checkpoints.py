@@ -1,6 +1,6 @@
 """How long it takes to load a model of 124M's shape, beside reading the same bytes, and looking at each number once.
 
-    python benchmarks/checkpoints.py
+    python -m benchmarks.checkpoints
 
 Ratios are to the mere reading of the bytes into an array. The weights are random, and without a tokenizer; the file is
 read once before, so all of it comes from the system's cache. Each time is the shortest of five, and the memory is that

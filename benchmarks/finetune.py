@@ -1,6 +1,6 @@
 """Times a step of fine-tuning for named entities beside PyTorch: all of the model trained, and the head alone.
 
-    python benchmarks/finetune.py [--rounds 7]
+    python -m benchmarks.finetune [--rounds 7]
 
 Both on the same cores, interleaved in one run (ours, theirs, ours, ...), medians of the rounds, in float32: a BERT of 6
 blocks, width 384, 12 heads, inner width 1,536 and 8,000 tokens, with a head for 9 labels; 16 sentences of 32 tokens, a
@@ -12,11 +12,12 @@ quarter of them padding.
 """
 
 import argparse
+import statistics
 from functools import partial
 
 import numpy as np
-from translate import interleaved
 
+from benchmarks.timing import interleaved
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.bert import BERT
 from gpt2np.models.config import BertConfig
@@ -85,11 +86,18 @@ def batch():
     return rng.integers(1, V, (B, T)) * mask, mask, np.where(mask, rng.integers(0, K, (B, T)), -100)
 
 
+def step_times(rounds, dropout):
+    """The seconds of each side's steps, by its name and by whether all but the head is frozen."""
+    sides = {("ours", frozen): Ours(dropout, frozen) for frozen in (False, True)}
+    if torch:
+        sides |= {(name, frozen): Theirs(dropout, frozen, name == "fused")
+                  for frozen in (False, True) for name in ("torch", "fused")}
+    return dict(zip(sides, interleaved(rounds, [partial(side.step, *batch()) for side in sides.values()])))
+
+
 def lines(rounds, dropout):
     """The two lines of a rate of dropout: all trained, and the head alone."""
-    theirs = [(frozen, fused) for frozen in (False, True) for fused in (False, True)] if torch else []
-    sides = [Ours(dropout), Ours(dropout, True), *(Theirs(dropout, *options) for options in theirs)]
-    full, head, *theirs = interleaved(rounds, [partial(side.step, *batch()) for side in sides])
+    full, head, *theirs = map(statistics.median, step_times(rounds, dropout).values())
     for name, ours, peers in ((f"step, dropout {dropout}", full, theirs[:2]),
                               (f"head alone, dropout {dropout}", head, theirs[2:])):
         text = f"{name:33}{ours * 1e3:11.1f}"

@@ -1,6 +1,6 @@
 """What a model forgets while it learns something else: full fine-tuning, with a share of the old, and LoRA.
 
-    python benchmarks/forgetting.py [--old FILE] [--steps N]
+    python -m benchmarks.forgetting [--old FILE] [--steps N]
 
 The demo model learns this package's own pages, docs/*.md in English, in so many steps, three times:
 

@@ -1,6 +1,6 @@
 """Times training steps of a model that is frozen in part, beside the whole one and PyTorch frozen alike.
 
-    python benchmarks/freezing.py [--rounds N]
+    python -m benchmarks.freezing [--rounds N]
 
 GPT-2 124M with random weights, B 4, T 64, float32; interleaved in one run, medians of the rounds.
 
@@ -15,7 +15,8 @@ import subprocess
 import sys
 from functools import partial
 
-import train
+from benchmarks import train
+from benchmarks.timing import medians
 
 CASE = "124M B4 T64"
 TRAINED = {"all": [""], "top block, ln_f": ["h.11.", "ln_f."], "top 2 blocks, ln_f": ["h.10.", "h.11.", "ln_f."]}
@@ -46,7 +47,8 @@ if train.torch:
 
 def peak_above_the_weights(name):
     """Megabytes that three steps of a process of its own need above the model."""
-    out = subprocess.run([sys.executable, __file__, "--memory-of", name], capture_output=True, text=True, check=True)
+    out = subprocess.run([sys.executable, "-m", "benchmarks.freezing", "--memory-of", name], capture_output=True,
+                         text=True, check=True)
     return int(out.stdout)
 
 
@@ -71,7 +73,7 @@ def main():
         kinds["torch"] = Theirs
     runs = {(name, kind): partial(Side(config, trained).step, *batch)
             for name, trained in TRAINED.items() for kind, Side in kinds.items()}
-    seconds = dict(zip(runs, train.interleaved(options.rounds, list(runs.values()))))
+    seconds = dict(zip(runs, medians(options.rounds, list(runs.values()))))
     memory = {name: peak_above_the_weights(name) for name in TRAINED}
     print(f"{CASE:20s} {'ms':>6s} {'full':>6s} {'torch':>6s} {'MB':>6s} {'full':>6s}")
     for name in TRAINED:

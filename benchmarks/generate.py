@@ -1,6 +1,6 @@
 """Times decoding with random weights in the shape of a GPT-2, beside the bandwidth of the memory and PyTorch.
 
-    python benchmarks/generate.py [--model 124M] [--tokens 128] [--rounds 3]
+    python -m benchmarks.generate [--model 124M] [--tokens 128] [--rounds 3]
 
 Interleaved in one run (ours, theirs, ours, ...), medians of the rounds, on all cores, in float32, greedy unless it says
 otherwise, after a prompt of 16 tokens.  Decoding reads every weight, and all keys and values, once for each step, so
@@ -19,6 +19,7 @@ from itertools import islice
 
 import numpy as np
 
+from benchmarks.timing import Machine, seconds
 from gpt2np.blocks.kv_cache import KVCache
 from gpt2np.decoding import GREEDY, NgramDraft, Texts, generate, generate_batch, lay_out_for_decoding, speculate
 from gpt2np.layers.attention import attention_forward
@@ -35,15 +36,8 @@ except ImportError:
 
 PROMPT = 16
 CONTEXTS, STEPS = (16, 256, 512, 1000), 16
-MATRIX, SQUARE = 1 << 13, 2048                              # rows of the products that give bandwidth and rate
 ONE_TOKEN = Sampler(temperature=0, logit_bias={0: 1e4})     # all others are forbidden: a text that repeats itself
 SAMPLED = Sampler()                                         # of random weights: any token, so hardly ever three again
-
-
-def seconds(run):
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def ours(model, B, n, n_prompt=PROMPT):
@@ -144,6 +138,12 @@ class Peer:
         return n / seconds(lambda: list(self.steps(1, n, 0)))
 
 
+def bytes_of_a_token(model, context):
+    """What a step of one text reads with so many tokens before: every weight, and all keys and values."""
+    weights = sum(p.value.size for path, p in model.named_parameters() if path != "wpe")
+    return 4 * (weights + 2 * model.config.n_layer * model.config.n_embd * context)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", choices=SIZES, default="124M")
@@ -166,27 +166,24 @@ def main():
     at = {context: (lambda context=context: ours(model, 1, STEPS, context),
                     peer and (lambda context=context: peer.decode(1, STEPS, context))) for context in CONTEXTS}
     rows = against_torch | against_plain | at
-    speeds, bandwidths, rates = {name: ([], []) for name in rows}, [], []
+    speeds, machine = {name: ([], []) for name in rows}, Machine()
     query, queries = OneQuery(model.config), []
-    matrix, square = np.ones((MATRIX, MATRIX), np.float32), np.ones((SQUARE, SQUARE), np.float32)
     ours(model, 1, 8), peer and peer.decode(1, 8)           # what is first would have to warm up
     for _ in range(options.rounds):
         for name, runs in rows.items():
-            bandwidths.append(matrix.nbytes / seconds(lambda: matrix @ matrix[0]))
-            rates.append(2 * SQUARE**3 / seconds(lambda: square @ square))
+            machine.measure()
             queries.append(query.seconds())
             for measured, run in zip(speeds[name], runs):
                 if run: measured.append(run())
 
-    bandwidth, config = statistics.median(bandwidths), model.config
-    weights = 4 * sum(p.value.size for path, p in model.named_parameters() if path != "wpe")
+    bandwidth, rate = machine.median()
 
     def bound(context):
         """Tokens per second at most, of a sequence with so many tokens before."""
-        return bandwidth / (weights + 4 * 2 * config.n_layer * config.n_embd * context)
+        return bandwidth / bytes_of_a_token(model, context)
 
-    print(f"read {bandwidth / 1e9:.1f} GB/s, products {statistics.median(rates) / 1e9:.0f} GFLOP/s, "
-          f"weights {weights / 1e6:.0f} MB\n")
+    print(f"read {bandwidth / 1e9:.1f} GB/s, products {rate / 1e9:.0f} GFLOP/s, "
+          f"weights {bytes_of_a_token(model, 0) / 1e6:.0f} MB\n")
     print(f"{'tokens/s':28}{'gpt2np':>9}{'PyTorch':>9}{'ratio':>7}{'of the bound':>14}")
     for name in against_torch:
         part = statistics.median(speeds[name][0]) / bound(PROMPT + n / 2)

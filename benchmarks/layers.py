@@ -1,6 +1,6 @@
 """Times every pair beside a naive listing of the same equation, and beside PyTorch where it is installed.
 
-    python benchmarks/layers.py [--quick] [--only NAME]
+    python -m benchmarks.layers [--quick] [--only NAME]
 
 Two comparisons, each interleaved in one run (ours, theirs, ours, ...), medians of the rounds, forward + backward:
 
@@ -15,7 +15,6 @@ import os
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.timing import interleaved, medians
 from gpt2np.layers import activations, attention, cross_entropy, embedding, layernorm, linear, lm_head, softmax
 
 try:
@@ -209,17 +209,13 @@ def rows_of(quick):
               one, (normal(B, T // 4, C), targets), (wte,))
 
 
-def interleaved(rounds, *runs):
-    """Median seconds of each, run in turn: a machine that slows down slows all of them."""
-    times = [[] for _ in runs]
-    for run in runs:
-        run()
-    for _ in range(rounds):
-        for run, mine in zip(runs, times):
-            start = time.perf_counter()
-            run()
-            mine.append(time.perf_counter() - start)
-    return [statistics.median(mine) for mine in times]
+def times_on_all_cores(row, pool, rounds):
+    """The seconds of each side, by its name.  BLAS has one thread."""
+    runs = {"ours": partial(row.ours_on_all_cores, pool)}
+    if torch:
+        torch.set_num_threads(CORES)
+        runs["torch"] = partial(torch_run, torch_functions()[row.name], *row.tensors())
+    return dict(zip(runs, interleaved(rounds, list(runs.values()))))
 
 
 def line(row, pool, rounds):
@@ -227,14 +223,12 @@ def line(row, pool, rounds):
     with threadpool_limits(1, "blas"):
         text = f"{row.name:17s}"
         if row.naive:
-            mine, other = interleaved(rounds, row.ours, row.theirs_naively)
+            mine, other = medians(rounds, [row.ours, row.theirs_naively])
             text += f"{mine * 1e3:9.1f} {other * 1e3:9.1f} {other / mine:6.2f}"
         else:
-            text += f"{interleaved(rounds, row.ours)[0] * 1e3:9.1f} {'':16s}"
+            text += f"{medians(rounds, [row.ours])[0] * 1e3:9.1f} {'':16s}"
         if torch:
-            torch.set_num_threads(CORES)
-            theirs = partial(torch_run, torch_functions()[row.name], *row.tensors())
-            mine, other = interleaved(rounds, partial(row.ours_on_all_cores, pool), theirs)
+            mine, other = map(statistics.median, times_on_all_cores(row, pool, rounds).values())
             text += f"  {mine * 1e3:8.1f} {other * 1e3:8.1f} {other / mine:6.2f}"
     return text
 

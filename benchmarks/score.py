@@ -1,6 +1,6 @@
 """Times the scoring of several continuations of one context, with random weights in the shape of a GPT-2.
 
-    python benchmarks/score.py [--model 124M] [--context 200] [--continuations 5] [--tokens 10] [--rounds 7]
+    python -m benchmarks.score [--model 124M] [--context 200] [--continuations 5] [--tokens 10] [--rounds 7]
 
 Interleaved in one run (score, its parts, each alone, score, ...), medians of the rounds, on all cores, in float32.
 

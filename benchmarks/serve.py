@@ -1,6 +1,6 @@
 """Asks a server from many clients at once, and says how long they wait: python -m gpt2np.serve in a process of its own.
 
-    python benchmarks/serve.py [--model demo|124M] [--seconds 60] [--clients 50] [--rounds 3] [--tokens 64]
+    python -m benchmarks.serve [--model demo|124M] [--seconds 60] [--clients 50] [--rounds 3] [--tokens 64]
 
 Server and clients share this machine's cores, which the clients hardly use. Each client asks for a text of 64 tokens
 as they come, and then at once for the next one.
@@ -15,6 +15,7 @@ next is about as uncertain as in a text, some three nats: of 50,257 tokens that 
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import statistics
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +62,18 @@ def serve(model: str) -> None:
     server = Server(("127.0.0.1", 0), loaded, tokenizer, model, Limits(), log=False)
     print(server.server_port, flush=True)
     server.serve_forever()
+
+
+@contextlib.contextmanager
+def serving(model: str) -> Iterator[int]:
+    """The port of a server in a process of its own, which ends with the context."""
+    command = [sys.executable, "-m", "benchmarks.serve", "--serve", "--model", model]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 def ask(connection: http.client.HTTPConnection, tokens: int, seed: int) -> Answered:
@@ -131,13 +145,8 @@ def main() -> None:
     if options.serve:
         serve(options.model)
         return
-    command = [sys.executable, __file__, "--serve", "--model", options.model]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            measure(int(process.stdout.readline()), options)
-        finally:
-            process.kill()
+    with serving(options.model) as port:
+        measure(port, options)
 
 
 def measure(port: int, options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""How long a command takes from its beginning to its first character: `python benchmarks/start.py [--rounds 9]`.
+"""How long a command takes from its beginning to its first character: `python -m benchmarks.start [--rounds 9]`.
 
     generate    python -m gpt2np.generate, the demo, a prompt of three tokens: the first character after the prompt
     NumPy       python -c "import numpy; print(1)": what no program with NumPy can be faster than

@@ -150,10 +150,10 @@ def report(title: str, times: dict[str, list[float]], megabytes: float) -> None:
               + ("" if theirs is ours else f"    gpt2np is {ratio:.2f} times as fast"))
 
 
-def compare_encoding(text: str, peers: dict[str, Callable], what: str) -> None:
-    """Encode the text with every peer, cold and warm; all must give the same ids."""
+def times_of_encoding(text: str, peers: dict[str, Callable], rounds: int = ROUNDS) -> tuple[dict, dict, dict]:
+    """The seconds of every peer, by its name: cold with the reading of its files, cold, warm; all give the same ids."""
     whole, cold, warm = ({name: [] for name in peers} for _ in range(3))
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         results = []
         for name, new in peers.items():
             made, encode = seconds(new)
@@ -164,6 +164,12 @@ def compare_encoding(text: str, peers: dict[str, Callable], what: str) -> None:
             results.append(ids)
         if any(ids != results[0] for ids in results):
             sys.exit("the peers disagree on the ids: these times mean nothing")
+    return whole, cold, warm
+
+
+def compare_encoding(text: str, peers: dict[str, Callable], what: str) -> None:
+    """Encode the text with every peer, cold and warm."""
+    whole, cold, warm = times_of_encoding(text, peers)
     megabytes = len(text.encode()) / 1e6
     report(f"{what}: encode {megabytes:.2f} MB, from the files", whole, megabytes)
     report(f"{what}: encode {megabytes:.2f} MB, cold", cold, megabytes)

@@ -1,6 +1,6 @@
 """Times whole training steps, beside PyTorch where it is installed: forward, backward, update, in float32.
 
-    python benchmarks/train.py [--rounds N] [--only NAME]
+    python -m benchmarks.train [--rounds N] [--only NAME]
 
 Both on the same cores, interleaved in one run (ours, theirs, ours, ...), medians of the rounds. PyTorch is a plain
 eager model with scaled_dot_product_attention and a tied head; its threads, and ours, are as many as there are cores.
@@ -26,6 +26,7 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.timing import interleaved
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
@@ -136,22 +137,10 @@ def product_seconds(config, B, T):
     return operations / (workers * 2 * (N // workers) * 4 * C * C) * statistics.median(times)
 
 
-def interleaved(rounds, runs):
-    """Median seconds of each, run in turn, after one round that is not counted."""
-    times = [[] for _ in runs]
-    for i in range(rounds + 1):
-        for run, mine in zip(runs, times):
-            start = time.perf_counter()
-            run()
-            if i:
-                mine.append(time.perf_counter() - start)
-    return [statistics.median(mine) for mine in times]
-
-
 def peak_memory(case, side):
     """Megabytes that a process of its own needs at most, for three steps of a case."""
-    out = subprocess.run([sys.executable, __file__, "--only", case, "--memory-of", side], capture_output=True,
-                         text=True, check=True)
+    out = subprocess.run([sys.executable, "-m", "benchmarks.train", "--only", case, "--memory-of", side],
+                         capture_output=True, text=True, check=True)
     return int(out.stdout)
 
 
@@ -164,12 +153,18 @@ def peak_of_this_process():
         return 0
 
 
+def step_times(case, rounds):
+    """The seconds of each side's steps, by its name."""
+    config, B, T = case
+    batch = batch_of(config, B, T)
+    names = ["ours", "1 thread", *(["torch", "fused"] if torch else [])]
+    return dict(zip(names, interleaved(rounds, [partial(side.step, *batch) for side in sides(config, names)])))
+
+
 def line(name, rounds):
     """The figures of one case, as text."""
     config, B, T = CASES[name]
-    x, y = batch_of(config, B, T)
-    names = ["ours", "1 thread", *(["torch", "fused"] if torch else [])]
-    seconds = dict(zip(names, interleaved(rounds, [partial(side.step, x, y) for side in sides(config, names)])))
+    seconds = {side: statistics.median(times) for side, times in step_times(CASES[name], rounds).items()}
     ours = seconds["ours"]
     text = (f"{name:15s}{ours * 1e3:9.0f} {product_seconds(config, B, T) / ours:9.0%} "
             f"{seconds['1 thread'] / ours:9.2f}")

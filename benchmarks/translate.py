@@ -1,6 +1,6 @@
 """Times a Transformer beside torch.nn.Transformer: steps of training, greedy decoding, and how it grows with length.
 
-    python benchmarks/translate.py [--rounds 5] [--only NAME] [--pairs PAIRS.tsv]
+    python -m benchmarks.translate [--rounds 5] [--only NAME] [--pairs PAIRS.tsv]
 
 Both on the same cores, interleaved in one run (ours, theirs, ours, ...), medians of the rounds, in float32: width 256,
 8 heads, 3 + 3 blocks, inner width 1,024, one table of 4,096 tokens for source, target and head, post-norm.
@@ -14,11 +14,11 @@ Both on the same cores, interleaved in one run (ours, theirs, ours, ...), median
 
 import argparse
 import statistics
-import time
 from functools import partial
 
 import numpy as np
 
+from benchmarks.timing import interleaved
 from gpt2np.decoding import GREEDY, columns, generate_batch, lay_out_for_decoding
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.config import TransformerConfig
@@ -101,33 +101,32 @@ if torch:
             return tokens[:, 1:].tolist()
 
 
-def interleaved(rounds, runs):
-    """Median seconds of each, run in turn, after one round that is not counted."""
-    times = [[] for _ in runs]
-    for i in range(rounds + 1):
-        for run, mine in zip(runs, times):
-            start = time.perf_counter()
-            run()
-            if i:
-                mine.append(time.perf_counter() - start)
-    return [statistics.median(mine) for mine in times]
+def step_times(rounds, B, dropout):
+    """The seconds of each side's steps, by its name."""
+    rng = np.random.default_rng(1)
+    batch = [rng.integers(1, V, (B, T)) for _ in range(3)]
+    sides = {"ours": Ours(dropout)}
+    if torch:
+        sides |= {"torch": Theirs(dropout), "fused": Theirs(dropout, True)}
+    return dict(zip(sides, interleaved(rounds, [partial(side.step, *batch) for side in sides.values()])))
+
+
+def decode_times(rounds, n):
+    """The seconds of each side, by its name, for n tokens of each source."""
+    source = np.random.default_rng(1).integers(1, V, (SOURCES, T))
+    sides = {"ours": Ours(0.0)} | ({"torch": Theirs(0.0)} if torch else {})
+    lay_out_for_decoding(sides["ours"].model)
+    return dict(zip(sides, interleaved(rounds, [partial(side.decode, source, n) for side in sides.values()])))
 
 
 def step_line(rounds, B, dropout):
-    rng = np.random.default_rng(1)
-    batch = [rng.integers(1, V, (B, T)) for _ in range(3)]
-    sides = [Ours(dropout), *([Theirs(dropout), Theirs(dropout, True)] if torch else [])]
-    ours, *theirs = interleaved(rounds, [partial(side.step, *batch) for side in sides])
+    ours, *theirs = map(statistics.median, step_times(rounds, B, dropout).values())
     text = f"step, batch {B}, dropout {dropout:<4}{ours * 1e3:17.0f}"
     return text + (f"{theirs[0] * 1e3:9.0f}{theirs[0] / ours:7.2f} ({theirs[1] / ours:.2f})" if torch else "")
 
 
 def decode_line(rounds, n):
-    source = np.random.default_rng(1).integers(1, V, (SOURCES, T))
-    ours = Ours(0.0)
-    lay_out_for_decoding(ours.model)
-    sides = [ours, *([Theirs(0.0)] if torch else [])]
-    mine, *theirs = interleaved(rounds, [partial(side.decode, source, n) for side in sides])
+    mine, *theirs = map(statistics.median, decode_times(rounds, n).values())
     text = f"decode {n} tokens of {SOURCES} sources"
     return f"{text:33}{mine * 1e3:11.0f}" + (f"{theirs[0] * 1e3:9.0f}{theirs[0] / mine:7.2f}" if torch else "")
 

@@ -1,4 +1,4 @@
-"""How many files and functions of gpt2np four walks pass through:  python benchmarks/walks.py
+"""How many files and functions of gpt2np four walks pass through:  python -m benchmarks.walks
 
 A reader who follows what happens, from a command or a call to its result, has to open that many.
 """

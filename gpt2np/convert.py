@@ -46,7 +46,7 @@ def convert(arguments: Sequence[str] | None) -> None:
                              "names, as of a BERT bert, and of either with a head heads; or, of an --adapter alone, "
                              "peft's")
     parser.add_argument("--adapter", type=not_empty, metavar="DIR",
-                        help="what was trained beside SOURCE: the folder of train --adapt, or of peft's")
+                        help="what was trained beside SOURCE: the folder of train or finetune --adapt, or of peft's")
     parser.add_argument("--merge", action="store_true", help="write one model of SOURCE and the --adapter")
     parser.add_argument("--dtype", choices=("float32", "float16"), default="float32",
                         help="of the numbers in the files; float16 halves them, and rounds (%(default)s)")

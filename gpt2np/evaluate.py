@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -24,12 +24,14 @@ from .blas import say_what_to_set
 from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
+from .ensemble import Ensemble
 from .hints import Array
 from .interrupts import leave
 from .layers.module import Module
 from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
+from .models.protocols import LanguageModel
 from .models.transformer import Transformer
 from .questions import Template, accuracies, last_words, read_hellaswag, read_lambada, wilson
 from .scoring import Score, score_all
@@ -89,14 +91,18 @@ def show(arguments: Sequence[str] | None) -> None:
     for name, (model, _) in zip(options.model, loaded):
         merge_if_possible(model)
         check(options, parser, name, model)
+    names = list(options.model)
+    if options.ensemble:
+        names.append(f"the mean of {len(names)}")
+        loaded.append(ensemble_of(options.model, loaded))
     keep_freed_memory()
     say_what_to_set()
+    if isinstance(loaded[0][0], Transformer):
+        measure_pairs(options, " and ".join(options.model), *loaded[-1])
+        return
     rows, lines = list[tuple[str, Measured]](), list[str]()
-    for name, (model, tokenizer) in zip(options.model, loaded):
-        if isinstance(model, Transformer):
-            measure_pairs(options, model, tokenizer)
-            return
-        rows += measure_texts(options, name, model, tokenizer)
+    for name, (model, tokenizer) in zip(names, loaded):
+        rows += measure_texts(options, name, model, tokenizer, alone=len(loaded) == 1)
         if passages:
             asked: list[tuple[str, list[str]]] = [(context, [word]) for context, word in passages]
             told = last_words([one for one, in scored(options, model, tokenizer, asked)])
@@ -122,18 +128,29 @@ def check(options: argparse.Namespace, parser: Parser, name: str, model: Module)
     if others := [one for one in (OF_TEXTS if translates else OF_PAIRS) if getattr(options, one) is not None]:
         whose = "one that goes on from a text" if translates else "one that translates"
         parser.error(f"{option(others[0])}: expected with another model, {whose}")
-    if translates and len(options.model) > 1:
-        parser.error(f"--model: expected {name}, which translates, alone")
+    if translates and len(options.model) > 1 and not options.ensemble:
+        parser.error(f"--model: expected {name}, which translates, alone, or with --ensemble")
     if options.window and options.window > model.n_ctx:
         raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {options.window}")
 
 
-def measure_texts(options: argparse.Namespace, name: str, model: GPT2,
-                  tokenizer: AnyTokenizer) -> list[tuple[str, Measured]]:
-    """(what was measured, what was found) of each text, and of all together; where one model is asked, it is told."""
+def ensemble_of(names: Sequence[str], loaded: Sequence[tuple[Any, AnyTokenizer]]) -> tuple[Ensemble, AnyTokenizer]:
+    """Several models as one, with their tokenizer; TrainingError where they have different ones."""
+    (_, tokenizer), *others = loaded
+    for name, (_, other) in zip(names[1:], others):
+        if other.fingerprint() != tokenizer.fingerprint():
+            raise TrainingError(f"--ensemble: expected models of one vocabulary, for of each token the mean of their "
+                                f"probabilities is taken, got {names[0]} and {name}, whose tokens differ")
+    return Ensemble([model for model, _ in loaded]), tokenizer
+
+
+def measure_texts(options: argparse.Namespace, name: str, model: Any, tokenizer: AnyTokenizer,
+                  alone: bool) -> list[tuple[str, Measured]]:
+    """(what was measured, what was found) of each text, and of all together; where it is the model alone, it is told.
+    """
     window = options.window or model.n_ctx
     stride, several = options.stride or max(1, window // 2), len(options.files) > 1
-    found, alone = [], len(options.model) == 1
+    found = []
     with DataParallel(model, options.threads or cores()) as parallel:
         for path in options.files:
             found.append((f"{name} on {path}", measure_text(path, parallel, tokenizer, window, stride, several)))
@@ -165,7 +182,7 @@ def measure_text(path: str, parallel: DataParallel, tokenizer: AnyTokenizer, win
         return Measured(found, *bytes_and_words(tokens[1:], tokenizer))
 
 
-def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: AnyTokenizer) -> None:
+def measure_pairs(options: argparse.Namespace, name: str, model: Any, tokenizer: AnyTokenizer) -> None:
     """Print loss and accuracy of the targets' tokens, and how good the translations of the sources are."""
     pairs = list(read_pairs(options.files))
     if not pairs:
@@ -191,7 +208,7 @@ def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: An
                     model, tokenizer, sources, rules, done=lambda done: show_progress(bar, begin + done, n))]
     bleu = corpus_bleu(texts, references, options.tokenise or tokenisation_of(references), options.smooth or "exp")
     right = sum(map(str.__eq__, texts, references))
-    print(wrapped(f"{options.model[0]} on {' and '.join(options.files)}: {len(pairs):,} pairs, "
+    print(wrapped(f"{name} on {' and '.join(options.files)}: {len(pairs):,} pairs, "
                   f"{int(batches.lengths[:, 1].sum()):,} tokens of targets, the ends among them"))
     loss = figures["val_loss"]
     print(f"loss per token {loss:10.4f} nats\n"
@@ -202,7 +219,7 @@ def measure_pairs(options: argparse.Namespace, model: Transformer, tokenizer: An
     print(wrapped(str(bleu)))
 
 
-def scored(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer,
+def scored(options: argparse.Namespace, model: LanguageModel, tokenizer: AnyTokenizer,
            asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[Score]]:
     """score_all, watched."""
     return list(tqdm(score_all(model, tokenizer, asked, options.threads or cores()), desc="scoring", total=len(asked),
@@ -307,6 +324,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                               "": "the model goes behind --model"},
                     examples=("python -m gpt2np.evaluate play.txt --model demo",
                               "python -m gpt2np.evaluate play.txt --model run/best --stride 32",
+                              "python -m gpt2np.evaluate play.txt --model run-1 --model run-2 --ensemble",
                               "python -m gpt2np.evaluate pairs.tsv --model translation --num-beams 4"))
     parser.add_argument("files", nargs="*", type=not_empty, metavar="FILE",
                         help="text in UTF-8; <|endoftext|> in it ends a document. Or lines of source, tab, target")
@@ -314,7 +332,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                         help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder; given several "
                              "times, a table has a row for each and each FILE")
     parser.add_argument("--adapter", type=not_empty, metavar="DIR",
-                        help="what was trained beside the model: the folder of train --adapt, or of peft's")
+                        help="what was trained beside the model: the folder of train or finetune --adapt, or of peft's")
+    parser.add_argument("--ensemble", action="store_const", const=True,
+                        help="measure also all the models together: the mean of their probabilities; of those that "
+                             "translate, that alone")
     parser.add_argument("--window", type=whole(1), metavar="N", help="tokens that the model sees at a time (its n_ctx)")
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "

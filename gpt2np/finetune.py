@@ -47,6 +47,7 @@ from .training.made_up import LANGUAGES
 from .training.mpi import World
 from .training.new_finetuning import TASKS, reported
 from .training.parallel import DataParallel
+from .training.text_classification import TextClassification
 from .training.written_answers import WrittenAnswers
 
 TEXT, PAGE = "report.txt", "report.html"        # in the folder of a run
@@ -117,7 +118,7 @@ def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple
         return run.resume(kind, options.resume, world, held, options.steps, options.threads)
     kind = TASKS[options.task]
     if world.rank == 0:
-        new_finetuning.expect_files([*options.files, options.val, options.test])
+        new_finetuning.expect_files([*options.files, options.val, options.test, options.synonyms])
         if options.config is not None:
             new_finetuning.expect_room_to_train(options.config, options.plan)
     about = {"files": options.files, "val": options.val, "test": options.test, "init_from": options.init_from}
@@ -131,7 +132,7 @@ def make(kind: type[FineTuning], options: argparse.Namespace) -> FineTuning:
         init_from=model_names.find_model(options.init_from) if options.init_from else None,
         new_head=bool(options.new_head), config=options.config,
         vocabulary=model_names.vocabulary(options.vocab) if options.vocab else None,
-        language=options.language or "both", fit=options.fit, epochs=options.epochs,
+        language=options.language or "both", synonyms=options.synonyms, fit=options.fit, epochs=options.epochs,
         warn=lambda words: print(wrapped(f"warning: {words}")))
 
 
@@ -161,8 +162,7 @@ def usage(trainer: Trainer) -> str:
     best = str(Path(trainer.out, run_folder.BEST))
     if isinstance(task, WrittenAnswers):
         return f"python -m gpt2np.generate {'--model' if task.plan.adapt == NONE else '--adapter'} {shlex.quote(best)}"
-    which = repr(best) if task.plan.adapt == NONE else f"{task.base!r}, adapter={best!r}"
-    return f"model, tokenizer = gpt2np.load({which})"
+    return f"python -m gpt2np.label {'--model' if task.plan.adapt == NONE else '--adapter'} {shlex.quote(best)}"
 
 
 def report(trainer: Trainer) -> None:
@@ -239,6 +239,10 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         parser.add_argument(option(name), type=whole(1), metavar="N", help=f"{what} of a new model ({USUAL[name]})")
     if about.made:
         parser.add_argument("--language", choices=LANGUAGES, help="of what is made up without FILE (both)")
+    if kind is TextClassification:
+        parser.add_argument("--synonyms", type=not_empty, metavar="FILE",
+                            help="a word, a tab and its synonyms, with tabs between them, in each line, for "
+                                 "--replace-words (of made-up examples, a list that comes with them)")
     of_any = add_plan_options(parser, kind.plan_type, USUAL)
     of_any.add_argument("--epochs", type=real, metavar="X",
                         help=f"in place of --steps: go through the examples so often ({EPOCHS:g} with --init-from)")
@@ -256,6 +260,12 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     if not options.files and (options.val or options.test):
         parser.error("--val and --test: expected with FILE; made-up examples are measured by made-up ones")
     options.language = getattr(options, "language", None)
+    options.synonyms = getattr(options, "synonyms", None)
+    if options.synonyms and not options.replace_words:
+        parser.error("--synonyms: expected --replace-words with it, how likely a word is replaced, as 0.2")
+    if options.files and getattr(options, "replace_words", None) and not options.synonyms:
+        parser.error("--replace-words: expected --synonyms FILE with it, for which word means the same, no program "
+                     "knows")
     if options.files and options.language:
         parser.error("--language: expected without FILE, for it is of what is made up")
     new = ("vocab", "n_vocab", "body", *SIZES)

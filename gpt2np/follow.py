@@ -4,15 +4,14 @@ import contextlib
 import errno
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
+from .interrupts import Signals
 from .terminal import folded, terminal_width, wrapped
 from .training import run_folder
 from .training.curve import write_curve
@@ -124,7 +123,7 @@ class Stopped(Exception):
     """All ranks leave an evaluation, at the same place."""
 
 
-class Interrupt:
+class Interrupt(Signals):
     """In its context, Ctrl-C and SIGTERM stop a run without the loss of a step that was done.
 
     The first one lets a step be finished, and says so at once; an evaluation is left, for it is made when the run is
@@ -136,23 +135,13 @@ class Interrupt:
 
     def __init__(self, trainer: Trainer):
         self.trainer, self.number, self.asked, self.over = trainer, 0, 0, False
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Interrupt":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.before[number] = signal.signal(number, self._ask)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
 
     def anywhere(self) -> bool:
         """Whether it is to stop here, since a signal has come to any of the ranks, which all ask at the same place."""
         self.number = max(self.trainer.world.gather(self.asked))
         return self.number > 0
 
-    def _ask(self, number: int, frame: object) -> None:
+    def came(self, number: int) -> None:
         if self.over:
             return
         doing, alone, again = self.trainer.doing, self.trainer.world.size == 1, self.asked > 0

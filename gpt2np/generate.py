@@ -113,8 +113,8 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
     what.add_argument("--model", type=not_empty,
                       help=f"one of {', '.join(GPT2_NAMES)}; or the path of a model's folder ({USUAL.model})")
     what.add_argument("--adapter", type=not_empty, metavar="DIR",
-                      help="what was trained beside a model: the folder of train --adapt, or of peft's; without "
-                           "--model, the model is the one that it names")
+                      help="what was trained beside a model: the folder of train or finetune --adapt, or of "
+                           "peft's; without --model, the model is the one that it names")
     what.add_argument("--max-new-tokens", type=whole(1), metavar="N",
                       help=f"it ends after this many tokens ({USUAL.max_new_tokens})")
     what.add_argument("--num-return-sequences", type=whole(1), metavar="N",

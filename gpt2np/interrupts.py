@@ -14,7 +14,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import NoReturn
+    from typing import NoReturn, Self
 
 
 def module_that_runs() -> str:
@@ -35,6 +35,23 @@ def raise_again() -> None:
 
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Signals:
+    """In its context, Ctrl-C and SIGTERM call `came`, and do nothing else."""
+
+    def __enter__(self) -> Self:
+        self.before = {number: signal.signal(number, lambda number, frame: self.came(number))
+                       for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def came(self, number: int) -> None:
+        """What is done at once, in the midst of whatever goes on; number: of the signal."""
+        raise NotImplementedError
 
 
 def leave(status: int) -> NoReturn:

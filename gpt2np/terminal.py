@@ -7,9 +7,10 @@ import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
+from .errors import Gpt2npError, sentence
 from .text.utf8 import decode_utf8
 
 MARK = "\ufeff"                 # the byte order mark
@@ -45,6 +46,49 @@ def read_line(mark: str) -> bytes:
         return f"{input(mark)}\n".encode(sys.stdin.encoding, "surrogateescape")
     except EOFError:
         return b""
+
+
+def texts_given(texts: Sequence[str], done: str, together: int) -> Iterator[list[str]]:
+    """What a command is to do something with, in lists of texts that go together: those of the command line; or the
+    lines of a pipe, as many as are there by now; or lines that are typed.
+
+    done      what becomes of a line: "translated"
+    together  how many texts a list has at most
+    """
+    if texts:
+        yield [read_text([text], f"text {i}") for i, text in enumerate(texts, 1)]
+    elif sys.stdin is not None and sys.stdin.isatty():
+        end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+        print(f"Each line is {done}; {end} ends.", file=sys.stderr)
+        while line := read_line("> "):
+            try:
+                yield [line_of(line, "the line")]
+            except Gpt2npError as error:                # of this line: the next one may do
+                print(f"error: {sentence(error)}", file=sys.stderr)
+        print(file=sys.stderr)
+    else:
+        yield from piped_lines(together)
+
+
+def piped_lines(together: int) -> Iterator[list[str]]:
+    """The lines of a pipe: as soon as some are there, and not more than go together."""
+    number, rest = 0, b""
+    while sys.stdin is not None:
+        data = sys.stdin.buffer.read1(1 << 16)          # type: ignore[union-attr]      # waits for one byte alone
+        *lines, rest = (rest + data).split(b"\n")
+        if not data and rest:
+            lines, rest = [rest], b""                   # the last line need not end in one
+        for start in range(0, len(lines), together):
+            some = lines[start:start + together]
+            yield [line_of(line, f"standard input, line {number + i}") for i, line in enumerate(some, 1)]
+            number += len(some)
+        if not data:
+            return
+
+
+def line_of(line: bytes, source: str) -> str:
+    """A line as text; TokenizerError, with its source, for one that is not UTF-8."""
+    return decode_utf8(line, source).removeprefix(MARK).rstrip("\r\n")
 
 
 def write_utf8() -> None:

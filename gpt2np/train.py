@@ -228,7 +228,7 @@ def documents_learned(trainer: Trainer) -> str:
     asked = "hidden words, and what follows what," if batches.pairs else "hidden words"
     return (f"{int(batches.lengths.sum()):,} of them in {len(batches.documents):,} documents to learn {asked} from, "
             f"{int(task.val_batches.lengths.sum()):,} to measure by, where always guessing the commonest is right in "
-            f"{task.guessing():.1%}; a step sees {batches.B:,} rows, {len(batches):,} steps go through all")
+            f"{task.guessing():.1%}; a step sees {task.plan.batch:,} rows, {len(batches):,} steps go through all")
 
 
 def tokens_to_learn_from(task: Any) -> int:

@@ -6,7 +6,6 @@ Chapter: S000 3.4.
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.translate")
 
 import argparse
-import os
 import sys
 import time
 from bisect import bisect_right
@@ -22,17 +21,15 @@ from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, Translated, best_translations, translate
 from .decoding.beams import PENALTIES
 from .decoding.translating import TOGETHER, looked_at, source_of
-from .errors import Gpt2npError, sentence
 from .hints import Array
 from .interrupts import leave
 from .memory import expect_room, keep_freed_memory
 from .model_names import load_with_tokenizer, name_of
 from .models.transformer import Transformer
 from .sampling import GenerationError, Sampler
-from .terminal import MARK, columns_of, fitting, padded, printable, read_line, read_text, width, wrapped
+from .terminal import columns_of, fitting, padded, printable, texts_given, width, wrapped
 from .text.protocol import AnyTokenizer, characters_of
 from .text.scripts import foreign_script
-from .text.utf8 import decode_utf8
 
 BEAMS = 4
 SAMPLER_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "typical_p")
@@ -84,52 +81,12 @@ def run(arguments: Sequence[str] | None) -> None:
         expect_room_for_beams(model, options.num_beams)
     task = Task(model, tokenizer, options, rules, sampler, np.random.default_rng(options.seed))
     began, n = time.perf_counter(), 0
-    for texts in sources(options.texts):
+    for texts in texts_given(options.texts, "translated", TOGETHER):
         show(task, texts, n)
         n += len(texts)
     if n > 1 and sys.stderr.isatty():
         seconds = time.perf_counter() - began
         print(f"{n} texts in {seconds:.2f} s, {n / seconds:.1f} texts/s", file=sys.stderr)
-
-
-def sources(texts: Sequence[str]) -> Iterator[list[str]]:
-    """What is to be translated, in lists of texts that go together: those of the command line; or the lines of a pipe,
-    as many as are there by now; or lines that are typed.
-    """
-    if texts:
-        yield [read_text([text], f"text {i}") for i, text in enumerate(texts, 1)]
-    elif sys.stdin is not None and sys.stdin.isatty():
-        end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
-        print(f"Each line is translated; {end} ends.", file=sys.stderr)
-        while line := read_line("> "):
-            try:
-                yield [line_of(line, "the line")]
-            except Gpt2npError as error:                # of this line: the next one may do
-                print(f"error: {sentence(error)}", file=sys.stderr)
-        print(file=sys.stderr)
-    else:
-        yield from piped_lines()
-
-
-def piped_lines() -> Iterator[list[str]]:
-    """The lines of a pipe: as soon as some are there, and not more than go together."""
-    number, rest = 0, b""
-    while sys.stdin is not None:
-        data = sys.stdin.buffer.read1(1 << 16)          # type: ignore[union-attr]      # waits for one byte alone
-        *lines, rest = (rest + data).split(b"\n")
-        if not data and rest:
-            lines, rest = [rest], b""                   # the last line need not end in one
-        for start in range(0, len(lines), TOGETHER):
-            some = lines[start:start + TOGETHER]
-            yield [line_of(line, f"standard input, line {number + i}") for i, line in enumerate(some, 1)]
-            number += len(some)
-        if not data:
-            return
-
-
-def line_of(line: bytes, source: str) -> str:
-    """A line as text; TokenizerError, with its source, for one that is not UTF-8."""
-    return decode_utf8(line, source).removeprefix(MARK).rstrip("\r\n")
 
 
 def show(task: Task, texts: Sequence[str], before: int) -> None:

@@ -26,8 +26,9 @@ from gpt2np.text.vocabulary import TokenizerError
 COMMANDS = {"generate": "gpt2np.generate", "translate": "gpt2np.translate", "train": "gpt2np.train",
             "evaluate": "gpt2np.evaluate", "average": "gpt2np.average", "convert": "gpt2np.convert",
             "download": "gpt2np.download", "train_tokenizer": "gpt2np.train_tokenizer",
-            "finetune": "gpt2np.finetune", "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
-            "serve": "gpt2np.serve.__main__", "quantize": "gpt2np.quantize",
+            "finetune": "gpt2np.finetune", "label": "gpt2np.label",
+            "fill": "gpt2np.fill", "similar": "gpt2np.similar", "score": "gpt2np.score",
+            "serve": "gpt2np.serve.__main__", "quantize": "gpt2np.quantize", "trim": "gpt2np.trim",
             "text": "gpt2np.text.__main__", "gradcheck": "gpt2np.gradcheck.__main__", "oracle": "gpt2np.oracle",
             "interpret": "gpt2np.interpret.__main__"}
 
@@ -122,6 +123,11 @@ WRONG = [
     ("finetune --task ner --out %x --n-layer 1000000000", 1, "not enough memory (training "),
     ("finetune --task ner --out %x --num-labels 7", 2, "unrecognized arguments: --num-labels; the labels are those "),
     ("finetune --task ner --init-from %d --out %x", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("label a", 2, "expected --model, the folder of a run of finetune, or --adapter"),
+    ("label a --model demo", 1, "demo: expected a model that labels texts, found one that goes on from a text: python"),
+    ("label a --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
+    ("label a --adapter %d", 1, "'%d': it is not the folder of an adapter: expected one with "),
+    ("label a --model demo --modle demo", 2, "unrecognized arguments: --modle demo; did you mean --model?"),
     ("fill a", 1, "fill: this model is in none of "),
     ("fill --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: fill"),
     ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
@@ -153,6 +159,22 @@ WRONG = [
     ("quantize %x --model demo", 1, "%x: No such file or directory"),
     ("quantize %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: conv"),
     ("quantize --model translation --out %x", 1, "translation: expected a model that goes on from a text, found one"),
+    ("trim %e --model demo", 2, "expected --layers, --heads or --vocab, for what is to be cut"),
+    ("trim %e --layers 1", 2, "the following arguments are required: --model"),
+    ("trim --model demo --drop-layers 1", 2, "expected FILE, for a table, or --out, for a model, or both"),
+    ("trim --model demo --layer 1 --out %x", 2, "unrecognized arguments: --layer; did you mean --layers?"),
+    ("trim --model demo --layers one --out %x", 2, "--layers: expected blocks by their numbers from 0 on, as in 1,3-5"),
+    ("trim --model demo --layers 6 --out %x", 1, "blocks: expected from 0 to 5, got 6"),
+    ("trim --model demo --layers 0-5 --out %x", 1, "blocks: expected one at least to stay, got all 6 of them to drop"),
+    ("trim --model demo --heads 43 --by magnitude --out %x", 1, "heads: expected from 0 to 42 of 48 to go, since each"),
+    ("trim --model demo --heads 0.0-7 --out %x", 1, "heads: expected one at least to stay in each block, got all 8"),
+    ("trim --model demo --heads 1 --out %x", 2, "--heads 1: expected FILE, on which it is found out which heads"),
+    ("trim --model demo --heads some --out %x", 2, "--heads: expected how many heads, as 12, or which, by block and "),
+    ("trim --model demo --layers 1 --out %d", 1, "%d: it is there already: name a new folder"),
+    ("trim --model demo --vocab %e", 1, "text: expected at least 2 tokens, of which the second is predicted, got 0"),
+    ("trim --model demo --vocab %x", 1, "%x: No such file or directory"),
+    ("trim %b --model demo --layers 1", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: conv"),
+    ("trim --model translation --layers 1 --out %x", 1, "translation: expected a model that goes on from a text, foun"),
     ("serve a", 2, "unrecognized arguments: a\n"),
     ("serve --port 65536", 2, "--port: expected a whole number from 0 to 65,535, got 65536"),
     ("serve --workers 4", 2, "unrecognized arguments: --workers 4; one process serves here; several of them stand "),
@@ -176,8 +198,8 @@ def main(name):
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for name in ("generate", "translate", "train", "finetune", "evaluate", "fill", "similar", "score", "serve",
-                 "quantize"):
+    for name in ("generate", "translate", "train", "finetune", "label", "evaluate", "fill", "similar", "score", "serve",
+                 "quantize", "trim"):
         monkeypatch.setattr(f"{COMMANDS[name]}.keep_freed_memory", lambda: None)
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))     # nothing is fetched, and demo is the package's
@@ -208,9 +230,10 @@ def test_an_empty_name_is_no_name(name, capsys):
     """Of a file, a folder, a model: "" would be the folder that one is in."""
     arguments = {"generate": ["--model"], "translate": ["--model"], "train": ["--out"], "evaluate": [], "average": [],
                  "convert": [], "download": ["124M", "--mirror"], "train_tokenizer": ["--out"], "text": ["--vocab"],
-                 "finetune": ["--out"], "fill": ["--model"], "similar": ["--file"], "serve": ["--host"],
+                 "finetune": ["--out"], "label": ["--file"], "fill": ["--model"], "similar": ["--file"],
+                 "serve": ["--host"],
                  "gradcheck": ["--layer"], "oracle": ["--out"], "interpret": ["--out"], "score": [],
-                 "quantize": []}[name]
+                 "quantize": [], "trim": []}[name]
     with pytest.raises(SystemExit) as caught:
         main(name)([*arguments, ""])
     assert caught.value.code == 2 and ": expected a name, got nothing\nSee " in capsys.readouterr().err

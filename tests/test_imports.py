@@ -23,8 +23,10 @@ ALLOWED = {
     "text": set(), "device": set(), "page": set(),
     "checkpoints": {"adapt", "layers", "models", "text", "device"}, "bytes_in": set(), "hints": set(),
     "filling": {"layers", "models", "text"}, "sentences": {"checkpoints", "models", "text"},
+    "ensemble": {"layers", "models"},
     "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
     "sentence_pairs": {"questions", "scoring", "text"},
+    "labelling": {"checkpoints", "layers", "model_names", "models", "text", "training"},
     "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(), "blas": {"memory"},
     "model_names": {"checkpoints", "models", "text", "nearest", "training"},
     "decoding": {"layers", "blocks", "models", "sampling", "text", "device", "blas"},
@@ -60,6 +62,7 @@ def test_what_serves_any_task_knows_nothing_of_texts():
     of_texts = {"language_modelling.py", "batches.py", "evaluation.py",
                 "translation.py", "pairs.py", "number_pairs.py", "masked_words.py", "documents.py",
                 "finetuning.py", "new_finetuning.py", "findings.py", "labelled.py", "label_rows.py", "made_up.py",
+                "augmenting.py",
                 "named_entities.py", "text_classification.py", "question_answering.py", "written_answers.py"}
     for path in (ROOT / "training").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))

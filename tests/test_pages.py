@@ -60,7 +60,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md",
          *(page for page in sorted((ROOT / "docs").glob("*.md")) if not page.name.endswith(".zh.md")),
          ROOT / "weights" / "README.md", ROOT / "weights" / "demo" / "README.md"]
-LONG = ("docs/commands.md", "docs/chapter.md", "docs/scoring.md", "weights/demo/README.md")   # for make test-slow
+LONG = ("docs/commands.md", "docs/chapter.md", "docs/scoring.md", "docs/smaller.md",
+        "weights/demo/README.md")                       # for make test-slow
 RELEASED = dict(SIZES)
 TINY = GPT2Config(n_embd=8, n_head=2, n_layer=1)        # goes by the names of OpenAI's models, with their vocabulary
 TRANSLATOR = TransformerConfig(257 + len(MERGES), 32, 8, 2, 1, 8)       # takes the place of weights/translation
@@ -83,6 +84,7 @@ PAIRS = "".join(f"{source}\t{target}\n" for source, target in number_pairs(30, 0
 
 LABELLED = {"names.conll": "Ada B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20,
             "reviews.tsv": "".join(f"good {i}\tpos\nbad {i}\tneg\n" for i in range(20)),
+            "synonyms.tsv": "good\tfine\nbad\tpoor\n",
             "prompts.tsv": "".join(f"is it {i}?\tyes\n" for i in range(20))}
 LABELLED["test.conll"] = LABELLED["names.conll"]
 
@@ -99,7 +101,7 @@ CUT = {
     "benchmarks.score": {"--rounds": "1", "--context": "20", "--tokens": "3"},
     "gpt2np.serve": {"--port": "0"}, "benchmarks.serve": {"--seconds": "0.1", "--rounds": "0", "--clients": "1",
                                                    "--tokens": "2"},
-    "benchmarks.train": {"--rounds": "1"}, "benchmarks.generate": {"--rounds": "1", "--tokens": "4"},
+    "benchmarks.all": {"--quick": None, "--only": "layernorm", "--out": "benchmarks"},
 }
 # Where a value of the page rules others out.
 NOT_BESIDE = {"--vocab": ("--n-vocab",), "--prefix-length": ("--context",),
@@ -128,10 +130,8 @@ PATCHES = {
     "gpt2np.serve": {"Signals": AskedToEnd}, "gpt2np.quantize": {"WRITTEN": 1, "ROUNDS": 1},
     "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES],
                          "examine_large": examine},
-    "benchmarks.train": {"CASES": {"tiny": (TINY, 2, 8)}, "peak_memory": lambda case, side: 0},     # of whole processes
     "tests.checkpoints.fuzz": {"Fuzz": FewMutations},
     "tests.chapter": {"write": lambda path, text: None},
-    "benchmarks.generate": {"CONTEXTS": (16,), "STEPS": 2, "MATRIX": 64, "SQUARE": 64},
 }
 # tests.mutants forks, so its cut is in a process of its own: one mistake, three changes.
 MUTANTS = """

@@ -156,6 +156,9 @@ def add_lora(model: Module, paths: str | Sequence[str] | None = None, r: int = 8
         columns = columns_of(parts, layer) if parts else None
         return LoRALinear(layer, r, alpha, dropout, columns, rank_stabilised, rng)
 
+    if parts and any(getattr(layer, "gone", ()) for _, layer in model.named_modules()):
+        raise AdaptError("parts: expected a model with all its heads, whose matrices tell q, k and v by their shapes, "
+                         "got one without some; name whole matrices")
     old = replace(model, in_blocks(model, "attn.c_attn") if paths is None else paths, make)
     freeze_the_rest(model)
     return old

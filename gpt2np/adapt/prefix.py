@@ -109,6 +109,8 @@ class PrefixSelfAttention(Replacement, SelfAttention):
         """What both kinds of prefix begin with.  Returns width and dtype."""
         if not isinstance(layer, SelfAttention):
             raise AdaptError(f"layer: expected self-attention, such as h.0.attn, got {type(layer).__name__}")
+        if layer.gone:
+            raise AdaptError(f"layer: expected attention with all its heads, got one without {list(layer.gone)}")
         check_length(length)
         self.take_over(layer)
         self.P = length

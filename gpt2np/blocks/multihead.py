@@ -34,8 +34,13 @@ class SelfAttention(Module):
     dropout, attention_dropout   rates, of y and of the attention weights; None: the same for both
     std                          of the initial weights; None: Linear's, for each of the three by itself, (C, C)
 
+    gone    the heads that were taken out (adapt/trimming.py), by the numbers that they had: c_attn has no columns for
+            them, and c_proj no rows
+
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
     """
+
+    gone: tuple[int, ...] = ()
 
     def __init__(self, n_embd: int, n_head: int, rng: Rng | None, *, causal: bool, dropout: float = 0.0,
                  attention_dropout: float | None = None, std: float | None = 0.02, dtype: DTypeLike = np.float32):

@@ -10,7 +10,6 @@ read too: see peft.py.
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -29,7 +28,7 @@ from ..layers.module import Module, Parameter
 from ..models.heads import OBJECTIVES, AnswerFinder, Classifier, Objective, TokenClassifier
 from . import safetensors
 from .errors import CheckpointError, shortened, some
-from .files import read_json, replace_folder, sync_folder, write_text
+from .files import read_json, whole_folder, write_text
 from .parameters import as_parameter
 
 ADAPTER_FILE, ARRAYS_FILE = "adapter.json", "adapter.safetensors"
@@ -58,16 +57,8 @@ def save_adapter(folder: str | Path, model: Module, base: str) -> None:
         if others := sorted(names - {ADAPTER_FILE, ARRAYS_FILE}):
             raise CheckpointError(folder, "it holds something that is not part of an adapter, and is left as it is",
                                   found=repr(others[0]))
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
+    with whole_folder(folder, folder.with_name(f".{folder.name}.old")) as new:
         write_adapter(new, model, base)
-        sync_folder(new)
-        replace_folder(folder, new, folder.with_name(f".{folder.name}.old"))
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
 
 
 def write_adapter(folder: Path, model: Module, base: str) -> None:

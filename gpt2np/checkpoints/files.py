@@ -112,6 +112,29 @@ def replace_text(path: Path, text: str) -> None:
         raise
 
 
+@contextlib.contextmanager
+def whole_folder(folder: Path, old: Path) -> Iterator[Path]:
+    """A new folder to be filled in the context of a with statement, which then takes the place of `folder`.
+
+    It is called .NAME.PID.new; all that was written is on the disk before it gets its name: see replace_folder.  Where
+    anything is raised, it is removed, `folder` is what it was, and a CheckpointError names that.  A process that is
+    killed may leave it, and nobody needs it; the next one does not remove it, since it could be that of a process that
+    still writes.
+    """
+    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        sync_folder(new)
+        replace_folder(folder, new, old)
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if isinstance(error, CheckpointError):          # in the name of the folder that was asked for
+            error.file = folder
+        raise
+
+
 def replace_folder(folder: Path, new: Path, old: Path) -> None:
     """Give the folder `new` the name `folder`; one that has it is called `old` in between, and then removed.
 

@@ -60,8 +60,9 @@ FIELDS = {"n_vocab": "vocab_size", "n_ctx": "max_position_embeddings", "n_embd":
 EPS = "layer_norm_eps"
 
 # What config.json may say of a model whose arithmetic is BERT's. A field that is absent has the first value.
-ARITHMETIC = {"hidden_act": ("gelu",), "position_embedding_type": ("absolute", None), "is_decoder": (False, None),
-              "add_cross_attention": (False, None), "tie_word_embeddings": (True, None)}
+ARITHMETIC: Mapping[str, tuple] = {
+    "hidden_act": ("gelu",), "position_embedding_type": ("absolute", None), "is_decoder": (False, None),
+    "add_cross_attention": (False, None), "tie_word_embeddings": (True, None), "pruned_heads": ({}, None)}
 # The classes of transformers that are read, and what of their heads must be there.
 ARCHITECTURES = {"BertModel": (), "BertForPreTraining": (WORDS, PAIRS), "BertForMaskedLM": (WORDS,)}
 # Relatives that look alike: read as a BERT they would compute something else.

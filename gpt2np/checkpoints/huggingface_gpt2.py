@@ -7,6 +7,9 @@ Shapes do not: Hugging Face keeps OpenAI's (in, out) in a layer that it calls Co
 things that are no parameters may be there as well: the causal mask as a buffer, which is ignored, and the head of the
 model, which is wte: both may be there, or one under the name of the other.
 
+pruned_heads in config.json, as {"2": [0, 3]}, says which heads were taken out of a block, whose c_attn and c_proj are
+smaller then, n_head being what it was. transformers up to 4 wrote and read it; 5 knows no such models.
+
 huggingface/transformers, src/transformers/models/gpt2/{configuration_gpt2,modeling_gpt2}.py.
 """
 
@@ -19,6 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..adapt.replacing import AdaptError
+from ..adapt.trimming import leave_out_heads, taken_out
 from ..hints import Array
 from ..models.config import GPT2Config, TransformerConfig
 from ..models.gpt2 import GPT2
@@ -36,6 +41,7 @@ MODEL_FILE, CONFIG_FILE, GENERATION_FILE = "model.safetensors", "config.json", "
 SHARDS_FILE = "model.safetensors.index.json"
 MAX_SHARDS_BYTES = 1 << 22          # 1558M's would have some 50,000
 PREFIX, HEAD, TABLE = "transformer.", "lm_head.weight", "wte.weight"
+PRUNED = "pruned_heads"
 MASK = re.compile(r"h\.([0-9]{1,4})\.attn\.(bias|masked_bias)")
 FIELDS = {"n_vocab": "vocab_size", "n_ctx": "n_positions", "n_embd": "n_embd", "n_head": "n_head", "n_layer": "n_layer"}
 
@@ -89,6 +95,34 @@ def read_config(source: Source) -> GPT2Config:
     return config
 
 
+def blank(source: Source, config: GPT2Config, dtype: DTypeLike = np.float32) -> GPT2:
+    """The model that config.json asks for, without the heads that it says were taken out, and without numbers.
+
+    CheckpointError for heads that are none, and for a block that would have none.
+    """
+    model, path = GPT2(config, dtype=dtype), source.folder / CONFIG_FILE
+    pruned = source.json(CONFIG_FILE).get(PRUNED) or {}
+    try:
+        heads = {int(block): which for block, which in pruned.items()}
+        if not all(type(h) is int for which in heads.values() for h in which):
+            raise ValueError("no numbers")
+    except (AttributeError, TypeError, ValueError):
+        raise CheckpointError(path, f"{PRUNED} does not say which heads of which blocks were taken out",
+                              expected='numbers by block, as in {"2": [0, 3]}', found=shortened(pruned)) from None
+    try:
+        leave_out_heads(model, heads, dtype)
+    except AdaptError as error:
+        raise CheckpointError(path, f"{PRUNED} does not fit the other numbers: {error}") from None
+    return model
+
+
+def like(model: GPT2) -> GPT2:
+    """A model of the same shapes, without numbers."""
+    other = GPT2(model.config)
+    leave_out_heads(other, taken_out(model))
+    return other
+
+
 def read_end_of_text(source: Source, config: GPT2Config | TransformerConfig) -> int | None:
     """The token at which generation ends: that of generation_config.json, or else of config.json.
 
@@ -116,7 +150,7 @@ def read_weights(source: Source, config: GPT2Config, dtype: DTypeLike = np.float
 
     Raises CheckpointError, and nothing else, for whatever is wrong with the file.
     """
-    model = GPT2(config, dtype=dtype)
+    model = blank(source, config, dtype)
     path, tensors = read_tensors(source)
     _refuse_other_heads(path, tensors)
     tensors = without_prefix(path, tensors)
@@ -144,21 +178,22 @@ def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTyp
 
     dtype   of the numbers in the file: float32 or float16
     """
-    config = model.config
-    values = values_of(model, GPT2(config), folder, dtype)
-    write_tokenizer(folder, tokenizer, config.n_vocab, PAIR)
+    values = values_of(model, like(model), folder, dtype)
+    write_tokenizer(folder, tokenizer, model.config.n_vocab, PAIR)
     tensors = {tensor_name(path): value for path, value in values.items()}
     safetensors.write(folder / MODEL_FILE, tensors, {"format": "pt"})          # transformers refuses a file without it
-    fields = {"architectures": ["GPT2LMHeadModel"], **fields_of(config, tokenizer)}
+    fields = {"architectures": ["GPT2LMHeadModel"], **fields_of(model, tokenizer)}
     write_text(folder / CONFIG_FILE, json.dumps(fields, indent=2) + "\n")
 
 
-def fields_of(config: GPT2Config, tokenizer: AnyTokenizer | None) -> dict[str, object]:
+def fields_of(model: GPT2, tokenizer: AnyTokenizer | None) -> dict[str, object]:
     """What config.json says of the stack of blocks."""
+    config, heads = model.config, {str(i): which for i, which in taken_out(model).items()}
     end_of_text = None if tokenizer is None else tokenizer.end_of_text
     return {"model_type": "gpt2", **{field: getattr(config, name) for name, field in FIELDS.items()},
             "n_ctx": config.n_ctx, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5,
-            "initializer_range": 0.02, "bos_token_id": end_of_text, "eos_token_id": end_of_text}
+            "initializer_range": 0.02, "bos_token_id": end_of_text, "eos_token_id": end_of_text,
+            **({PRUNED: heads} if heads else {})}
 
 
 def tensor_name(path: str) -> str:

@@ -89,7 +89,7 @@ def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[Classifier, Any
         return read_weights(source, BERT(config, dtype=dtype, pooler=_pools(name)), name, dtype), \
             read_word_piece(source.folder, config.n_vocab)
     sizes = huggingface_gpt2.read_config(source)
-    return read_weights(source, GPT2(sizes, dtype=dtype), name, dtype), \
+    return read_weights(source, huggingface_gpt2.blank(source, sizes, dtype), name, dtype), \
         read_tokenizer(source.folder, sizes.n_vocab, read_end_of_text(source, sizes))
 
 
@@ -134,8 +134,9 @@ def write(folder: Path, model: Classifier, tokenizer: AnyTokenizer | None, dtype
     """
     name = architecture_of(model)
     model = _without_idle_pooler(model, name)
-    stem, body, config = ARCHITECTURES[name].head, model.body, model.body.config
-    empty = BERT(config, pooler=_pools(name)) if isinstance(body, BERT) else GPT2(config)
+    body: Any = model.body
+    stem, config = ARCHITECTURES[name].head, body.config
+    empty = BERT(config, pooler=_pools(name)) if isinstance(body, BERT) else huggingface_gpt2.like(body)
     asked_for = blank(name, empty, model.labels, model.objective, model.dropout, np.float32)
     values = values_of(model, asked_for, folder, dtype)
     of_body = {path.removeprefix("body."): a for path, a in values.items() if path.startswith("body.")}
@@ -147,7 +148,7 @@ def write(folder: Path, model: Classifier, tokenizer: AnyTokenizer | None, dtype
         write_tokenizer(folder, tokenizer, config.n_vocab, PAIR)
         prefix = huggingface_gpt2.PREFIX
         tensors = {huggingface_gpt2.tensor_name(path): a for path, a in of_body.items()}
-        fields = huggingface_gpt2.fields_of(config, tokenizer)
+        fields = huggingface_gpt2.fields_of(body, tokenizer)
         fields["pad_token_id"] = fields["eos_token_id"]         # transformers finds the last token by it
     of_head = {f"{stem}.{'bias' if path == 'head.b' else 'weight'}": a for path, a in values.items()
                if path.startswith("head.")}

@@ -8,7 +8,6 @@ Chapter: S003 5.2.
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..adapt.narrow import scheme_of
+from ..adapt.trimming import taken_out
 from ..layers.module import Module
 from ..models.bert import BERT, BertForPreTraining
 from ..models.config import SIZES
@@ -26,7 +26,7 @@ from ..models.transformer import Transformer
 from ..text.protocol import AnyTokenizer
 from . import huggingface_bert, huggingface_gpt2, huggingface_heads, narrow_gpt2, openai_gpt2, transformer
 from .errors import CheckpointError
-from .files import map_file, replace_folder, sync_file, sync_folder, what_it_looks_like
+from .files import map_file, sync_file, what_it_looks_like, whole_folder
 from .layout import Layout, Source
 from .vocabularies import VOCABULARY_FILES
 
@@ -61,8 +61,8 @@ LAYOUTS: Mapping[str, Layout] = {
 # What the models of a class are for, and the command that uses them, up to the model's name.
 USES = {GPT2: ("goes on from a text", "generate --model"), Transformer: ("translates", "translate --model"),
         BERT: ("compares texts", "similar --model"), BertForPreTraining: ("fills gaps", "fill --model"),
-        Classifier: ("labels texts", "finetune --init-from"), TokenClassifier: ("labels words", "finetune --init-from"),
-        AnswerFinder: ("finds answers", "finetune --init-from")}
+        Classifier: ("labels texts", "label --model"), TokenClassifier: ("labels words", "label --model"),
+        AnswerFinder: ("finds answers", "label --model")}
 
 
 def load(name_or_path: str | Path, dtype: DTypeLike = np.float32) -> tuple[Any, AnyTokenizer | None]:
@@ -110,7 +110,8 @@ def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
 
 
 def save(folder: str | Path, model: Module, tokenizer: AnyTokenizer | None) -> None:
-    """Save a model and its tokenizer, as float32, for `load`: a GPT-2 in OpenAI's layout, which TensorFlow reads, too.
+    """Save a model and its tokenizer, as float32, for `load`: a GPT-2 in OpenAI's layout, which TensorFlow reads, too;
+    one without some of its heads in Hugging Face's.
 
     folder      is made; a model that is there already is replaced, and stays whole until the new one is
 
@@ -124,6 +125,8 @@ def layout_of(model: Module) -> str:
     """The name of the layout that models of this class are saved in; ValueError if there is none."""
     if scheme_of(model) is not None:
         return "narrow"
+    if isinstance(model, GPT2) and taken_out(model):
+        return "safetensors"
     for name, layout in LAYOUTS.items():
         if isinstance(model, layout.MODEL):
             return name
@@ -139,25 +142,13 @@ def write_model(folder: str | Path, layout: str, model: Module, tokenizer: AnyTo
                  for one of the two with a head
     dtype        of the numbers in the files: float32, or float16 for half their size and 11 significant bits
 
-    Everything is written into a folder .NAME.PID.new beside it, is on the disk, and only then gets its name. A model
-    that is there moves to .NAME.old in the moment before and is removed in the moment after: whatever happens, one
-    whole model is in NAME or in .NAME.old. A process that is killed may leave its .NAME.PID.new, which nobody needs;
-    the next one does not remove it, since it could be that of a process that still writes. Raises what `save` raises.
+    A model that is there moves to .NAME.old in the moment before and is removed in the moment after: whatever happens,
+    one whole model is in NAME or in .NAME.old (see whole_folder). Raises what `save` raises.
     """
     folder = Path(os.path.realpath(folder))
     _refuse_what_is_no_model(folder)
-    new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    try:
+    with whole_folder(folder, _old(folder)) as new:
         write_files(new, layout, model, tokenizer, dtype)
-        sync_folder(new)
-        replace_folder(folder, new, _old(folder))
-    except BaseException as error:
-        shutil.rmtree(new, ignore_errors=True)
-        if isinstance(error, CheckpointError):          # in the name of the folder that was asked for
-            error.file = folder
-        raise
 
 
 def write_files(folder: Path, layout: str, model: Module, tokenizer: AnyTokenizer | None,

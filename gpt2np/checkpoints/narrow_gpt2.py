@@ -30,7 +30,9 @@ from .files import write_text
 from .huggingface_gpt2 import (
     CONFIG_FILE,
     MODEL_FILE,
+    blank,
     fields_of,
+    like,
     read_config,
     read_end_of_text,
     tensor_name,
@@ -65,7 +67,7 @@ def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[GPT2, AnyTokeni
                               expected=f"one of {', '.join(SCHEMES)}")
     path = source.folder / MODEL_FILE
     tensors, _ = safetensors.read(path)
-    model, kind = GPT2(config, dtype=dtype), SCHEMES[scheme]
+    model, kind = blank(source, config, dtype), SCHEMES[scheme]
     check_tensors(path, tensors, shapes_in_file(model, kind), f"GPT-2 in {scheme}")
     paths = {id(layer): name for name, layer in model.named_modules()}
     replace(model, matrices(model), lambda layer: kind(layer, arrays_for(path, tensors, paths[id(layer)], kind)))
@@ -108,9 +110,9 @@ def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTyp
     values = {tensor_name(name): as_parameter(folder, name, to_host(p.value), dtype)
               for name, p in model.named_parameters()}
     values |= {name: to_host(constant.value) for name, constant in model.named_constants()}
-    check_tensors(folder, values, shapes_in_file(GPT2(model.config), SCHEMES[scheme]), f"GPT-2 in {scheme}")
+    check_tensors(folder, values, shapes_in_file(like(model), SCHEMES[scheme]), f"GPT-2 in {scheme}")
     write_tokenizer(folder, tokenizer, model.config.n_vocab, PAIR)
     safetensors.write(folder / MODEL_FILE, values)
-    fields = {"architectures": ["GPT2LMHeadModel"], **fields_of(model.config, tokenizer),
+    fields = {"architectures": ["GPT2LMHeadModel"], **fields_of(model, tokenizer),
               FIELD: {"quant_method": METHOD, "scheme": scheme}}
     write_text(folder / CONFIG_FILE, json.dumps(fields, indent=2) + "\n")

@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..adapt.trimming import taken_out
 from ..errors import Gpt2npWarning
 from ..models.config import GPT2Config
 from ..models.gpt2 import GPT2
@@ -123,6 +124,9 @@ def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTyp
 
     See Layout. Weights and hparams are on the disk when it returns; `checkpoint` is written last.
     """
+    if heads := taken_out(model):
+        raise CheckpointError(folder, f"{sum(map(len, heads.values()))} heads were taken out of the model, of blocks "
+                              f"{some(list(map(str, heads)))}, which OpenAI's layout cannot say: safetensors can")
     values = values_of(model, GPT2(model.config), folder, dtype)
     write_tokenizer(folder, tokenizer, model.config.n_vocab)
     tf_bundle.write(folder / BUNDLE, {tensor_name(path): value.reshape(stored(path, value.shape))

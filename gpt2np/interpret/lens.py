@@ -276,6 +276,14 @@ def _check_gpt2(model: object) -> None:
     if not isinstance(model, GPT2):
         raise InterpretError(f"expected a GPT2, whose stream runs from the embeddings to ln_f, got a "
                              f"{type(model).__name__}")
+    expect_all_heads(model)
+
+
+def expect_all_heads(model: GPT2) -> None:
+    """InterpretError for a model without some of its heads: maps and names count them by the config."""
+    if without := [i for i, block in enumerate(model.h) if block.attn.gone]:
+        raise InterpretError(f"expected a model with all its heads, got one without some of block {without[0]}'s: one "
+                             "in which they are zero can be looked into")
 
 
 def _one_text(tokens: ArrayLike) -> Array:

@@ -27,7 +27,7 @@ from ..models.transformer import Transformer
 from ..page import html_page
 from ..text.protocol import AnyTokenizer, characters_of, end_of, is_text
 from ..text.wordpiece import WordPiece
-from .lens import attribution_of, lens_of, logit_difference, maps_of, norms_of, patching, recorded
+from .lens import attribution_of, expect_all_heads, lens_of, logit_difference, maps_of, norms_of, patching, recorded
 from .taps import InterpretError, Recording
 
 BEAMS = 4                               # of a translation, as gpt2np.translate has
@@ -48,6 +48,7 @@ def look(model: GPT2, tokenizer: AnyTokenizer, text: str, against: str | None = 
 
     against    another text of as many tokens: what of the first, put into its run, brings the first one's answer back
     """
+    expect_all_heads(model)
     ids = tokenizer.encode(text)
     if not 1 <= len(ids) <= model.n_ctx:
         raise InterpretError(f"the text: expected from 1 to {model.n_ctx:,} tokens, which the model sees at once, got "

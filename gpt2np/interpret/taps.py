@@ -64,19 +64,26 @@ AnyTap = TypeVar("AnyTap", bound=Tap)
 
 
 @contextmanager
-def tapped(model: Module, tap: AnyTap) -> Iterator[AnyTap]:
+def tapped(model: Module, tap: AnyTap, at: str | None = None) -> Iterator[AnyTap]:
     """Let a tap see what all parts below a model take and give, until the `with` ends, however it does.
+
+    at       the path of the one part that it is to see; None: all of them
 
     Taps may be put on one another: the last one is asked first before a part runs, and last after it.
 
-    raises   InterpretError   for a model whose blocks are recomputed: each would run, and be seen, twice; and, when it
-                              is used so, for a copy of a tapped model, whose parts would be the tapped one's
+    raises   InterpretError   for blocks that are recomputed: each would run, and be seen, twice; for a path that is no
+                              part's; and, when it is used so, for a copy of a tapped model, whose parts would be the
+                              tapped one's
     """
-    parts: list[tuple[str, Module | Parameter]] = list(model.named_modules())
-    for part in [model, *(part for _, part in parts)]:
-        if any(getattr(value, "recompute", False) for value in vars(part).values()):
-            raise InterpretError("recompute: expected a model that keeps its caches, got one that runs each block "
-                                 "twice; build it with recompute=False")
+    everything: list[tuple[str, Module | Parameter]] = [("", model), *model.named_modules()]
+    parts = [(path, part) for path, part in everything[1:] if at in (None, path)]
+    if at is not None and not parts:
+        raise unknown(at, [path for path, _ in everything[1:]])
+    twice = [f"{path}.{name}.".lstrip(".") for path, part in everything for name, value in vars(part).items()
+             if getattr(value, "recompute", False)]
+    if any(path.startswith(tuple(twice)) for path, _ in parts):
+        raise InterpretError("recompute: expected a model that keeps its caches, got one that runs each block "
+                             "twice; build it with recompute=False")
     tap.begin([path for path, _ in parts])
     before = []
     try:

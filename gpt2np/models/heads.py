@@ -7,7 +7,7 @@
 
 Each stands on any Body, a BERT or a GPT-2 alike, and is trained by the same batches.
 
-Chapter: S001 3.1.2; S002 5.2; S004 3.2.
+Chapter: S001 3.1.2; S002 5.2; S003 9 Q5; S004 3.2.
 """
 
 import math
@@ -89,7 +89,8 @@ class Classifier(Module):
                SIGMOID   each label is true or not      targets (B, K)   from 0 to 1; -100 where it is not known
                SQUARED   the logits are numbers         targets (B, K)
     dropout    rate in training, of y
-    raises     ValueError for no labels, the same twice, or one alone of which one is right
+    label_smoothing   in training, with SOFTMAX: how much of each target is spread over all labels
+    raises     ValueError for no labels, the same twice, or one alone of which one is right; for smoothing of others
 
     A body that is frozen as a whole costs its inference in training, and nothing more.
     Devlin et al. 2019, arXiv:1810.04805, section 4.1; Radford et al. 2018, Improving Language Understanding by
@@ -97,13 +98,17 @@ class Classifier(Module):
     """
 
     def __init__(self, body: Body, labels: Iterable[str], rng: Rng | None = None, *, objective: Objective = SOFTMAX,
-                 dropout: float = 0.0, dtype: DTypeLike = np.float32):
+                 dropout: float = 0.0, label_smoothing: float = 0.0, dtype: DTypeLike = np.float32):
         check_rate(dropout)
         self.body, self.labels, self.objective, self.dropout = body, tuple(labels), objective, dropout
+        self.label_smoothing = label_smoothing
         if not self.labels or len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels: expected names, each of them once, got {list(self.labels)}")
         if objective == SOFTMAX and len(self.labels) == 1:
             raise ValueError(f"labels: expected two at least, to choose between, got {self.labels[0]!r} alone")
+        if label_smoothing and objective != SOFTMAX:
+            raise ValueError("label_smoothing: expected 0 but where one label is right, got "
+                             f"{label_smoothing} for {objective.name}")
         table = Embedding(len(self.labels), body.config.n_embd, rng, dtype=dtype)
         self.head = LMHead(table, bias=self.has_bias())
 
@@ -181,18 +186,19 @@ class Classifier(Module):
 
     def loss_and_gradients(self, tokens: ArrayLike, segments: ArrayLike | None, padding_mask: ArrayLike | None,
                            targets: ArrayLike, *, counted: int | None = None, rng: Rng | None = None) -> Array:
-        """The same with dropout; adds its gradient by each parameter to that parameter's grad."""
+        """The same with dropout and label smoothing; adds its gradient by each parameter to that parameter's grad."""
         logits, cache = self.forward(tokens, segments, padding_mask, rng)
-        loss, c_loss = self._loss(logits, padding_mask, targets, counted)
+        smoothing = {"label_smoothing": self.label_smoothing} if self.label_smoothing else {}
+        loss, c_loss = self._loss(logits, padding_mask, targets, counted, **smoothing)
         self.backward(self.objective.backward(1.0, c_loss), cache)
         return loss
 
     def _loss(self, logits: Array, padding_mask: ArrayLike | None, targets: ArrayLike,
-              counted: int | None) -> tuple[Array, Cache]:
+              counted: int | None, **options: float) -> tuple[Array, Cache]:
         targets = np.asarray(to_host(targets))
         padding_mask = None if padding_mask is None else np.asarray(to_host(padding_mask))
         self.check_targets(targets, logits.shape, padding_mask)
-        return self.objective.forward(logits, np.asarray(targets, like=logits), counted=counted)
+        return self.objective.forward(logits, np.asarray(targets, like=logits), counted=counted, **options)
 
 
 class TokenClassifier(Classifier):

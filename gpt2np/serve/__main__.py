@@ -4,7 +4,6 @@ if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: 
 
 import argparse
 import ipaddress
-import signal
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ from ..checkpoints.loading import GPT2_NAMES
 from ..command import Parser, not_empty, run_command, whole
 from ..decoding import lay_out_for_decoding
 from ..follow import say_now
-from ..interrupts import leave
+from ..interrupts import Signals, leave
 from ..memory import expect_room, keep_freed_memory
 from ..model_names import load_with_tokenizer
 from ..models.gpt2 import GPT2
@@ -86,7 +85,7 @@ def serve(arguments: Sequence[str] | None) -> int:
         server = Server((options.host, options.port), model, tokenizer, name, limits, log=not options.quiet)
     except OSError as error:
         raise OSError(error.errno, error.strerror, f"{options.host}, port {options.port}") from None
-    signals = Signals(server)
+    signals = Ending(server)
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     print(wrapped(f"{name} is served at {server.url} until Ctrl-C."), flush=True)
     if not is_loopback(options.host):
@@ -125,7 +124,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Signals:
+class Ending(Signals):
     """In its context, Ctrl-C and SIGTERM ask the server to end; a second one, at once.
 
     number, count   of the last signal, 0 while there is none; how many there were
@@ -134,15 +133,7 @@ class Signals:
     def __init__(self, server: Server):
         self.server, self.number, self.count = server, 0, 0
 
-    def __enter__(self) -> "Signals":
-        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: object) -> None:
+    def came(self, number: int) -> None:
         self.number, self.count = number, self.count + 1
         if self.count == 1:
             say_now("ending, as soon as what has begun is written; once more: at once")

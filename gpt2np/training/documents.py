@@ -12,7 +12,6 @@ Devlin et al. 2019, arXiv:1810.04805, section 3.1 and A.1; google-research/bert,
 Chapter: S001 3.1.1.
 """
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +23,9 @@ from ..layers.cross_entropy import IGNORED
 from ..models.bert import IS_NEXT, NOT_NEXT
 from ..text.utf8 import read_utf8
 from ..text.wordpiece import WordPiece
+from .by_length import ByLength
 from .errors import TrainingError
-from .plan import FOR_EPOCHS, FOR_MASKS
+from .plan import FOR_MASKS
 
 HIDDEN = 0.15                   # which part of the pieces is to be predicted; of these
 SHOWN_AS_MASK, SHOWN_AS_OTHER = 0.8, 0.1        # are [MASK], are any other piece; the rest stays as it is
@@ -112,34 +112,26 @@ class MaskedBatches:
     def __init__(self, documents: Sequence[Document], tokenizer: WordPiece, pairs: bool, B: int, context: int,
                  seed: int):
         self.documents, self.tokenizer, self.pairs = documents, tokenizer, pairs
-        self.B, self.room, self.seed = B, context - 3, seed
+        self.room, self.seed = context - 3, seed
         self.chunks = list(chunks(documents, self.room))
         if not self.chunks:
             raise TrainingError("text: expected at least one sentence, got none")
         self.lengths = np.array([sum(map(len, documents[c.document][c.first:c.end])) for c in self.chunks])
+        self.order = ByLength(self.lengths, B, seed)
         special = {tokenizer.pad, tokenizer.unk, tokenizer.cls, tokenizer.sep, tokenizer.mask}
         self.others = np.array([i for i in range(tokenizer.n_vocab) if i not in special])
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
-        return -(-len(self.chunks) // self.B)
+        return len(self.order)
 
     def batch(self, step: int) -> Rows:
         """The batch of a step, counted from 0."""
-        epoch, place = divmod(step, len(self))
-        order, batches = self._epoch(epoch)
-        first = batches[place] * self.B
-        return self.rows(order[first:first + self.B], np.random.default_rng([self.seed, FOR_MASKS, step]))
+        return self.rows(self.order.rows(step), np.random.default_rng([self.seed, FOR_MASKS, step]))
 
     def rows(self, chosen: Iterable[int], rng: Rng) -> Rows:
         """Some chunks as rows, with what is drawn for them."""
         return padded([self._row(self.chunks[i], rng) for i in chosen], self.tokenizer.pad)
-
-    @functools.lru_cache(maxsize=2)     # noqa: B019    one epoch, and the one after it; as long-lived as the run
-    def _epoch(self, epoch: int) -> tuple[Array, Array]:
-        """The order of the chunks, sorted by length, and that of the batches which it is cut into."""
-        rng = np.random.default_rng([self.seed, FOR_EPOCHS, epoch])
-        return np.lexsort((rng.permutation(len(self.chunks)), self.lengths)), rng.permutation(len(self))
 
     def _row(self, chunk: Chunk, rng: Rng) -> Rows:
         """One row, not yet padded: each array without the batch's axis."""

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..hints import Array
-from ..layers.cross_entropy import IGNORED
+from ..layers.cross_entropy import IGNORED, cross_entropy_forward
 from ..layers.softmax import subtract_top
 from ..layers.tiles import rows
 from .errors import TrainingError
 from .mpi import Parallel
+from .parallel import Batch
 from .tasks import Progress, unseen
 
 MAX_WINDOWS, MAX_LOGITS = 8, 1 << 27    # of a batch; the numbers in its logits, 512 MB of float32: more gain nothing
@@ -47,6 +48,19 @@ def evaluate(parallel: Parallel, tokens: Array, window: int, stride: int, progre
     for x, y in batches(parallel, tokens, window, stride, progress):
         total += parallel.loss((x, y)) * np.count_nonzero(y != IGNORED)
     return float(total / (len(tokens) - 1))
+
+
+def token_sums(model: Any, share: Batch) -> Array:
+    """(3,)   the sum of the losses of some rows' targets, how many are the likeliest, and of how many.
+
+    share   what the model's forward takes, and the targets last
+    """
+    *inputs, targets = share
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):     # found afterwards, in the loss
+        logits, _ = model.forward(*inputs, keep_cache=False)
+        loss, _ = cross_entropy_forward(logits, targets, counted=1)
+        right = (logits.argmax(axis=-1) == targets) & (targets != IGNORED)
+    return np.array([float(loss), right.sum(), model.counted(*share)])
 
 
 class Measures(NamedTuple):

@@ -22,26 +22,17 @@ from ..layers.module import Module
 from ..models.bert import BERT
 from ..models.config import BertConfig, GPT2Config
 from ..models.gpt2 import GPT2
-from ..models.heads import (
-    SOFTMAX,
-    Classifier,
-    Objective,
-)
+from ..models.heads import SOFTMAX, Classifier, Objective
 from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece
 from .adapting import NONE, AdaptableTask, AdaptPlan, base_of, expect_wide
+from .augmenting import Synonyms
 from .by_length import ByLength
 from .errors import TrainingError
 from .findings import Findings
 from .heads import put_head_on, what_is_new
-from .label_rows import (
-    Row,
-    padded,
-)
-from .labelled import (
-    Warn,
-    read_examples,
-)
+from .label_rows import Row, padded
+from .labelled import Repaired, Warn, read_examples
 from .mpi import Parallel
 from .parallel import Batch, DataParallel
 from .plan import SHARE, YES_OR_NO, Plan, at_least, one_of
@@ -51,7 +42,6 @@ TRAIN, VAL, TEST, LABELS = "train.jsonl", "val.jsonl", "test.jsonl", "labels.jso
 NARROW = 512                    # widths below begin with Linear's own weights, and learn at higher rates
 MAX_LABELS_BYTES = 1 << 20      # of the file that names them
 F1, LOSS = BEST_BY = ("f1", "loss")
-
 
 
 @dataclass(frozen=True)
@@ -101,6 +91,7 @@ class FineTuning(AdaptableTask):
     model, tokenizer   what is trained (with the plan's dropout and recompute), and what it comes with
     labels             Labels: those of the head
     train, val         examples: to learn from, and to measure by; test, to be measured once, may be empty
+    repaired           what was broken in their files, and was repaired
     plan               FineTuningPlan, or what a subclass has
 
     raises             TrainingError for examples and sizes that do not fit together
@@ -109,11 +100,12 @@ class FineTuning(AdaptableTask):
     """
 
     plan_type: ClassVar[type[Plan]] = FineTuningPlan
-    data: ClassVar = (TRAIN, VAL, TEST, LABELS)
+    data: ClassVar[tuple[str, ...]] = (TRAIN, VAL, TEST, LABELS)
     kind: ClassVar[Callable[..., Any]]                  # of examples
     head: ClassVar[type[Classifier]] = Classifier
     in_order: ClassVar[bool] = False                    # whether examples beside each other are of one text
     lower_case: ClassVar[bool] = True                   # whether a new vocabulary makes small letters of capitals
+    repaired: Sequence[Repaired] = ()
 
     def __init__(self, model: Any, tokenizer: AnyTokenizer, labels: Labels, train: Sequence[Any], val: Sequence[Any],
                  plan: Any, test: Sequence[Any] = ()):
@@ -132,6 +124,13 @@ class FineTuning(AdaptableTask):
         self.val_rows = self.encoded(val)
 
     @classmethod
+    def for_use(cls, model: Any, tokenizer: AnyTokenizer, labels: Labels, plan: Any) -> Any:
+        """A task without examples, whose model is not trained any more: `encoded` and `predicted` work."""
+        task = cls.__new__(cls)
+        task.model, task.tokenizer, task.labels, task.plan = model, tokenizer, labels, plan
+        return task
+
+    @classmethod
     def load(cls, folder: Path, out: Path, plan: Any) -> Any:
         stored = read_json(out / LABELS, MAX_LABELS_BYTES)
         labels = Labels(tuple(stored["names"]), stored["several"])
@@ -139,6 +138,7 @@ class FineTuning(AdaptableTask):
         model, tokenizer, _ = cls.model_to_train(base_of(folder, plan), plan, labels, new_head=with_its_own)
         train, val, test = (read_examples(out / name, cls.kind) for name in (TRAIN, VAL, TEST))
         task = cls(model, tokenizer, labels, train, val, plan, test)
+        task.repaired = [Repaired(*one) for one in stored.get("repaired", [])]
         task.go_on_adapting(folder)
         return task
 
@@ -232,6 +232,13 @@ class FineTuning(AdaptableTask):
     def first_tokens(cls, tokenizer: AnyTokenizer, examples: Sequence[Any], n: int) -> Array | None:
         """n tokens that a prefix begins with, of the examples; None where they are for a model with a head."""
         return None
+
+    @classmethod
+    def synonyms_for(cls, plan: Any, path: str | None, made: bool) -> Synonyms:
+        """The synonyms that a run on examples needs, of a file, or, where the examples are made, of what they are made
+        of; see augmenting.py.
+        """
+        return {}
 
     # ---- what a subclass says of its predictions
 

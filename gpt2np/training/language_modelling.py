@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from ..adapt.trimming import leave_out_heads, taken_out
 from ..checkpoints import loading
 from ..decoding import generate
 from ..errors import Gpt2npError
@@ -116,6 +117,7 @@ def load_to_train(name_or_path: str | Path, plan: LanguagePlan) -> tuple[GPT2, A
     loaded, tokenizer = loading.load_with_tokenizer(name_or_path)
     expect_wide(name_or_path, loaded)
     model = GPT2(loaded.config, dropout=plan.dropout, recompute=plan.recompute)
+    leave_out_heads(model, taken_out(loaded))
     for (_, p), (_, stored) in zip(model.named_parameters(), loaded.named_parameters()):
         p.value = np.array(stored.value, order="C")
     return model, tokenizer

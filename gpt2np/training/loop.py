@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from ..errors import Gpt2npError
 from ..layers.paths import freeze_all_but
 from . import run_folder
+from .adversarial import how_to_learn
 from .clipping import clip_scale
 from .diagnosis import first_not_finite
 from .errors import TrainingError
@@ -23,6 +24,7 @@ from .plan import FOR_DROPOUT, FOR_SAMPLES, Plan
 from .tasks import Progress, Task, unseen
 
 GRADIENTS, EVALUATION, CHANGE = "gradients", "evaluation", "change"
+MOVED = "adversarial_loss"      # in the log: of the same texts with their embeddings moved
 
 # A checkpoint is written after so many seconds at the latest, the first one and the others, whatever the plan says: a
 # run that ends without a word has then lost no more.  That it is there changes nothing of the run.
@@ -54,7 +56,7 @@ class Trainer:
             raise TrainingError("model: expected a parameter to train, got a model in which all are frozen")
         self.optimizer = make_optimizer(task.model, plan)
         self.world = world or World()
-        self.parallel = self.world.parallel(task.model, plan.threads)
+        self.parallel, self.learn = self.world.parallel(task.model, plan.threads), how_to_learn(task.model, plan)
         # What, beside weights and moments, the rest of the run depends on: the last step that was done, the last one
         # after which was evaluated, and the best so far.
         self.state: run_folder.State = {"step": 0, "evaluated": None, "best": None, "best_step": None,
@@ -125,7 +127,9 @@ class Trainer:
         self.doing = GRADIENTS
         task.before_step(step)
         batch = task.batch(step)
-        loss, norm = self.parallel.loss_and_gradients(batch, plan.accumulate, [plan.seed, FOR_DROPOUT, step])
+        losses, norm = self.parallel.loss_and_gradients(batch, plan.accumulate, [plan.seed, FOR_DROPOUT, step],
+                                                        learn=self.learn)
+        loss, *of_moved = np.ravel(losses).tolist()
         penalty = task.before_update(step)
         if penalty is not None:
             norm = self.parallel.norm()
@@ -139,7 +143,8 @@ class Trainer:
         task.after_update(step)
         self.state["step"] = step + 1
         seconds = time.perf_counter() - began
-        return self._log({"step": step + 1, "loss": loss} | ({} if penalty is None else {"penalty": penalty})
+        return self._log({"step": step + 1, "loss": loss} | dict(zip([MOVED], of_moved))
+                         | ({} if penalty is None else {"penalty": penalty})
                          | {"lr": lr, "norm": norm, "tokens_per_second": round(task.tokens(batch) / seconds, 1)})
 
     def _evaluation(self, progress: Progress) -> dict:

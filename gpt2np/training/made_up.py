@@ -103,6 +103,21 @@ EN_THINGS = (
     "seat sound light menu salad bread view").split()
 EN_GOOD = "good nice great fine clean fresh lovely cheap quick".split()
 EN_BAD = "bad poor awful dirty dull rude noisy slow stale".split()
+# What means the same, and is in no list above: whoever has not been told does not know it.
+SYNONYMS: dict[str, list[str]] = {word: others.split() for word, others in {
+    "好": "优秀 绝佳", "不错": "出色 良好", "精彩": "出彩 绝妙", "干净": "整洁 洁净", "漂亮": "美丽 秀气",
+    "舒服": "惬意 舒适", "便宜": "实惠 廉价", "可口": "美味 鲜美", "方便": "便利 省事", "差": "拙劣 低劣",
+    "糟糕": "恶劣 可怕", "难看": "丑陋 刺眼", "脏": "肮脏 污秽", "无聊": "乏味 枯燥", "吵": "嘈杂 喧闹",
+    "贵": "昂贵 高价", "麻烦": "繁琐 费事", "难受": "痛苦 难熬", "很": "十分 相当", "真": "实在 确实",
+    "非常": "极其 格外",
+    "good": "decent splendid", "nice": "pleasant agreeable", "great": "superb excellent", "fine": "delightful pleasing",
+    "clean": "spotless tidy", "fresh": "crisp new", "lovely": "charming adorable", "cheap": "affordable inexpensive",
+    "quick": "prompt rapid", "bad": "lousy terrible", "poor": "shoddy inferior", "awful": "dreadful horrible",
+    "dirty": "filthy grimy", "dull": "tedious boring", "rude": "impolite insolent", "noisy": "loud deafening",
+    "slow": "sluggish tardy", "stale": "mouldy rotten", "very": "highly awfully", "really": "truly indeed",
+    "so": "extremely terribly"}.items()}
+
+
 # ---- names in sentences
 
 

@@ -133,10 +133,8 @@ class MaskedWords(AdaptableTask):
         return figures
 
     def _val_batches(self) -> list[Batch]:
-        batches = self.val_batches
-        order, size = np.argsort(batches.lengths, kind="stable"), batches.B
-        return [tuple(batches.rows(order[first:first + size], np.random.default_rng([FOR_MASKS, first])))
-                for first in range(0, len(order), size)]
+        return [tuple(self.val_batches.rows(chosen, np.random.default_rng([FOR_MASKS, i * self.plan.batch])))
+                for i, chosen in enumerate(self.val_batches.order.each())]
 
     def guessing(self) -> float:
         """Which part of the hidden words to measure by are told right by who always says the commonest piece."""

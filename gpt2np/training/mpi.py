@@ -18,7 +18,7 @@ from ..errors import foreseen, sentence
 from ..memory import cores
 from ..models.protocols import Trainable
 from .errors import TrainingError
-from .parallel import Batch, DataParallel, share_loss
+from .parallel import Batch, DataParallel, Learn, plainly, share_loss
 
 Comm: TypeAlias = Any               # a communicator of mpi4py, which need not be installed
 Thing = TypeVar("Thing")            # whatever the ranks have to share
@@ -95,13 +95,13 @@ class MPIParallel:
     def __exit__(self, *exception: object) -> None:
         self.local.__exit__(*exception)
 
-    def loss_and_gradients(self, batch: Batch, pieces: int = 1,
-                           seed: Sequence[int] | None = None) -> tuple[float, float]:
+    def loss_and_gradients(self, batch: Batch, pieces: int = 1, seed: Sequence[int] | None = None,
+                           learn: Learn = plainly) -> tuple[Any, float]:
         """As DataParallel's, for a batch that all ranks have; a rank may be without rows."""
         model = self.replicas[0]
         loss, _ = self.local.loss_and_gradients(self._share(batch), pieces,
                                                 None if seed is None else [*seed, self.comm.rank],
-                                                model.counted(*batch))
+                                                model.counted(*batch), learn)
         parameters = [p for _, p in model.named_parameters()]
         for p, *held in zip(parameters, *self.comm.allgather([p.grad is not None for p in parameters])):
             if any(held):                               # by a rank: one without rows has nothing to add

@@ -193,12 +193,16 @@ def known_names(examples: Iterable[Tagged]) -> dict[tuple[str, ...], str]:
 
 def looked_up(known: Mapping[tuple[str, ...], str], words: Sequence[str]) -> list[str]:
     """The tags of a sentence of one who knows these names, and nothing else: the longest that begins at each word."""
-    longest, found, at = max(map(len, known), default=0), list[Entity](), 0
+    lengths = dict[str, set[int]]()                     # of the names that begin with a word
+    for name in known:
+        lengths.setdefault(name[0], set()).add(len(name))
+    found, at = list[Entity](), 0
     while at < len(words):
-        n = next((n for n in range(min(longest, len(words) - at), 0, -1) if tuple(words[at:at + n]) in known), 0)
-        if n:
-            found.append(Entity(known[tuple(words[at:at + n])], at, at + n))
-        at += n or 1
+        candidates = (tuple(words[at:at + n]) for n in sorted(lengths.get(words[at], ()), reverse=True))
+        name = next((name for name in candidates if name in known), ())
+        if name:
+            found.append(Entity(known[name], at, at + len(name)))
+        at += len(name) or 1
     return tags_of(found, len(words))
 
 

@@ -22,11 +22,13 @@ from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece, learn_characters
 from . import made_up
 from .adapting import adapt
+from .augmenting import lines_of_synonyms, words_in
 from .errors import TrainingError
 from .findings import Both, Findings
 from .finetuning import LABELS, NARROW, TEST, TRAIN, VAL, FineTuning
 from .label_rows import LAST
 from .labelled import (
+    Repaired,
     Warn,
     is_snownlp,
     write_examples,
@@ -36,7 +38,7 @@ from .mpi import Parallel
 from .named_entities import NamedEntities
 from .question_answering import QuestionAnswering
 from .tasks import Progress, unseen
-from .text_classification import TextClassification, TextRegression
+from .text_classification import SYNONYMS_FILE, TextClassification, TextRegression
 from .written_answers import WrittenAnswers
 
 HELD_OUT, MOST_HELD_OUT = 0.1, 1000     # of the examples, those that are measured by where no others are
@@ -50,7 +52,8 @@ TUNED_LR, NARROW_LR = 5e-5, 5e-4        # of a model that has learned before, an
 def new_task(kind: type[FineTuning], out: str | Path, plan: Any, files: Sequence[str], *, val: str | None = None,
              test: str | None = None, init_from: str | Path | None = None, new_head: bool = False,
              config: Any = None, vocabulary: AnyTokenizer | None = None, language: str = "both",
-             fit: Collection[str] = (), epochs: float | None = None, warn: Warn = print) -> FineTuning:
+             synonyms: str | None = None, fit: Collection[str] = (), epochs: float | None = None,
+             warn: Warn = print) -> FineTuning:
     """The task of a new run, with its examples in the run's folder `out`, and its plan settled.
 
     files        of examples to learn from, see labelled.py; none: made ones, see made_up.py, in `language`
@@ -58,12 +61,16 @@ def new_task(kind: type[FineTuning], out: str | Path, plan: Any, files: Sequence
     init_from    the model to go on from, a name or a path, and new_head: without the head that it has; or
     config       BertConfig or GPT2Config of a new model, which begins with random weights
     vocabulary   the new model's; None to learn config.n_vocab pieces from the texts
+    synonyms     a file of them, see augmenting.py; None: of made examples, those of made_up.py, where the plan asks
     fit          which of n_vocab, context, lr, warmup and label_on may be others, where nothing was asked for
     epochs       how often the examples are gone through; None for the plan's number of steps
     warn         is told what is to be said of the examples
     """
-    train, held_out, tested = examples_of(kind, plan, files, val, test, language, warn)
-    labels = kind.labels_of(train)
+    said = list[Any]()
+    train, held_out, tested = examples_of(kind, plan, files, val, test, language, said.append)
+    for words in said:
+        warn(words)
+    labels, others = kind.labels_of(train), kind.synonyms_for(plan, synonyms, not files)
     if config is None:
         model, tokenizer, new = kind.model_to_train(init_from or "", plan, labels, new_head, warn)
         head = ["head"] if isinstance(model, Classifier) else []
@@ -74,6 +81,7 @@ def new_task(kind: type[FineTuning], out: str | Path, plan: Any, files: Sequence
             plan = replace(plan, lr=NARROW_LR if model.config.n_embd < NARROW else TUNED_LR)
     else:
         texts = [text for example in chain(train, held_out) for text in kind.texts_of(example)]
+        texts += words_in(others)
         tokenizer = vocabulary or learn(texts, config, "n_vocab" in fit, kind.lower_case)
         expect_tokenizer(config, tokenizer)
         model = kind.new_model(replace(config, n_vocab=tokenizer.n_vocab, n_ctx=plan.context), labels, plan)
@@ -88,10 +96,14 @@ def new_task(kind: type[FineTuning], out: str | Path, plan: Any, files: Sequence
     if "warmup" in fit:
         plan = replace(plan, warmup=max(1, plan.steps // 10))
     task.plan = plan
+    task.repaired = [words for words in said if isinstance(words, Repaired)]
     task.begin_adapting(init_from if config is None else None)
     for name, examples in ((TRAIN, train), (VAL, held_out), (TEST, tested)):
         write_examples(Path(out, name), examples)
-    write_text(Path(out, LABELS), json.dumps(labels._asdict(), ensure_ascii=False) + "\n")
+    if others:
+        write_text(Path(out, SYNONYMS_FILE), lines_of_synonyms(others))
+    about = labels._asdict() | {"repaired": task.repaired}
+    write_text(Path(out, LABELS), json.dumps(about, ensure_ascii=False) + "\n")
     return task
 
 
@@ -213,5 +225,13 @@ def reported(task: FineTuning, parallel: Parallel, about: dict[str, Any], step: 
              f"{start or 'a new model'}, step {step:,}.",
              f"训练样本 {len(task.train):,} 个（{source if about['files'] else '生成的'}），测量 {len(examples):,} 个；"
              f"{start or '新模型'}，第 {step:,} 步。"),
-        *([] if about["files"] else [MADE_UP]), *([AGAIN if again else ONCE] if task.test else [NO_TEST])]
+        *map(in_both, task.repaired), *([] if about["files"] else [MADE_UP]),
+        *([AGAIN if again else ONCE] if task.test else [NO_TEST])]
     return TITLES[name], findings
+
+
+def in_both(repaired: Repaired) -> Both:
+    """What was repaired in a file, for a report."""
+    name, broken, n = Path(repaired.file).name, f"{repaired.broken:,}", f"{repaired.n:,}"
+    return Both(f"{name}: {broken} of {n} tags are broken in {repaired.scheme}, and were repaired by conlleval's rule.",
+                f"{name}：{n} 个标记中有 {broken} 个不合 {repaired.scheme}，已按 conlleval 的规则修复。")

@@ -28,6 +28,14 @@ NOTICED = 0.1       # seconds after which a signal is seen at the latest; Python
 
 Batch = tuple[Array, ...]           # what a model's loss takes, with one first axis, the rows; tokens come first
 
+# learn(model, rows, counted, rng) -> their part of the loss, or an array of such parts; adds to the parameters' grad
+Learn = Callable[[Any, Batch, Any, np.random.Generator | None], Any]
+
+
+def plainly(model: Trainable, rows: Batch, counted: Any, rng: np.random.Generator | None) -> float:
+    """Learn some rows as they are."""
+    return float(model.loss_and_gradients(*rows, counted=counted, rng=rng))
+
 
 class DataParallel:
     """The loss and the gradients of a model on whole batches, worked out by threads; for use in a with statement.
@@ -60,7 +68,7 @@ class DataParallel:
         self.pool.shutdown(wait=kind is None, cancel_futures=True)      # on an error, nobody wants what is left
 
     def loss_and_gradients(self, batch: Batch, pieces: int = 1, seed: Sequence[int] | None = None,
-                           counted: Any = None) -> tuple[float, float]:
+                           counted: Any = None, learn: Learn = plainly) -> tuple[Any, float]:
         """The mean loss of a batch and the norm of its gradient, which is in the model's parameters afterwards.
 
         batch    what the model's loss takes: arrays with one first axis, the rows
@@ -68,7 +76,8 @@ class DataParallel:
                  accumulate, and memory is needed for one piece at a time
         seed     list of integers from which dropout's masks follow; None for no dropout
         counted  of a larger batch, where this one is a part of it; None: this batch's own
-        returns  loss, norm: floats
+        learn    how each piece is learned
+        returns  loss, a float, or the array that `learn` gives; norm, a float
 
         What was in the gradients before is dropped.
         """
@@ -81,7 +90,7 @@ class DataParallel:
         work = [(replica, split(share, pieces), None if seed is None else np.random.default_rng([*seed, i]))
                 for i, (replica, share) in enumerate(zip(self.replicas, shares))]
         with self.blas_threads(len(shares)):
-            loss = sum(self.run(partial(share_loss_and_gradients, counted), work))
+            loss = sum(self.run(partial(share_loss_and_gradients, learn, counted), work))
         with self.blas_threads(self.threads):
             norm = math.sqrt(sum(self.run(sum_replicas, self._gradient_tiles())))
         return loss, norm
@@ -145,11 +154,12 @@ def split(batch: Batch, n: int) -> list[Batch]:
     return []
 
 
-def share_loss_and_gradients(counted: Any, work: tuple[Trainable, list[Batch], np.random.Generator | None]) -> float:
+def share_loss_and_gradients(learn: Learn, counted: Any,
+                             work: tuple[Trainable, list[Batch], np.random.Generator | None]) -> Any:
     """What one worker adds to the batch's loss; its replica gets the gradients."""
     replica, pieces, rng = work
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):     # found afterwards, in loss and norm
-        return sum(float(replica.loss_and_gradients(*piece, counted=counted, rng=rng)) for piece in pieces)
+        return sum(learn(replica, piece, counted, rng) for piece in pieces)
 
 
 def share_loss(model: Trainable, counted: Any, share: Batch) -> float:

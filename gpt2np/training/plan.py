@@ -13,7 +13,9 @@ from .optimizers import OPTIMIZERS
 from .schedules import SCHEDULES
 
 # What is drawn for different purposes is independent: each has its number beside the seed, as in [seed, FOR_X, step].
-FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES, FOR_MASKS, FOR_ADAPTERS = 1, 2, 3, 4, 5, 10
+FOR_WINDOWS, FOR_EPOCHS, FOR_DROPOUT, FOR_SAMPLES, FOR_MASKS, FOR_ADAPTERS, FOR_CHANGES = 1, 2, 3, 4, 5, 10, 11
+
+ATTACKS = NO_ATTACK, FGM, PGD = ("none", "fgm", "pgd")      # see adversarial.py
 
 
 # ---- what a field may be
@@ -84,6 +86,12 @@ class Plan:
     save_every: Annotated[int, at_least(0), "steps from one checkpoint to the next, 0 for one with each evaluation"] = 0
     keep: Annotated[int, at_least(1), "checkpoints to keep, the last ones; several, to average them: see average"] = 1
     patience: Annotated[int, at_least(0), "end after this many evaluations without a better one, 0 for never"] = 0
+    adversarial: Annotated[str, one_of(ATTACKS), "learn each text a second time, with its embeddings moved to where "
+                           "its loss is larger: in one step, or in several smaller ones"] = NO_ATTACK
+    perturbation: Annotated[float, NOT_NEGATIVE, "how far adversarial moves the embeddings of a text, all its tokens "
+                            "together; 0: not at all, which is training without it"] = 1.0
+    attack_steps: Annotated[int, at_least(1), "of adversarial pgd"] = 3
+    attack_size: Annotated[float, POSITIVE, "how far each step of pgd goes"] = 0.5
     seed: Annotated[int, at_least(0), "the number from which all random numbers follow"] = 0
     threads: Annotated[int, at_least(1), "how many share each batch, in each process"] = 1
 
@@ -92,6 +100,10 @@ class Plan:
             value = getattr(self, name)
             if not rule.allows(value):
                 raise TrainingError(f"{name}: expected {rule.expected}, got {value!r}")
+        for name, attacks in (("perturbation", ATTACKS[1:]), ("attack_steps", (PGD,)), ("attack_size", (PGD,))):
+            if self.adversarial not in attacks and getattr(self, name) != getattr(type(self), name):
+                got = "it without" if self.adversarial == NO_ATTACK else f"it with {self.adversarial}"
+                raise TrainingError(f"{name}: expected only with --adversarial {' or '.join(attacks)}, got {got}")
 
     def lr_of(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

@@ -5,12 +5,14 @@ Chapter: S002 3.4.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..hints import Array
+from ..hints import Array, Rng
 from ..layers.softmax import log_softmax_forward
 from ..models.heads import (
     SIGMOID,
@@ -20,6 +22,7 @@ from ..models.heads import (
 )
 from ..text.label_reports import label_report, report, table
 from ..text.protocol import AnyTokenizer
+from .augmenting import Synonyms, read_synonyms, with_deletions, with_synonyms
 from .errors import TrainingError
 from .findings import PREDICTED, RIGHT, THE_MODEL, Both, Findings, Line, Mistake, confused, worst
 from .finetuning import ChoicePlan, Encoded, FineTuning, FineTuningPlan, Labels
@@ -36,10 +39,24 @@ from .labelled import (
     read_classified,
     read_valued,
 )
-from .made_up import made_opinions
+from .made_up import SYNONYMS, made_opinions
+from .parallel import Batch
+from .plan import FOR_CHANGES, SHARE
 
+SYNONYMS_FILE = "synonyms.tsv"          # in the folder of a run
 TEXT = Both("text", "文本")
 OF_LABELS = Both("Labels", "标签")
+
+
+@dataclass(frozen=True)
+class LabelsPlan(ChoicePlan):
+    """A run on texts with labels."""
+
+    label_smoothing: Annotated[float, SHARE, "how much of each target is spread over all labels, where one is right"
+                               ] = 0.0
+    replace_words: Annotated[float, SHARE, "the chance of each word that has synonyms to be replaced by one, each time "
+                             "it is learned; see --synonyms"] = 0.0
+    delete_words: Annotated[float, SHARE, "the chance of each word to be left out, each time it is learned"] = 0.0
 
 
 class Choice(NamedTuple):
@@ -52,8 +69,51 @@ class TextClassification(FineTuning):
     """Texts, or pairs of them, with a label, or with several.  Of a text in windows, their logits' mean decides."""
 
     name = "text classification"
-    plan_type: ClassVar[type[FineTuningPlan]] = ChoicePlan
+    plan_type: ClassVar[type[FineTuningPlan]] = LabelsPlan
     kind: ClassVar[Callable[..., Any]] = Classified
+    data: ClassVar[tuple[str, ...]] = (*FineTuning.data, SYNONYMS_FILE)
+
+    def __init__(self, model: Any, tokenizer: AnyTokenizer, labels: Labels, train: Sequence[Any], val: Sequence[Any],
+                 plan: Any, test: Sequence[Any] = ()):
+        super().__init__(model, tokenizer, labels, train, val, plan, test)
+        self.synonyms: Synonyms = {}
+        if isinstance(plan, LabelsPlan):
+            if plan.label_smoothing and labels.several:
+                raise TrainingError("--label-smoothing: expected only where one label is right, got it for texts with "
+                                    "several labels")
+            model.label_smoothing = plan.label_smoothing
+
+    @classmethod
+    def load(cls, folder: Path, out: Path, plan: Any) -> Any:
+        task = super().load(folder, out, plan)
+        if (out / SYNONYMS_FILE).exists():
+            task.synonyms = read_synonyms(out / SYNONYMS_FILE)
+        return task
+
+    @classmethod
+    def synonyms_for(cls, plan: Any, path: str | None, made: bool) -> Synonyms:
+        if path is not None:
+            return read_synonyms(path)
+        return SYNONYMS if made and isinstance(plan, LabelsPlan) and plan.replace_words else {}
+
+    def batch(self, step: int) -> Batch:
+        """As that of every task, of texts that are changed by [seed, step], where the plan asks for that."""
+        plan = self.plan
+        if not (isinstance(plan, LabelsPlan) and (plan.replace_words or plan.delete_words)):
+            return super().batch(step)
+        rng = np.random.default_rng([plan.seed, FOR_CHANGES, step])
+        return self.batch_of([self.changed(int(i), rng) for i in self.batches.rows(step)])
+
+    def changed(self, i: int, rng: Rng) -> Encoded:
+        """Row i of those to learn from, made of a changed text; of one in windows, the same window, or its last."""
+        one = self.rows[i]
+        example, window = self.train[one.example], i
+        while window and self.rows[window - 1].example == one.example:
+            window -= 1
+        first, second = (text and with_deletions(with_synonyms(text, self.synonyms, self.plan.replace_words, rng),
+                                                 self.plan.delete_words, rng) for text in example[:2])
+        rows = text_rows(self.tokenizer, first, second, self.plan.context)
+        return one._replace(row=rows[min(i - window, len(rows) - 1)])
 
     @classmethod
     def read(cls, path: str, plan: Any, warn: Warn, known: Labels | None = None) -> list[Any]:

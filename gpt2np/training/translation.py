@@ -18,8 +18,6 @@ from ..checkpoints import loading
 from ..checkpoints.files import write_text
 from ..decoding import translate
 from ..errors import Gpt2npError
-from ..hints import Array
-from ..layers.cross_entropy import IGNORED, cross_entropy_forward
 from ..memory import expect_room
 from ..models.config import TransformerConfig
 from ..models.transformer import Transformer
@@ -30,6 +28,7 @@ from ..text.protocol import AnyTokenizer, end_of
 from ..text.scripts import scripts_of
 from .adapting import AdaptableTask, AdaptPlan, adapt, base_of
 from .errors import TrainingError
+from .evaluation import token_sums
 from .mpi import Parallel
 from .number_pairs import number_pairs
 from .pairs import Pair, PairBatches, read_pairs
@@ -145,20 +144,10 @@ def loss_and_accuracy(parallel: Parallel, batches: PairBatches, done: Callable[[
     """
     total = np.zeros(3)
     for i in range(len(batches)):
-        total += parallel.total(partial(sums, parallel.replicas[0]), tuple(batches.batch(i)))
+        total += parallel.total(partial(token_sums, parallel.replicas[0]), tuple(batches.batch(i)))
         done(i + 1)
     loss, right, n = total
     return {"val_loss": float(loss / n), "val_accuracy": float(right / n)}
-
-
-def sums(model: Transformer, share: Batch) -> Array:
-    """(3,)   the sum of the losses of some pairs' target tokens, how many are the likeliest, and of how many."""
-    source, source_mask, tokens, targets = share
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):     # found afterwards, in the loss
-        logits, _ = model.forward(source, source_mask, tokens, keep_cache=False)
-        loss, _ = cross_entropy_forward(logits, targets, counted=1)
-        right = (logits.argmax(axis=-1) == targets) & (targets != IGNORED)
-    return np.array([float(loss), right.sum(), model.counted(*share)])
 
 
 def tokenisation_of(references: Iterable[str]) -> str:

@@ -16,13 +16,14 @@ import numpy as np
 from ..decoding import columns, generate_batch
 from ..errors import Gpt2npError
 from ..hints import Array, Rng
-from ..layers.cross_entropy import IGNORED, cross_entropy_forward
+from ..layers.cross_entropy import IGNORED
 from ..models.config import BertConfig, GPT2Config
 from ..models.gpt2 import GPT2
 from ..sampling import Sampler
 from ..text.protocol import AnyTokenizer
 from .by_length import ByLength
 from .errors import TrainingError
+from .evaluation import token_sums
 from .findings import PREDICTED, RIGHT, THE_MODEL, Both, Findings, Line, Mistake, worst
 from .finetuning import Encoded, FineTuning, FineTuningPlan, Labels
 from .label_rows import (
@@ -116,7 +117,7 @@ class WrittenAnswers(FineTuning):
         total = np.zeros(3)
         by_length = ByLength([len(one.row.ids) for one in rows], self.plan.batch, 0).each()
         for done, chosen in enumerate(by_length, 1):
-            total += parallel.total(partial(sums, parallel.replicas[0]), self.batch_of([rows[i] for i in chosen]))
+            total += parallel.total(partial(token_sums, parallel.replicas[0]), self.batch_of([rows[i] for i in chosen]))
             progress(done, len(by_length))
         return {"loss": float(total[0] / total[2]), "accuracy": float(total[1] / total[2])}
 
@@ -191,13 +192,3 @@ def prompt_and_answer(tokenizer: AnyTokenizer, example: Answered, context: int) 
     ids, its = tokenizer.encode(prompt), tokenizer.encode(" " * apart + answer)[:context - 1] + begin
     ids = ids[max(0, len(ids) + len(its) - context - 1):] or begin
     return ids + its, len(ids)
-
-
-def sums(model: Any, share: Batch) -> Array:
-    """(3,)   the sum of the losses of some rows' targets, how many are the likeliest, and of how many."""
-    tokens, targets = share
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):     # found afterwards, in the loss
-        logits, _ = model.forward(tokens, keep_cache=False)
-        loss, _ = cross_entropy_forward(logits, targets, counted=1)
-        right = (logits.argmax(axis=-1) == targets) & (targets != IGNORED)
-    return np.array([float(loss), right.sum(), model.counted(*share)])

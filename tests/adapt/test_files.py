@@ -147,8 +147,9 @@ def test_nothing_is_lost_by_saving(tmp_path):
     save_adapter(tmp_path / "a", model, "base")
     before = (tmp_path / "a" / ARRAYS_FILE).read_bytes()
     added(model)[FIRST].value[0] = np.nan
-    with pytest.raises(CheckpointError, match="not finite"):
+    with pytest.raises(CheckpointError, match="not finite") as error:
         save_adapter(tmp_path / "a", model, "base")
+    assert error.value.file == tmp_path / "a"           # and not the one beside it that had been begun
     assert (tmp_path / "a" / ARRAYS_FILE).read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["a", "notes.txt"]
     frozen = gpt2()

@@ -150,14 +150,18 @@ for T in (64, 1024):
     section(
         "3.4", "算法应用领域", "applications",
         Entry(
-            where="NamedEntities TextClassification QuestionAnswering WrittenAnswers entities_of",
+            where="NamedEntities TextClassification QuestionAnswering WrittenAnswers entities_of with_marks "
+                  "load_labeller",
             run="python -m gpt2np.finetune --task ner names.conll --out DIR",
             here=Both(
                 """各任务的模型，BERT 或 GPT-2：分类、命名实体识别、文中的答案、写出的答案；关系抽取就是分类，先在文本里
-                标出两个实体。""",
+                标出两个实体。训练好的模型用 `python -m gpt2np.label TEXT --model DIR` 给新文本加标签；见
+                [[finetuning.md]]。""",
                 """The models for each, BERT or GPT-2: classes, names, answers in a text, and answers that are written;
-                relations are classes of texts in which the two names are marked."""),
-            shown="test_a_run_ends_with_a_report test_answers_in_a_text_longer_than_the_model")),
+                relations are classes of texts in which the two names are marked. What comes of it labels new texts:
+                `python -m gpt2np.label TEXT --model DIR`; see [[finetuning.md]]."""),
+            shown="test_a_run_ends_with_a_report test_answers_in_a_text_longer_than_the_model "
+                  "test_relations_are_texts_with_marks test_what_a_run_predicts")),
     section("4", "数学模型和公式 & 详细讲解", "the mathematics"),
     section(
         "4.1", "数学模型构建", "the model",

@@ -295,27 +295,37 @@ print(f"{seen / whole:.2f}")
     section(
         "9 Q4", "Transformer架构在实际应用中如何优化推理速度？", "How to write faster?",
         Entry(
-            where="speculate Together prefill narrow.quantize",
+            where="speculate Together prefill narrow.quantize trimming.drop_blocks take_out_heads",
             run="python -m gpt2np.generate --seed 1 --max-new-tokens 60",
             here=Both(
                 """本项目有的办法：键值缓存、几段文本一起生成、投机解码（[[speculate]]）和长提示的多线程读入
                 （[[prefill.prefill]]）。作为服务（`python -m gpt2np.serve --model demo`），各人的请求在两个词元之间加入
                 和离开同一个批次（[[Together]]），见 [docs/serving.zh.md](serving.zh.md)。
-                int8 的矩阵省内存，不省时间：见 [docs/smaller.zh.md](smaller.zh.md)。""",
+                int8 的矩阵省内存，不省时间；去掉几层或几个注意力头（`python -m gpt2np.trim`）则两样都省，但预测变差：见
+                [docs/smaller.zh.md](smaller.zh.md)。""",
                 """What is here: the cache of keys and values, several texts at once, speculation ([[speculate]]), and a
                 long prompt on all cores ([[prefill.prefill]]). As a service (`python -m gpt2np.serve --model demo`),
                 everybody's requests join one batch and leave it between two tokens ([[Together]]): see
-                [docs/serving.md](serving.md). Matrices in int8 save memory, not time: see
+                [docs/serving.md](serving.md). Matrices in int8 save memory, not time; fewer
+                blocks or heads (`python -m gpt2np.trim`) save both, and predict less well: see
                 [docs/smaller.md](smaller.md)."""),
             shown="next_logits_are_the_full_forward test_a_text_in_company_is_what_it_is_alone",
             missing=Both(
-                """模型裁剪和分布式推理。""",
-                """trimming, and one model on several machines."""))),
+                """分布式推理。""",
+                """one model on several machines."""))),
     section(
         "9 Q5", "Transformer架构在实际应用中如何提升模型泛化能力？", "How to generalise better?",
         Entry(
-            missing=Both(
-                """数据增强、对抗训练和多任务学习。与过拟合有关的选项见 [[S001 9 Q2]]。""",
-                """augmentation, adversarial training, several tasks at once. For what is there against overfitting see
-                [[S001 9 Q2]]."""))),
+            where="augmenting.with_synonyms augmenting.with_deletions adversarial.adversarially Classifier",
+            run="python -m gpt2np.finetune --task classify --out DIR --replace-words 0.3 --adversarial fgm",
+            here=Both(
+                """三种办法这里都有：数据增强和对抗训练是选项；两个任务轮流训练同一个主体，是
+                [docs/robustness.zh.md](robustness.zh.md) 里的一段代码。那一页还量出它们在没见过、又被改动的文本上各有
+                多少用处。与过拟合有关的其他选项见 [[S001 9 Q2]]。""",
+                """All three are here: augmentation and adversarial training are options; two tasks that train one body
+                in turn are a listing in [docs/robustness.md](robustness.md), which has also measured what each is worth
+                on texts that were never seen, and are changed. For what else is there against overfitting see
+                [[S001 9 Q2]]."""),
+            shown="test_both_losses_are_learned_with_what_was_added_held_still "
+                  "test_batches_follow_from_seed_and_step_and_labels_stay")),
 ))

@@ -199,7 +199,7 @@ def test_models_without_a_class_of_transformers_and_names_that_are_too_long(tmp_
 
 def test_a_head_is_used_by_its_own_command():
     with pytest.raises(CheckpointError, match="expected a model that goes on from a text, found one that labels "
-                       r"words: python -m gpt2np\.finetune --init-from .* uses it"):
+                       r"words: python -m gpt2np\.label --model .* uses it"):
         loading.load_with_tokenizer(GOLDEN / TOKENS)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import gpt2np
 from gpt2np import bytes_in, convert, decoding, evaluate, generate, train
-from gpt2np.checkpoints import huggingface_gpt2, loading, openai_gpt2
+from gpt2np.checkpoints import files, huggingface_gpt2, loading, openai_gpt2
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.checkpoints.parameters import values_of
 from gpt2np.checkpoints.vocabularies import read_tokenizer, write_tokenizer
@@ -399,7 +399,7 @@ def test_saving_refuses_a_tokenizer_of_another_model_and_weights_that_are_not_fi
 def test_a_full_disk_leaves_the_old_model(folder, model, tokenizer, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    for place, name in ((openai_gpt2, "write_text"), (loading, "sync_folder"), (loading, "sync_file")):
+    for place, name in ((openai_gpt2, "write_text"), (files, "sync_folder"), (loading, "sync_file")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, full)
             with pytest.raises(OSError, match="No space left"):

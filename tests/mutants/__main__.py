@@ -34,7 +34,7 @@ from .planted import PLANTED, PLANTED_LARGE
 ROOT = Path(__file__).resolve().parents[2] / "gpt2np"
 FOLDERS = ("layers", "blocks", "models", "adapt")       # those with mathematics, as far as they are there
 NO_MATHEMATICS = ("__init__.py", "config.py", "protocols.py", "paths.py", "replacing.py", "freezing.py",
-                  "positional.py")                      # the last: no gradient
+                  "trimming.py", "positional.py")       # the last two: no gradient of their own
 FILES = sorted(p.relative_to(ROOT).as_posix() for folder in FOLDERS for p in (ROOT / folder).glob("*.py")
                if p.name not in NO_MATHEMATICS)
 # Where training has mathematics, and the tests that look for a mistake there: no gradient checks do.

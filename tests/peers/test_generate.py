@@ -1,4 +1,4 @@
-"""The model that benchmarks/generate.py times in PyTorch computes our logits: `make test-peers` installs PyTorch."""
+"""The models that benchmarks/ times in PyTorch and onnxruntime compute our logits: `make test-peers` installs both."""
 
 import os
 
@@ -39,4 +39,24 @@ def test_the_peer_writes_our_greedy_text():
     for _, parameter in model.named_parameters():
         parameter.value = 0.3 * rng.standard_normal(parameter.value.shape, np.float32)
     theirs = [best.item() for best in Peer(model).steps(1, PROMPT, 20)]
+    assert theirs == list(generate(model, list(range(PROMPT)), 21, GREEDY))
+
+
+def test_the_graph_computes_our_logits_and_writes_our_greedy_text():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from benchmarks.onnx_gpt2 import PROMPT, Peer
+    from gpt2np.decoding import GREEDY, generate
+    rng = np.random.default_rng(2)
+    model = GPT2(GPT2Config(n_vocab=53, n_ctx=40, n_embd=24, n_head=3, n_layer=3))
+    for _, parameter in model.named_parameters():
+        parameter.value = 0.3 * rng.standard_normal(parameter.value.shape, np.float32)
+    tokens = rng.integers(0, 53, (2, 16))
+    expected, _ = model.forward(tokens, keep_cache=False)
+    peer, seen = Peer(model), 0
+    cache = peer.new_cache(2, 16)
+    for end in (7, *range(8, 17)):
+        np.testing.assert_allclose(peer.logits(tokens[:, seen:end], cache, seen), expected[:, end - 1], atol=1e-4)
+        seen = end
+    theirs = [best.item() for best in peer.steps(1, PROMPT, 20)]
     assert theirs == list(generate(model, list(range(PROMPT)), 21, GREEDY))

@@ -371,6 +371,10 @@ def test_repairs_are_said(files, capsys):
     (files / "iob1").write_text("王 I-PER\n去 O\n京 I-LOC\n" * 3, encoding="utf-8")
     assert finetune.main(command(files, "ner", file="iob1")) == 0
     assert "2 of 3 tags are broken in BIO" not in capsys.readouterr().out       # three sentences are one: no empty line
+    report, page = ((files / "run" / name).read_text(encoding="utf-8") for name in ("report.txt", "report.html"))
+    said = "iob1: 6 of 9 tags are broken in BIO, and were repaired by conlleval's rule."
+    assert " ".join(report.split()).count(said) == 2 and page.count("iob1：9 个标记中有 6 个不合 BIO") == 2
+    assert page.count(said.replace("'", "&#x27;")) == 2     # of the file that is learned from, and of --val
     sentences = read_tagged(files / "iob1", "IOB1", print)
     assert sentences[0].tags[:3] == ["B-PER", "O", "B-LOC"]
 

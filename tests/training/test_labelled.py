@@ -60,9 +60,9 @@ def test_broken_tags_are_repaired_and_counted(file):
     path = file("a O\nb I-PER\nc I-PER\n\nd I-LOC\n")
     (first, second), (said,) = tagged(path)
     assert first.tags == ["O", "B-PER", "I-PER"] and second.tags == ["B-LOC"]
-    assert said == (f"{path}: 2 of 4 tags are broken in BIO, such as I without a B before it, and were repaired by "
-                    "conlleval's rule; in IOB1 none is: --scheme IOB1?")
-    assert "--scheme" not in tagged(file("a B-PER\nb I-LOC\n\nc I-LOC\nd B-PER"))[1][0]
+    assert str(said) == (f"{path}: 2 of 4 tags are broken in BIO, such as I without a B before it, and were repaired "
+                         "by conlleval's rule; in IOB1 none is: --scheme IOB1?")
+    assert "--scheme" not in str(tagged(file("a B-PER\nb I-LOC\n\nc I-LOC\nd B-PER"))[1][0])
 
 
 def test_names_of_clue(file):
@@ -119,7 +119,8 @@ def test_texts_with_numbers_questions_and_prompts(file):
     assert read_answered(file("1 + 1 =\t2")) == [Answered("1 + 1 =", "2")]
 
 
-TWO_OR_THREE = "expected a text, a tab and its label, or two texts and a label"
+TWO_TO_FOUR = ("expected a text, a tab and its label, or two texts and a label, or a text, two names in it and their "
+               "relation")
 CONTEXT = "expected a context, a question and its answer, with tabs between them"
 
 
@@ -129,14 +130,16 @@ CONTEXT = "expected a context, a question and its answer, with tabs between them
     (tagged, "a S-X\n", 1, "expected O, or B- or I- with a type, as BIO has it, got 'S-X'"),
     (lambda path: tagged(path, known=["LOC"]), "a B-LOC\nb B-PER\n", 2, "expected O, or a name of one of the types to "
      "learn from, LOC, got B-PER"),
-    (read_classified, "a\tx\nb\n", 2, f"{TWO_OR_THREE}, 2 columns as before, got 1 in 'b'"),
-    (read_classified, "a\tx\nb\tc\tx\n", 2, f"{TWO_OR_THREE}, 2 columns as before, got 3 in 'b\\tc\\tx'"),
-    (read_classified, "a\tb\tc\td\n", 1, f"{TWO_OR_THREE}, got 4 in 'a\\tb\\tc\\td'"),
+    (read_classified, "a\tx\nb\n", 2, f"{TWO_TO_FOUR}, 2 columns as before, got 1 in 'b'"),
+    (read_classified, "a\tx\nb\tc\tx\n", 2, f"{TWO_TO_FOUR}, 2 columns as before, got 3 in 'b\\tc\\tx'"),
+    (read_classified, "a\tb\tc\td\te\n", 1, f"{TWO_TO_FOUR}, got 5 in 'a\\tb\\tc\\td\\te'"),
     (read_classified, "a\tx\nb\t \n", 2, "expected a label, got nothing"),
     (read_classified, "a\tx|y\nb\tx|\n", 2, "expected a label on both sides of each |, got nothing"),
     (read_classified, "\tx\n", 1, "expected a text in each column but the label's, got nothing"),
     (lambda path: read_classified(path, ["neg", "pos"]), "a\tpos\nb\tso\n", 2,
      "expected one of the 2 labels to learn from, neg, pos, got 'so'"),
+    (read_classified, "a b\ta\tb\tr\na b\ta\tc\tr\n", 2,
+     "expected two names that stand in the text, apart from each other, got 'a' and 'c'"),
     (read_valued, "a\t1\nb\tnan\n", 2, "expected a finite number, got 'nan'"),
     (read_valued, "a\tinf\n", 1, "expected a finite number, got 'inf'"),
     (read_valued, "a\tmuch\n", 1, "expected a finite number, got 'much'"),

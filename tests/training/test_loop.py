@@ -275,9 +275,9 @@ def test_every_step_is_clipped_and_has_masks_of_its_own(tmp_path, monkeypatch):
     with new_run(tmp_path / "run", dataclasses.replace(PLAN, clip=0.01)) as trainer:
         gradients, update = trainer.parallel.loss_and_gradients, trainer.optimizer.step
 
-        def watched_gradients(batch, pieces, seed):
+        def watched_gradients(batch, pieces, seed, learn):
             seeds.append(tuple(seed))
-            return gradients(batch, pieces, seed)
+            return gradients(batch, pieces, seed, learn=learn)
 
         def watched_update(lr, scale, run):
             scales.append(scale)

@@ -23,6 +23,7 @@ from ...adapt.adapter import (
 from ...adapt.lora import LoRALinear, LowRank, lora_backward, lora_forward
 from ...adapt.narrow import BFloat16Linear, Float16Linear, Int8Linear, Int8TensorLinear
 from ...adapt.prefix import MLPPrefixSelfAttention, PrefixSelfAttention, prefix_backward, prefix_forward
+from ...adapt.trimming import make_smaller
 from ...blocks.multihead import SelfAttention
 from ...blocks.transformer import DecoderBlock, PostNormBlock, PreNormBlock, PreNormDecoderBlock
 from ...hints import Rng
@@ -229,3 +230,18 @@ for kind in (Int8Linear, Int8TensorLinear, Float16Linear, BFloat16Linear):
         laws.is_made_from_its_arrays, laws.rounds_to_the_nearest, laws.many_tiles_of_a_matrix_are_one,
         laws.what_comes_in_is_rounded, laws.narrow_is_all_of_a_gpt2, common.rows_are_independent,
         nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+
+
+# ---- heads that were taken out
+
+
+def fewer_heads(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> ModuleSubject:
+    module = SelfAttention(H * D, H, rng, causal=True, dtype=np.float64)
+    make_smaller(module, [1], np.float64)
+    return ModuleSubject(filled(module, rng), partial(slow_blocks.self_attention, H=H - 1, causal=True),
+                         {"x": normal(rng, B, T, H * D)})
+
+
+CASES.append(Case("SelfAttention, fewer heads", fewer_heads, (
+    of_blocks.later_tokens_do_not_matter, of_blocks.a_past_is_the_full_forward, common.rows_are_independent,
+    common.inference_is_forward, nothing_frozen_is_summed)))

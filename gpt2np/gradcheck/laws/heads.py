@@ -27,12 +27,13 @@ from .common import EXACT
 def loss_is_forward_and_objective(subject: ModuleSubject, rng: Rng) -> None:
     """loss_and_gradients gives the loss and the gradients of the three steps: forward, objective, backward.
 
-    loss gives the loss alone, without dropout.
+    loss gives the loss alone, without dropout and label smoothing.
     """
-    for model, (*text, targets) in _batches(subject, rng):
+    for model, (*text, targets) in [*_batches(subject, rng), *_smoothed(subject, rng)]:
+        smoothing = {"label_smoothing": 0.3} if model.label_smoothing else {}
         model.zero_grad()
         logits, cache = model.forward(*text, **_generator(subject))
-        expected, c_loss = model.objective.forward(logits, targets)
+        expected, c_loss = model.objective.forward(logits, targets, **smoothing)
         model.backward(model.objective.backward(1.0, c_loss), cache)
         gradients = {path: p.grad for path, p in model.named_parameters()}
         model.zero_grad()
@@ -248,7 +249,9 @@ def padding_is_no_answer(subject: ModuleSubject, rng: Rng) -> None:
 
 
 def labels_refused(subject: ModuleSubject, rng: Rng) -> None:
-    """No labels, the same twice, one to choose from; a rate of 1; a head on whole texts without a pooler."""
+    """No labels, the same twice, one to choose from; a rate of 1; a head on whole texts without a pooler; label
+    smoothing but where one label is right.
+    """
     model, body = subject.module, subject.module.body
     if isinstance(model, AnswerFinder):
         if model.labels != ("start", "end"):
@@ -261,6 +264,7 @@ def labels_refused(subject: ModuleSubject, rng: Rng) -> None:
     if type(model) is Classifier:
         for objective in (SIGMOID, SQUARED):
             Classifier(body, ["a"], objective=objective)        # of its own there may be one
+            refused("smoothing of what is no choice", Classifier, body, ["a"], objective=objective, label_smoothing=0.1)
         if isinstance(body, BERT):
             other = BERT(body.config, dtype=np.float64, pooler=False)
             refused("a body without a pooler", Classifier(other, ["a", "b"]).forward, subject.arguments["tokens"])
@@ -305,6 +309,17 @@ def _batches(subject: ModuleSubject, rng: Rng) -> Iterator[tuple[Any, tuple[Arra
         model = subject.module.replica()
         model.objective = objective
         yield model, (tokens, segments, mask, targets)
+
+
+def _smoothed(subject: ModuleSubject, rng: Rng) -> Iterator[tuple[Any, tuple[Array, ...]]]:
+    """A classifier of texts whose targets are smoothed by 0.3, and a batch for it."""
+    model = subject.module
+    if type(model) is Classifier:
+        smooth = Classifier(model.body, model.labels, rng, dropout=model.dropout, label_smoothing=0.3,
+                            dtype=model.head.wte.value.dtype)
+        for other, batch in _batches(subject, rng):
+            if other.objective == SOFTMAX:
+                yield smooth, batch
 
 
 def _moved(model: Classifier, targets: Array, mask: Array) -> Array:

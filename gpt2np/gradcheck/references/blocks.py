@@ -22,7 +22,7 @@ def joined(y: Array) -> Array:
 
 def self_attention(x: Array, H: int, p: dict[str, Array], causal: bool, padding_mask: Array | None = None,
                    rate: float = 0.0, rng: Rng | None = None, attention_rate: float | None = None) -> Array:
-    C = x.shape[-1]
+    C = len(p["c_proj.w"])                              # H D: less than x has, where heads were taken out
     q, k, v = (heads(linear(x, p["c_attn.w"][:, i:i + C], p["c_attn.b"][i:i + C]), H) for i in (0, C, 2 * C))
     y = joined(attention(q, k, v, causal, padding_mask, *_of_weights(rate, rng, attention_rate)))
     return dropped(linear(y, p["c_proj.w"], p["c_proj.b"]), rate, rng)
