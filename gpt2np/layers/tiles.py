@@ -25,7 +25,7 @@ def product(x: Array, w: Array) -> Array:
     """rows(x) w, (N, O).  2 to 7 rows are padded with zeros to 8, which OpenBLAS's threads multiply in less time.
 
     GPT-2 124M writes 4 texts at once 20 % faster by it, and 6 texts 60 % faster.  Where the columns of w lie together,
-    as decoding has them, several rows need two thirds of the time for (w' x')', which lies by columns too.
+    as decoding has them, (w' x')' is the faster product of several rows, and lies by columns too: 8 texts, 7 % faster.
     """
     x = rows(x)
     n = len(x)
