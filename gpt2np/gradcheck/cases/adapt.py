@@ -242,6 +242,6 @@ def fewer_heads(rng: Rng, B: int = 2, T: int = 4, H: int = 2, D: int = 2) -> Mod
                          {"x": normal(rng, B, T, (H + 1) * D)})
 
 
-CASES.append(Case("SelfAttention, fewer heads", fewer_heads, (
+CASES.append(Case("SelfAttention, pruned", fewer_heads, (
     of_blocks.later_tokens_do_not_matter, of_blocks.a_past_is_the_full_forward, common.rows_are_independent,
     common.inference_is_forward, nothing_frozen_is_summed)))
