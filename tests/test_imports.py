@@ -15,7 +15,7 @@ ALLOWED = {
     "training": {"adapt", "layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "filling",
                  "page", "interpret"},
     "interrupts": set(), "command": {"interrupts", "nearest"}, "nearest": set(), "starting": {"interrupts", "nearest"},
-    "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal"},
+    "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal", "interrupts"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "adapt": {"layers", "blocks"}, "gradcheck": {"layers", "blocks", "models", "adapt"},
     "interpret": {"layers", "blocks", "models", "checkpoints", "text", "page", "decoding"},

@@ -247,7 +247,7 @@ class BFloat16Linear(Narrow, Linear):                  # type: ignore[override]
             bits[:] = codes
             bits <<= 16
         else:
-            out[:] = widen_bfloat16(codes)
+            out[:] = widen_bfloat16(codes).astype(out.dtype)
 
 
 SCHEMES: Mapping[str, Any] = {kind.kind: kind for kind in (

@@ -73,7 +73,7 @@ def test_a_classifier(bases, base, method, tmp_path, capsys, monkeypatch):
     assert f"{method}: " in said and (" of its head parameters" in said) is (method != "bias")
     assert (tmp_path / "whole" / "report.txt").is_file()
     model, tokenizer = gpt2np.load(bases / base, adapter=best)
-    assert f"gpt2np.load({str(bases / base)!r}, adapter={str(best)!r})" in said and tokenizer is not None
+    assert f"python -m gpt2np.label --adapter {best}" in said and tokenizer is not None
     assert type(model) is Classifier and model.labels == ("neg", "pos")
     trained = {path for path, p in model.named_parameters() if p.trainable}
     head = {path for path, _ in model.named_parameters() if path.startswith(("head.", "body.pooler."))}

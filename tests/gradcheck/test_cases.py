@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 import gpt2np
 from gpt2np.adapt.narrow import Int8ActivationsLinear
 from gpt2np.blocks.stack import Stack
+from gpt2np.ensemble import Ensemble
 from gpt2np.gradcheck import checks
 from gpt2np.gradcheck.cases import CASES
 from gpt2np.gradcheck.cases.blocks import Stacked
 from gpt2np.gradcheck.cases.models import SideBySide
 from gpt2np.layers.embedding import Embedding
 from gpt2np.layers.module import Module
+from gpt2np.training.mixed import HalfLinear
 
 PAIRS = [c for c in CASES if isinstance(c.make(np.random.default_rng(0)), checks.PairSubject)]
 MODULES = [c for c in CASES if c not in PAIRS]
@@ -131,7 +133,8 @@ def test_every_module_has_a_case():
     modules = [c.make(np.random.default_rng(0)).module for c in MODULES]
     checked = {type(m) for m in modules} | {type(m.h) for m in modules if type(m) is Stacked}
     checked |= {type(m.model) for m in modules if type(m) is SideBySide}
-    checked |= {Int8ActivationsLinear}                  # which rounds what comes in, and has no gradient
+    checked |= {Int8ActivationsLinear, HalfLinear}      # they round what comes in, which has no gradient
+    checked |= {Ensemble}                               # is not trained, and has none
     for module in submodules():
         for name, kind in vars(module).items():
             if inspect.isclass(kind) and issubclass(kind, (Module, Embedding, Stack)) and kind is not Module:

@@ -314,7 +314,7 @@ def _batches(subject: ModuleSubject, rng: Rng) -> Iterator[tuple[Any, tuple[Arra
 def _smoothed(subject: ModuleSubject, rng: Rng) -> Iterator[tuple[Any, tuple[Array, ...]]]:
     """A classifier of texts whose targets are smoothed by 0.3, and a batch for it."""
     model = subject.module
-    if type(model) is Classifier:
+    if type(model) is Classifier and len(model.labels) > 1:         # of one alone nothing can be said
         smooth = Classifier(model.body, model.labels, rng, dropout=model.dropout, label_smoothing=0.3,
                             dtype=model.head.wte.value.dtype)
         for other, batch in _batches(subject, rng):
