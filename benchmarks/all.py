@@ -21,7 +21,6 @@ import argparse
 import gc
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -45,6 +44,7 @@ from benchmarks import (
     onnx_gpt2,
     results,
     serve,
+    start,
     text,
     train,
     translate,
@@ -244,17 +244,19 @@ def tokenizing(setting: Setting) -> Iterator[Thunk]:
     """A text to tokens on one thread, the first that a tokenizer meets, and again."""
 
     @cache
-    def times() -> tuple[float, dict, dict]:
+    def times() -> tuple[float, tuple[dict, ...]]:
         given = a_text(setting)
-        peers = {OURS: text.new_gpt2np}
-        if text.tiktoken:
-            peers["tiktoken"] = text.new_tiktoken
-        if text.tokenizers:
-            peers["tokenizers"] = text.new_tokenizers
-        return len(given.encode()) / 1e6, *text.times_of_encoding(given, peers, setting.rounds)[1:]
+        with tempfile.TemporaryDirectory() as folder:
+            text.write_files(folder)
+            peers: dict[str, Callable] = {OURS: text.new_gpt2np}
+            if text.tiktoken:
+                peers["tiktoken"] = partial(text.new_tiktoken, folder)
+            if text.tokenizers:
+                peers["tokenizers"] = partial(text.new_tokenizers, folder)
+            return len(given.encode()) / 1e6, text.times_of_encoding(given, peers, setting.rounds)
 
-    for i, name in enumerate(("BPE, the first text", "BPE, the same text again")):
-        yield name, lambda i=i, name=name: Row(name, times()[1 + i], "MB/s", times()[0])
+    for i, name in enumerate(("BPE, its files and the first text", "BPE, the first text", "BPE, the same text again")):
+        yield name, lambda i=i, name=name: Row(name, times()[1][i], "MB/s", times()[0])
 
 
 def a_text(setting: Setting) -> str:
@@ -287,17 +289,9 @@ def files(setting: Setting) -> Iterator[Thunk]:
         return Row(name, seconds, limit=("reading the file", statistics.median(seconds.pop("raw"))))
 
     def first_character() -> Row:
-        def until_output(*arguments: str) -> None:
-            with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE,
-                                  stderr=subprocess.DEVNULL) as process:
-                assert process.stdout is not None
-                if not process.stdout.read(1):
-                    raise RuntimeError(f"python {' '.join(arguments)} printed nothing")
-                process.stdout.read()
-
-        ours, alone = interleaved(setting.rounds, [
-            partial(until_output, "-m", "gpt2np.generate", "--model", "demo", "--max-new-tokens", "1", "--seed", "1"),
-            partial(until_output, "-c", "import numpy; print(0)")])
+        with tempfile.TemporaryDirectory() as scratch:
+            ours, alone = in_turn(setting.rounds, [partial(start.first_character, name, start.keeping_in(scratch))
+                                                   for name in ("generate", "NumPy")])
         return Row("the first character of python -m gpt2np.generate", {OURS: ours},
                    limit=("Python with NumPy alone", statistics.median(alone)))
 
@@ -361,7 +355,7 @@ def asked_for(name: str, only: list[str]) -> bool:
 
 def measure(setting: Setting, only: list[str], out: Path) -> dict[str, Any]:
     """Measure, print and write row by row, so that an end before time loses one of them."""
-    start = time.perf_counter()
+    begun = time.perf_counter()
     found: dict[str, Any] = {
         "date": date.today().isoformat(), "took": 0.0, "rounds": setting.rounds, "quick": setting.quick, "only": only,
         "machine": about_machine(), "versions": {name: version_of(package) for name, package in PEERS.items()},
@@ -379,7 +373,7 @@ def measure(setting: Setting, only: list[str], out: Path) -> dict[str, Any]:
             measured = row()
             print(results.lines(measured), flush=True)
             found["groups"][group].append(measured.record())
-            found["took"] = time.perf_counter() - start
+            found["took"] = time.perf_counter() - begun
             results.write(found, out)
             gc.collect()
     return found

@@ -196,7 +196,7 @@ def under(attack: Attack, model: Any, batch: tuple) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="models of each way of training (3)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="models of each way of training (1)")
     parser.add_argument("--steps", type=int, default=200, metavar="N",
                         help="of training, plainly, and then again in each way (200)")
     parser.add_argument("--only", metavar="NAME", help="ways of training with this in their name, beside plain")
@@ -204,7 +204,7 @@ def main() -> None:
     texts = [one.first for part in ("train", TEST) for one in made_opinions(EXAMPLES, 0, "zh", part)]
     names = ["".join(one.words) for one in made_names(EXAMPLES, 0, "zh")]
     tokenizer = learn_characters([*texts, *names, *words_in(SYNONYMS)], 4096)
-    print(f"{'':18}" + "".join(f"{name:>12}" for name in (*CHANGES, *ATTACKS)) + f"{'times':>8}", flush=True)
+    print(f"{'':20}" + "".join(f"{name:>12}" for name in (*CHANGES, *ATTACKS)) + f"{'times':>8}", flush=True)
     seconds: dict[str, float] = {}
     for name, way in WAYS.items():
         if options.only and name != "plain" and options.only not in name:
@@ -218,7 +218,7 @@ def main() -> None:
             rows.append(accuracies(tasks))
         seconds[name] = time.perf_counter() - began
         cells = [[row[kind] for row in rows] for kind in (*CHANGES, *ATTACKS)]
-        print(f"{name:18}" + "".join(f"{np.mean(cell):7.1f}{f'±{np.std(cell):.1f}':>5}" for cell in cells)
+        print(f"{name:20}" + "".join(f"{np.mean(cell):7.1f}{f'±{np.std(cell):.1f}':>5}" for cell in cells)
               + f"{seconds[name] / seconds['plain']:8.1f}", flush=True)
 
 

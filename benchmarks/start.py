@@ -15,7 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+
+from benchmarks.timing import in_turn
 
 PROMPT = "ROMEO."
 COMMANDS = {"generate": ["-m", "gpt2np.generate", PROMPT, "--max-new-tokens", "1", "--seed", "1"],
@@ -32,19 +35,20 @@ def first_character(name, environment):
         return time.perf_counter() - begin
 
 
+def keeping_in(folder):
+    """The environment of a process that keeps what it compiles in a folder."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return environment | {"PYTHONPYCACHEPREFIX": folder}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=9)
     rounds = parser.parse_args().rounds
-    times = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as folder:
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        environment["PYTHONPYCACHEPREFIX"] = folder
-        for _ in range(1 + rounds):
-            for name, kept in times.items():
-                kept.append(first_character(name, environment))
-    for name, kept in times.items():
-        print(f"{name:12}{statistics.median(kept[1:]):6.3f} s")
+        times = in_turn(rounds, [partial(first_character, name, keeping_in(folder)) for name in COMMANDS])
+    for name, kept in zip(COMMANDS, times):
+        print(f"{name:12}{statistics.median(kept):6.3f} s")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ CUT = {
     "benchmarks.score": {"--rounds": "1", "--context": "20", "--tokens": "3"},
     "gpt2np.serve": {"--port": "0"}, "benchmarks.serve": {"--seconds": "0.1", "--rounds": "0", "--clients": "1",
                                                    "--tokens": "2"},
+    "benchmarks.robustness": {"--seeds": "1", "--steps": "2", "--only": "two heads"},
     "benchmarks.all": {"--quick": None, "--only": "layernorm", "--out": "benchmarks"},
 }
 # Where a value of the page rules others out.
@@ -131,6 +132,7 @@ PATCHES = {
     "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES],
                          "examine_large": examine},
     "tests.checkpoints.fuzz": {"Fuzz": FewMutations},
+    "benchmarks.robustness": {"EXAMPLES": 40, "TESTED": 10},
     "tests.chapter": {"write": lambda path, text: None},
 }
 # tests.mutants forks, so its cut is in a process of its own: one mistake, three changes.

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 from ..hints import Array, Cache
 from .checks import check_shape
 from .module import Blank, Module, Parameter
-from .tiles import tiles
+from .tiles import dot_rows, tiles
 
 
 def layernorm_forward(x: Array, g: Array, b: Array, eps: float = 1e-5) -> tuple[Array, Cache]:
@@ -33,8 +33,7 @@ def layernorm_forward(x: Array, g: Array, b: Array, eps: float = 1e-5) -> tuple[
     mean = np.full_like(g, 1 / C)                       # a @ mean: the mean of each row, in one pass of BLAS
     for x_t, xhat_t, inv_t, y_t in tiles(x, xhat, inv_std, y):
         np.subtract(x_t, (x_t @ mean)[:, None], out=xhat_t)
-        np.multiply(xhat_t, xhat_t, out=y_t)
-        inv_t[:] = 1 / np.sqrt(y_t @ mean + eps)[:, None]
+        inv_t[:] = 1 / np.sqrt(dot_rows(xhat_t, xhat_t) / C + eps)
         xhat_t *= inv_t
         np.multiply(xhat_t, g, out=y_t)
         y_t += b

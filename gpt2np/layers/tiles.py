@@ -55,3 +55,8 @@ def sum_rows(x: Array) -> Array:
     """The sum over all leading axes, (..., C) -> (C,), as a product with ones: 2 to 3 times as fast as sum."""
     x = rows(x)
     return np.ones_like(x[:, 0]) @ x
+
+
+def dot_rows(x: Array, y: Array) -> Array:
+    """The product of each row with its like, (n, C), (n, C) -> (n, 1): the sum of x y, without an array to hold x y."""
+    return (x[:, None] @ y[..., None])[:, 0]

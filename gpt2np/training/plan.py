@@ -89,9 +89,9 @@ class Plan:
     adversarial: Annotated[str, one_of(ATTACKS), "learn each text a second time, with its embeddings moved to where "
                            "its loss is larger: in one step, or in several smaller ones"] = NO_ATTACK
     perturbation: Annotated[float, NOT_NEGATIVE, "how far adversarial moves the embeddings of a text, all its tokens "
-                            "together; 0: not at all, which is training without it"] = 1.0
+                            "together; 0: not at all, which is training without it"] = 0.2
     attack_steps: Annotated[int, at_least(1), "of adversarial pgd"] = 3
-    attack_size: Annotated[float, POSITIVE, "how far each step of pgd goes"] = 0.5
+    attack_size: Annotated[float, POSITIVE, "how far each step of pgd goes"] = 0.1
     seed: Annotated[int, at_least(0), "the number from which all random numbers follow"] = 0
     threads: Annotated[int, at_least(1), "how many share each batch, in each process"] = 1
 

@@ -422,22 +422,27 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
     section(
         "9 Q4", "GPT-2模型的训练时间如何优化？", "How to train faster?",
         Entry(
-            where="DataParallel MPIParallel",
+            where="DataParallel MPIParallel mixed.HalfLinear mixed.LossScale",
             run="python -m gpt2np.train FILE --out DIR --threads 2 --accumulate 2",
             here=Both(
                 """多线程、梯度累积（`--accumulate`）和多台机器（见 [[training/mpi.py]]）。模型并行用 30 行代码做到，
-                在线程和 MPI 上都能运行：[[parallel.md]]。""",
+                在线程和 MPI 上都能运行：[[parallel.md]]。混合精度（float16 的乘法、损失放大、溢出则跳过这一步）的曲线与
+                float32 的并排，见 [[listings.md]]。""",
                 """Threads, accumulation (`--accumulate`), and several machines (see [[training/mpi.py]]). Model
-                parallelism in 30 lines, on threads and over MPI: [[parallel.md]]."""),
-            shown="test_threads_and_pieces_are_the_whole_batch test_shares_add_up_to_the_whole",
+                parallelism in 30 lines, on threads and over MPI: [[parallel.md]]. Mixed precision, with products in
+                float16, a scaled loss and steps that are skipped where it overflows, has its curve beside that of
+                float32 in [[listings.md]]."""),
+            shown="test_threads_and_pieces_are_the_whole_batch test_shares_add_up_to_the_whole "
+                  "test_without_a_scale_small_gradients_vanish",
             errata="E001-34",
             text=Both(
                 """机器更多，提高的是吞吐量，不是收敛的速度：梯度就是一个大批次的梯度。""",
                 """More machines raise the throughput, not the speed of convergence: the gradient is that of one large
                 batch."""),
             missing=Both(
-                """16 位浮点的混合精度训练；GPU 上未经实测。""",
-                """training in 16 bits; nothing was measured on a GPU."""))),
+                """16 位浮点的混合精度只是模拟，不省内存和时间；GPU 上未经实测。""",
+                """training in 16 bits is emulated, and saves neither memory nor time; nothing was measured on a
+                GPU."""))),
     section(
         "9 Q5", "GPT-2模型在实际应用中的表现如何？", "How good is it in use?",
         Entry(like="S001 6.2")),

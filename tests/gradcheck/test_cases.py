@@ -17,6 +17,7 @@ from gpt2np.gradcheck.cases.blocks import Stacked
 from gpt2np.gradcheck.cases.models import SideBySide
 from gpt2np.layers.embedding import Embedding
 from gpt2np.layers.module import Module
+from gpt2np.training.mixed import HalfLinear
 
 PAIRS = [c for c in CASES if isinstance(c.make(np.random.default_rng(0)), checks.PairSubject)]
 MODULES = [c for c in CASES if c not in PAIRS]
@@ -131,7 +132,7 @@ def test_every_module_has_a_case():
     modules = [c.make(np.random.default_rng(0)).module for c in MODULES]
     checked = {type(m) for m in modules} | {type(m.h) for m in modules if type(m) is Stacked}
     checked |= {type(m.model) for m in modules if type(m) is SideBySide}
-    checked |= {Int8ActivationsLinear}                  # which rounds what comes in, and has no gradient
+    checked |= {Int8ActivationsLinear, HalfLinear}      # they round what comes in, which has no gradient
     for module in submodules():
         for name, kind in vars(module).items():
             if inspect.isclass(kind) and issubclass(kind, (Module, Embedding, Stack)) and kind is not Module:

@@ -22,14 +22,14 @@ PLANTED = (
     ("layernorm: g forgotten in dx", NORM, [("np.multiply(dy, g, out=out)", "out[:] = dy")], ["layernorm"]),
     ("layernorm: dg without xhat", NORM, [("ones @ dy_xhat", "ones @ dy_t")], ["layernorm"]),
     ("layernorm: db averaged", NORM, [("ones @ dy_t\n", "ones @ dy_t / len(dy_t)\n")], ["layernorm"]),
-    ("layernorm: variance over C - 1", NORM, [("(y_t @ mean + eps)", "(y_t @ mean * C / max(1, C - 1) + eps)")],
-     ["layernorm"]),
-    ("layernorm: eps outside the root", NORM, [("np.sqrt(y_t @ mean + eps)", "(np.sqrt(y_t @ mean) + eps)")],
+    ("layernorm: variance over C - 1", NORM, [("/ C + eps", "/ max(1, C - 1) + eps")], ["layernorm"]),
+    ("layernorm: eps outside the root", NORM, [
+        ("np.sqrt(dot_rows(xhat_t, xhat_t) / C + eps)", "(np.sqrt(dot_rows(xhat_t, xhat_t) / C) + eps)")],
      ["layernorm"]),
     ("layernorm: eps 1e-6", NORM, [("eps: float = 1e-5) -> tuple", "eps: float = 1e-6) -> tuple")], ["layernorm"]),
     ("layernorm: E[x^2] - E[x]^2", NORM, [
-        ("np.multiply(xhat_t, xhat_t, out=y_t)", "np.multiply(x_t, x_t, out=y_t)"),
-        ("(y_t @ mean + eps)", "(y_t @ mean - (x_t @ mean) ** 2 + eps)")], ["layernorm"]),
+        ("dot_rows(xhat_t, xhat_t) / C + eps", "dot_rows(x_t, x_t) / C - (x_t @ mean)[:, None] ** 2 + eps")],
+     ["layernorm"]),
     ("layernorm: mean over the rows", NORM, [("(x_t @ mean)[:, None], out=xhat_t", "x_t.mean(axis=0), out=xhat_t")],
      ["layernorm"]),
     ("layernorm: backward writes into dy", NORM, [
@@ -429,8 +429,7 @@ PLANTED = (
 
 # Mistakes that begin at a size, for `python -m tests.mutants --large`: below it, all is right.
 PLANTED_LARGE = (
-    ("layernorm: no eps in wide rows", NORM, [("np.sqrt(y_t @ mean + eps)", "np.sqrt(y_t @ mean + eps * (C <= 64))")],
-     ["layernorm"]),
+    ("layernorm: no eps in wide rows", NORM, [("/ C + eps)", "/ C + eps * (C <= 64))")], ["layernorm"]),
     ("layernorm: mean in float32 for wide rows", NORM, [
         ("mean = np.full_like(g, 1 / C)", "mean = np.full_like(g, 1 / C if C <= 256 else np.float32(1 / C))")],
      ["layernorm"]),

@@ -235,11 +235,11 @@ for kind in (Int8Linear, Int8TensorLinear, Float16Linear, BFloat16Linear):
 # ---- heads that were taken out
 
 
-def fewer_heads(rng: Rng, B: int = 2, T: int = 4, H: int = 3, D: int = 2) -> ModuleSubject:
-    module = SelfAttention(H * D, H, rng, causal=True, dtype=np.float64)
-    make_smaller(module, [1], np.float64)
-    return ModuleSubject(filled(module, rng), partial(slow_blocks.self_attention, H=H - 1, causal=True),
-                         {"x": normal(rng, B, T, H * D)})
+def fewer_heads(rng: Rng, B: int = 2, T: int = 4, H: int = 2, D: int = 2) -> ModuleSubject:
+    module = SelfAttention((H + 1) * D, H + 1, rng, causal=True, dtype=np.float64)
+    make_smaller(module, [0], np.float64)
+    return ModuleSubject(filled(module, rng), partial(slow_blocks.self_attention, H=H, causal=True),
+                         {"x": normal(rng, B, T, (H + 1) * D)})
 
 
 CASES.append(Case("SelfAttention, fewer heads", fewer_heads, (
