@@ -215,7 +215,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--seed", type=int, default=1, help="of dropout: weights and batches are the same with any")
-    parser.add_argument("--side", action="append", help="a part of the name of one side, where not all are to be trained")
+    parser.add_argument("--side", action="append", help="a part of the name of a side; others are then left out")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
