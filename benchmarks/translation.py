@@ -52,13 +52,13 @@ class Ours:
 
     name = "gpt2np"
 
-    def __init__(self, initial):
-        self.model = new_model(DROPOUT, initial)
+    def __init__(self, initial, seed):
+        self.seed, self.model = seed, new_model(DROPOUT, initial)
         self.optimizer = Adam(self.model, *BETAS, EPS)
         self.parallel = DataParallel(self.model, cores())
 
     def step(self, batch, lr, step):
-        loss, norm = self.parallel.loss_and_gradients(tuple(batch), 1, [SEED, step])
+        loss, norm = self.parallel.loss_and_gradients(tuple(batch), 1, [self.seed, step])
         self.optimizer.step(lr, clip_scale(norm, 1.0), self.parallel.run)
         return loss
 
@@ -68,11 +68,11 @@ class Ours:
                          for path, array in moments.items()}
 
     def restore(self, state, step):
-        self.optimizer.t = step
         for path, p in self.model.named_parameters():
             p.value = state[f"value {path}"]
+            self.optimizer.t[path] = step
             for name, moments in self.optimizer.moments.items():
-                moments[path][...] = state[f"{name} {path}"]
+                moments[path] = state[f"{name} {path}"]
 
     def weights(self):
         return {path: p.value for path, p in self.model.named_parameters()}
@@ -83,8 +83,9 @@ class Theirs(nn.Module):
 
     name = "PyTorch"
 
-    def __init__(self, initial):
+    def __init__(self, initial, seed):
         super().__init__()
+        self.seed = seed
         torch.set_num_threads(cores())
         self.wte = nn.Parameter(torch.zeros(V, C))
         self.layers = nn.Transformer(C, H, L, L, F, DROPOUT, batch_first=True)
@@ -103,7 +104,7 @@ class Theirs(nn.Module):
 
     def step(self, batch, lr, step):
         source, source_mask, tokens, targets = map(torch.from_numpy, batch)
-        torch.manual_seed(SEED + step)
+        torch.manual_seed(100_000 * (self.seed - 1) + 1 + step)
         future = torch.triu(torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool), 1)
         x = self.layers(self.embed(source), self.embed(tokens), tgt_mask=future, src_key_padding_mask=~source_mask,
                         memory_key_padding_mask=~source_mask, tgt_is_causal=True)
@@ -157,8 +158,8 @@ class TheirsAsThePaper(Theirs):
 
     name = "PyTorch, dropout as in the paper"
 
-    def __init__(self, initial):
-        super().__init__(initial)
+    def __init__(self, initial, seed):
+        super().__init__(initial, seed)
         for layer in [*self.layers.encoder.layers, *self.layers.decoder.layers]:
             layer.dropout.p = layer.self_attn.dropout = 0.0
         for layer in self.layers.decoder.layers:
@@ -189,7 +190,7 @@ def new_model(dropout, weights=None):
 
 def train(side, batches, steps, out):
     """All steps of one side, going on from where its file is; returns the seconds that they took, over all runs."""
-    file, step, seconds, losses = out / f"{side.name}.npz", 0, 0.0, []
+    file, step, seconds, losses = out / f"{side.name}, {side.seed}.npz", 0, 0.0, []
     if file.exists():
         saved = dict(np.load(file))
         step, seconds, losses = int(saved.pop("step")), float(saved.pop("seconds")), saved.pop("losses").tolist()
@@ -213,6 +214,8 @@ def main():
     parser.add_argument("test", metavar="TEST.tsv")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--seed", type=int, default=1, help="of dropout: weights and batches are the same with any")
+    parser.add_argument("--side", action="append", help="a part of the name of a side; others are then left out")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()
@@ -226,7 +229,9 @@ def main():
     test = list(read_pairs([options.test]))
     rows = {}
     for kind in (Theirs, TheirsAsThePaper, Ours):
-        side = kind(initial)
+        if options.side and not any(name in kind.name for name in options.side):
+            continue
+        side = kind(initial, options.seed)
         seconds, loss = train(side, batches, options.steps, options.out)
         texts = translate(new_model(0.0, side.weights()), tokenizer, [source for source, _ in test])
         bleu = corpus_bleu(texts, [target for _, target in test]).score

@@ -36,7 +36,8 @@ CONSTANTS = {
     "adapt/adalora.py": {"STD": None}, "adapt/prefix.py": {"STD": None}, "adapt/narrow.py": {"MOST": None},
     "layers/tiles.py": {"TILE": f"{HERE}::test_every_loop_over_tiles_meets_one_tile_and_many",
                         "FEW": f"{HERE}::test_products_meet_one_row_few_and_many",
-                        "SEVERAL": f"{HERE}::test_products_meet_one_row_few_and_many"},
+                        "SEVERAL":
+                        "tests/layers/test_tiles.py::test_it_is_the_product_for_any_rows_and_any_layout"},
     "decoding/prefill.py": {"ROWS": "tests/decoding/test_prefill.py::test_it_is_next_logits"},
     "decoding/texts.py": {"PADDING": None},
     "decoding/together.py": {
@@ -148,8 +149,7 @@ class Met:
             elif code is tiles.product.__code__ and event == "call":
                 x = frame.f_locals["x"]
                 n = x.size // max(1, x.shape[-1])
-                self.rows[frame.f_back.f_code.co_name].add("one" if n == 1 else "few" if n < tiles.FEW else
-                                                           "several" if n <= tiles.SEVERAL else "many")
+                self.rows[frame.f_back.f_code.co_name].add("one" if n == 1 else "few" if n < tiles.FEW else "many")
             elif code is activations.exp_minus_u.__code__ and event == "call":
                 u = frame.f_locals["x"].real * (activations.A1 + activations.A3 * frame.f_locals["xx"].real)
                 self.u["above" if (-u).max(initial=0) > activations.LIMIT else "below"].add(frame.f_back.f_code.co_name)
@@ -185,8 +185,7 @@ def test_attention_is_cut_in_every_direction_and_not(met):
 
 
 def test_products_meet_one_row_few_and_many(met):
-    assert met.rows["linear_forward"] == {"one", "few", "several", "many"}
-    assert met.rows["lm_head_forward"] >= {"one", "few", "several"}
+    assert met.rows["linear_forward"] == met.rows["lm_head_forward"] == {"one", "few", "many"}
 
 
 def test_gelu_meets_both_sides_of_where_exp_is_cut(met):
