@@ -128,7 +128,7 @@ WRONG = [
     ("label a --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("label a --adapter %d", 1, "'%d': it is not the folder of an adapter: expected one with "),
     ("label a --model demo --modle demo", 2, "unrecognized arguments: --modle demo; did you mean --model?"),
-    ("fill a", 1, "fill: this model is in none of "),
+    ("fill a", 1, "expected a text with [MASK] where a word is missing, got 'a'"),
     ("fill --text a", 2, "unrecognized arguments: --text; the text stands for itself, as in: fill"),
     ("fill a[MASK] --model demo", 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
     ("similar a", 2, "expected two texts at least, or --file FILE, got 1"),

@@ -148,7 +148,8 @@ def test_every_package_and_every_file_of_data_is_in_the_wheel():
                 for pattern in names.split()]
     missing = [path for path in ROOT.glob("gpt2np/**/*") if path.is_file() and path.suffix not in (".py", ".pyc")
                and path.name[0] != "." and not any(path.match(pattern) for pattern in patterns)]
-    assert missing == [] and {f"gpt2np/{name}/*" for name in ("demo", "demo_zh", "fill", "translation")} <= set(patterns)
+    embedded = {f"gpt2np/{name}/*" for name in ("demo", "demo_zh", "fill", "translation")}
+    assert missing == [] and embedded <= set(patterns)
 
 
 def test_every_file_of_the_repository_is_in_the_source_distribution():
