@@ -44,7 +44,7 @@ from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import SIZES, BertConfig, GPT2Config, TransformerConfig
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.models.transformer import Transformer
-from gpt2np.serve.__main__ import Signals
+from gpt2np.serve.__main__ import Ending
 from gpt2np.text.bpe import Tokenizer
 from gpt2np.text.wordpiece import learn_characters
 from gpt2np.training import new_finetuning, translation
@@ -118,7 +118,7 @@ class FewMutations(Fuzz):
         super().step(seed)
 
 
-class AskedToEnd(Signals):
+class AskedToEnd(Ending):
     """Ends as if somebody had pressed Ctrl-C at once."""
 
     def __enter__(self):
@@ -128,7 +128,7 @@ class AskedToEnd(Signals):
 
 # Names of a module that stand for other things while it runs, for the same reason: the row of a module checks a pair.
 PATCHES = {
-    "gpt2np.serve": {"Signals": AskedToEnd}, "gpt2np.quantize": {"WRITTEN": 1, "ROUNDS": 1},
+    "gpt2np.serve": {"Ending": AskedToEnd}, "gpt2np.quantize": {"WRITTEN": 1, "ROUNDS": 1},
     "gpt2np.gradcheck": {"CASES": [case if case.name.islower() else Case(case.name, CASES[0].make) for case in CASES],
                          "examine_large": examine},
     "tests.checkpoints.fuzz": {"Fuzz": FewMutations},
