@@ -239,7 +239,7 @@ def test_the_likeliest_words_for_each_gap(folder, capsys):
      "expected a text with [MASK] where a word is missing, got '天地玄黄宇宙洪[MASK]', of which the end was cut"),
     (["a", "b"], 1, "expected a text with [MASK]"),
     (["[MASK]", "--model", "demo"], 1, "demo: expected a model that fills gaps, found one that goes on from a text: "),
-    (["[MASK]", "--model", "fill"], 1, "fill: this model is in none of "),
+    (["[MASK]", "--model", "124M"], 1, "124M: this model is in none of "),
     (["[MASK]", "--top-k", "0"], 2, "--top-k: expected a whole number of 1 or more, got 0"),
 ])
 def test_what_cannot_be_filled(folder, capsys, arguments, status, message):
