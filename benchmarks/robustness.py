@@ -1,6 +1,6 @@
 """Which way of training makes a classifier robust: clean and perturbed accuracy of each, in a table.
 
-    python benchmarks/robustness.py [--seeds N] [--steps N] [--only NAME]
+    python -m benchmarks.robustness [--seeds N] [--steps N] [--only NAME]
 
 The task is the generated one of `finetune --task classify`, its Chinese half: opinions, of which the last clause
 decides, about things that stand in no example to learn from.  A GPT-2 of two blocks, width 64, on characters, learns

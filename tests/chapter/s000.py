@@ -620,7 +620,7 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
                 `--show-probabilities` 显示每一步的候选词元及其概率。“安全性”：`--forbid` 和 `--logit-bias` 禁止或压低
                 某些词；模型带有哪些偏见，可以用只差一个词的成对句子来测量：
                 `python -m gpt2np.score --task pairs --model demo`，见 [[scoring.md]]。“鲁棒性”：
-                `python benchmarks/robustness.py` 在改动过的文本上比较各种训练办法，结果见
+                `python -m benchmarks.robustness` 在改动过的文本上比较各种训练办法，结果见
                 [docs/robustness.zh.md](robustness.zh.md)。""",
                 """Speed: the cache of keys and values leaves one new token for each step; figures are in [[README.md]].
                 Interpretability: this command writes a page that shows where each head looks, what each layer would
@@ -628,7 +628,7 @@ print(f"{2 * L * (2 * C * r + r + C) / SIZES['124M'].n_parameters:.1%}")
                 `--show-probabilities` shows what else could have come, and how likely it was. Safety: `--forbid` and
                 `--logit-bias` rule words out, or make them rare; what bias was learned, pairs of sentences measure that
                 differ in one word: `python -m gpt2np.score --task pairs --model demo`, see [[scoring.md]]. Robustness:
-                `python benchmarks/robustness.py` compares ways of training on texts that are changed a little, see
+                `python -m benchmarks.robustness` compares ways of training on texts that are changed a little, see
                 [docs/robustness.md](robustness.md)."""),
             shown="test_patching_everything_is_the_other_run_and_the_last_block_moves_its_own_position_alone "
                   "test_a_difference_has_two_parts",
