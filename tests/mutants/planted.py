@@ -337,7 +337,7 @@ PLANTED = (
     ("heads: a body of which one part is frozen", ASKED, [("keep_cache and any(", "keep_cache and all(")],
      ["Classifier, BERT"]),
     ("heads: the loss of a part divided by the part", ASKED, [
-        ("np.asarray(targets, like=logits), counted=counted, **options)", "np.asarray(targets, like=logits), **options)")],
+        ("like=logits), counted=counted, **options)", "like=logits), **options)")],
      ["TokenClassifier"]),
     ("heads: targets of numbers counted as labels", ASKED, [
         ("mean_squared_error_backward, check_values, np.size)", "mean_squared_error_backward, check_values, len)")],
