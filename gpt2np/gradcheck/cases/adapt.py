@@ -244,4 +244,4 @@ def fewer_heads(rng: Rng, B: int = 2, T: int = 4, H: int = 2, D: int = 2) -> Mod
 
 CASES.append(Case("SelfAttention, pruned", fewer_heads, (
     of_blocks.later_tokens_do_not_matter, of_blocks.a_past_is_the_full_forward, common.rows_are_independent,
-    common.inference_is_forward, nothing_frozen_is_summed)))
+    common.inference_is_forward, nothing_frozen_is_summed, laws.what_fewer_heads_cannot_have)))

@@ -18,6 +18,7 @@ from ...adapt.narrow import (
 )
 from ...adapt.prefix import PrefixSelfAttention, add_prefix, flattened
 from ...adapt.replacing import added, replacements, restore
+from ...adapt.trimming import make_smaller
 from ...blocks.multihead import SelfAttention
 from ...hints import Rng
 from ...layers.attention import split_heads
@@ -451,6 +452,16 @@ def _plain(layer: PrefixSelfAttention) -> SelfAttention:
     plain = SelfAttention.__new__(SelfAttention)
     vars(plain).update({name: value for name, value in vars(layer).items() if name not in (*layer.own, "P")})
     return plain
+
+
+def what_fewer_heads_cannot_have(subject: ModuleSubject, rng: Rng) -> None:
+    """A prefix, and LoRA on parts of c_attn: of three heads without one, C -> 2 C looks like k and v."""
+    refused("a prefix", PrefixSelfAttention, subject.module, 2)
+    model = GPT2(GPT2Config(3, 2, 6, 3, 1), rng)
+    make_smaller(model.h[0].attn, [0], np.float32)
+    refused("LoRA on v alone", add_lora, model, r=1, parts="v")
+    if not add_lora(model, r=1):
+        raise CheckFailed("LoRA on whole matrices is for models of any heads")
 
 
 # ---- narrow matrices
