@@ -301,13 +301,13 @@ print(f"{seen / whole:.2f}")
                 """本项目有的办法：键值缓存、几段文本一起生成、投机解码（[[speculate]]）和长提示的多线程读入
                 （[[prefill.prefill]]）。作为服务（`python -m gpt2np.serve --model demo`），各人的请求在两个词元之间加入
                 和离开同一个批次（[[Together]]），见 [docs/serving.zh.md](serving.zh.md)。
-                int8 的矩阵省内存，不省时间；去掉几层或几个注意力头（命令 trim，见 S001 9）则两样都省，但预测变差：见
+                int8 的矩阵省内存，不省时间；去掉几层或几个注意力头（命令 trim）则两样都省，但预测变差：见
                 [docs/smaller.zh.md](smaller.zh.md)。""",
                 """What is here: the cache of keys and values, several texts at once, speculation ([[speculate]]), and a
                 long prompt on all cores ([[prefill.prefill]]). As a service (`python -m gpt2np.serve --model demo`),
                 everybody's requests join one batch and leave it between two tokens ([[Together]]): see
                 [docs/serving.md](serving.md). Matrices in int8 save memory, not time; fewer
-                blocks or heads (the command trim, see S001 9) save both, and predict less well: see
+                blocks or heads (the command trim) save both, and predict less well: see
                 [docs/smaller.md](smaller.md)."""),
             shown="next_logits_are_the_full_forward test_a_text_in_company_is_what_it_is_alone",
             missing=Both(
