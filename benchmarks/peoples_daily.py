@@ -27,6 +27,7 @@ import torch
 from transformers import BertForTokenClassification
 
 import gpt2np
+from benchmarks import translation
 from benchmarks.translation import pickled, unpickled
 from gpt2np.checkpoints.files import write_text
 from gpt2np.memory import cores, keep_freed_memory
@@ -59,10 +60,8 @@ def parts(path):
     return found[:-n], found[-n:]
 
 
-class Ours:
+class Ours(translation.Ours):
     """A model of gpt2np."""
-
-    name = "gpt2np"
 
     def __init__(self, model, plan):
         self.model, self.plan = model, plan
@@ -73,18 +72,6 @@ class Ours:
         loss, norm = self.parallel.loss_and_gradients(batch, 1, [self.plan.seed, step])
         self.optimizer.step(self.plan.lr_of(step), clip_scale(norm, self.plan.clip), self.parallel.run)
         return float(loss)
-
-    def state(self):
-        arrays = {f"value {path}": p.value for path, p in self.model.named_parameters()}
-        return arrays | {f"{name} {path}": array for name, moments in self.optimizer.moments.items()
-                         for path, array in moments.items()}
-
-    def restore(self, state, step):
-        for path, p in self.model.named_parameters():
-            p.value[...] = state[f"value {path}"]
-            self.optimizer.t[path] = step
-            for name, moments in self.optimizer.moments.items():
-                moments[path] = state[f"{name} {path}"]
 
     def learned(self, out):
         return self.model

@@ -69,7 +69,7 @@ class Ours:
 
     def restore(self, state, step):
         for path, p in self.model.named_parameters():
-            p.value = state[f"value {path}"]
+            p.value[...] = state[f"value {path}"]          # in place: the threads' replicas have the same array
             self.optimizer.t[path] = step
             for name, moments in self.optimizer.moments.items():
                 moments[path] = state[f"{name} {path}"]
