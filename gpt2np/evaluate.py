@@ -35,7 +35,7 @@ from .models.protocols import LanguageModel
 from .models.transformer import Transformer
 from .questions import Template, accuracies, last_words, read_hellaswag, read_lambada, wilson
 from .scoring import Score, score_all
-from .terminal import columns_of, padded, width, wrapped
+from .terminal import show_progress, table, width, wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
 from .text.protocol import AnyTokenizer, end_of
 from .training.batches import map_tokens, read_texts, write_tokens
@@ -49,7 +49,6 @@ OF_TEXTS = ("window", "stride", "calibration", "lambada", "hellaswag")
 OF_PAIRS = ("num_beams", "length_penalty", "tokenise", "smooth")
 MOST_POSITIONS = 4096           # of a batch of pairs
 AT_A_TIME = 2**13               # tokens whose words are counted: lists of them need memory
-NUMBERS = 40                    # columns of a row's numbers
 FOREIGN = 0.8                   # tokens for a byte, from which on a text is one that the vocabulary was not made for
 
 
@@ -226,12 +225,6 @@ def scored(options: argparse.Namespace, model: LanguageModel, tokenizer: AnyToke
                      unit=" contexts", delay=1, leave=False, disable=None))
 
 
-def show_progress(bar: tqdm, done: int, of: int) -> None:
-    """How far an evaluation is."""
-    bar.total = of
-    bar.update(done - bar.n)
-
-
 def bytes_and_words(tokens: Array, tokenizer: AnyTokenizer) -> tuple[int, int]:
     """How many bytes of text tokens stand for, and how many words, parts between white space, these are.
 
@@ -289,15 +282,14 @@ def show_calibration(of_what: str, found: Measured) -> None:
 
 def show_table(rows: Sequence[tuple[str, Measured]]) -> None:
     """A row for each text and model."""
-    side = max(columns_of(label) for label, _ in rows)
-    beside = side + NUMBERS <= width()                  # or the label stands above
-    print(" " * side * beside + f"{'/token':>7}{'/word':>8}{'bits/byte':>13}{'right':>7}{'ECE':>5}")
+    found = []
     for label, one in rows:
         measures, interval = one.measures, one.measures.interval()
         half = "" if interval is None else f"±{(interval[1] - interval[0]) / 2 / measures.loss * one.bits:.3f}"
         numbers = (f"{short(perplexity(measures.loss)):>7}{short(one.perplexity_by(one.words)):>8}"
                    f"{f'{one.bits:.3f}{half}':>13}{measures.accuracy:7.1%}{measures.calibration_error:5.0%}")
-        print(padded(label, side) + numbers if beside else f"{wrapped(label)}\n{numbers}")
+        found.append((label, numbers))
+    print(table(f"{'/token':>7}{'/word':>8}{'bits/byte':>13}{'right':>7}{'ECE':>5}", found))
     print(wrapped("/token, /word: perplexity. bits/byte compares models whose vocabularies differ; ± is half of an "
                   "interval of 95%, with windows drawn anew. right: the likeliest token came. ECE: between how sure "
                   "the model is and how often it is right"))

@@ -37,7 +37,7 @@ from .plan_options import (
     make_plan,
 )
 from .ranks import as_one, join_world
-from .terminal import wrapped
+from .terminal import show_progress, wrapped
 from .training import new_finetuning, run, run_folder
 from .training.adapting import NONE, in_words, usual_of
 from .training.findings import MISTAKES, as_page, as_text
@@ -173,11 +173,8 @@ def report(trainer: Trainer) -> None:
     task: Any = kind.load(out / run_folder.BEST, out, trainer.plan)
     with DataParallel(task.model, task.plan.threads) as parallel, \
             tqdm(desc="testing", unit=" batches", delay=1, leave=False, disable=None) as bar:
-        def progress(done: int, of: int) -> None:
-            bar.total = of
-            bar.update(done - bar.n)
         title, findings = reported(task, parallel, run_folder.read_run(out), trainer.state["best_step"],
-                                   (out / TEXT).exists(), progress)
+                                   (out / TEXT).exists(), partial(show_progress, bar))
     text = as_text(title, findings)
     replace_text(out / TEXT, text)
     replace_text(out / PAGE, as_page(title, findings))

@@ -33,7 +33,7 @@ from .layers.tiles import rows
 from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
-from .terminal import columns_of, padded, width, wrapped
+from .terminal import table, wrapped
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
 from .training.evaluation import perplexity, scored_windows, windows
@@ -42,7 +42,6 @@ AS_IT_IS = "float32"
 PLANTED = (AS_IT_IS, "int8", "int8-tensor", "int8-activations")     # the schemes that a planted outlier is shown with
 ROWS = 64                       # of logits at a time, in float64
 WRITTEN, ROUNDS = 24, 5         # tokens of each text that is timed, and how often
-NUMBERS = 40                    # columns of a row's numbers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,13 +155,12 @@ def size_of(model: GPT2) -> int:
 def show_table(options: argparse.Namespace, found: Sequence[Row]) -> None:
     """A row for each scheme."""
     print(wrapped(f"{options.model} on {options.file}"))
-    side = max(columns_of(row.label) for row in found)
-    beside = side + NUMBERS <= width()                  # or the label stands above
-    print(" " * side * beside + f"{'MB':>8}{'perplexity':>11}{'KL':>9}{'tokens/s':>12}")
+    lines = []
     for row in found:
         speed = f"{row.speed:.0f} {row.ratio:.2f}x"
         numbers = f"{row.bytes / 1e6:8.1f}{perplexity(row.loss):11.5g}{row.kl:9.2g}{speed:>12}"
-        print(padded(row.label, side) + numbers if beside else f"{row.label}\n{numbers}")
+        lines.append((row.label, numbers))
+    print(table(f"{'MB':>8}{'perplexity':>11}{'KL':>9}{'tokens/s':>12}", lines))
     print(wrapped("KL: in nats for each token, from the model as it is. x: as fast as float32, by turns. outlier: one "
                   "column of what goes into each block's matrices was made 64 times as large, and its weights 64 times "
                   "as small, which changes nothing in float32; large models grow such columns by themselves"))

@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import Any
 
 from .errors import Gpt2npError, sentence
 from .text.utf8 import decode_utf8
@@ -120,6 +121,22 @@ def columns_of(text: str) -> int:
 def padded(text: str, n: int) -> str:
     """The text with spaces behind it, n columns wide, or as wide as it is."""
     return text + " " * (n - columns_of(text))
+
+
+def table(heading: str, rows: Sequence[tuple[str, str]]) -> str:
+    """A line for each label and its numbers, which are as wide as their heading; where a line has no room for both, the
+    label stands above.
+    """
+    side = max(columns_of(label) for label, _ in rows)
+    if side + len(heading) > width():
+        return "\n".join([heading.rstrip(), *(f"{wrapped(label)}\n{numbers}" for label, numbers in rows)])
+    return "\n".join([(" " * side + heading).rstrip(), *(padded(label, side) + numbers for label, numbers in rows)])
+
+
+def show_progress(bar: Any, done: int, of: int) -> None:
+    """Tell a bar of tqdm how far it is."""
+    bar.total = of
+    bar.update(done - bar.n)
 
 
 def fitting(text: str, room: int) -> str:

@@ -39,7 +39,7 @@ from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .quantize import size_of
-from .terminal import columns_of, padded, width, wrapped
+from .terminal import show_progress, table, wrapped
 from .text.protocol import AnyTokenizer
 from .text.smaller import smaller
 from .text.utf8 import read_utf8
@@ -48,7 +48,6 @@ from .training.errors import TrainingError
 from .training.evaluation import bits_per_byte, evaluate, perplexity, scored_windows, windows
 from .training.parallel import DataParallel
 
-NUMBERS = 30                    # columns of a row's numbers
 AT_A_TIME = 2**13               # tokens whose bytes are counted
 IMPORTANCE, MAGNITUDE = BY = ("importance", "magnitude")
 NAMED = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:-([0-9]{1,4}))?")         # heads of a block: 2.0, 2.3-5
@@ -187,12 +186,6 @@ def expect_two(tokens: Array) -> int:
     return len(tokens)
 
 
-def show_progress(bar: tqdm, done: int, of: int) -> None:
-    """Tell the bar how many windows are done."""
-    bar.total = of
-    bar.update(done - bar.n)
-
-
 def described(model: GPT2) -> str:
     """The sizes of a model that are not what they were."""
     heads, all_heads = len(heads_of(model)), model.config.n_head * len(model.h)
@@ -216,14 +209,14 @@ def show_table(options: argparse.Namespace, rows: Sequence[Row]) -> None:
     text = options.file or options.vocab
     if text:
         print(wrapped(f"{options.model} on {text}"))
-    side = max(columns_of(row.label) for row in rows)
-    beside = side + NUMBERS <= width()                  # or the label stands above
-    print(" " * side * beside + f"{'MB':>8}" + f"{'perplexity':>12}{'bits/byte':>10}" * bool(text))
+    found = []
     for row in rows:
         numbers = f"{row.bytes / 1e6:8.1f}"
         if row.loss is not None and row.bits is not None:
             numbers += f"{perplexity(row.loss):12.5g}{row.bits:10.3f}"
-        print(padded(row.label, side) + numbers if beside else f"{row.label}\n{numbers}")
+        found.append((row.label, numbers))
+    heading = f"{'perplexity':>12}{'bits/byte':>10}"
+    print(table(f"{'MB':>8}" + (heading if text else " " * len(heading)), found))
     if options.vocab and text:
         print(wrapped("perplexity is by token, and a probability is shared among fewer tokens now; their logits are "
                       "what they were"))

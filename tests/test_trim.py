@@ -135,8 +135,7 @@ def test_what_is_trimmed_is_trained_on(small, capsys):
 
 @pytest.mark.parametrize("columns", [40, 80])
 def test_the_table_fits(small, capsys, monkeypatch, columns):
-    for name in ("gpt2np.trim.width", "gpt2np.terminal.width"):
-        monkeypatch.setattr(name, lambda: columns)
+    monkeypatch.setattr("gpt2np.terminal.width", lambda: columns)
     out = run(capsys, "text", "--layers", "0-1", "--heads", "2", "--vocab", "text")
     assert max(map(len, out.splitlines())) <= columns
     assert "\nwithout blocks 0-1" in out
