@@ -35,8 +35,7 @@ from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .terminal import table, wrapped
 from .training.batches import map_tokens, read_texts, write_tokens
-from .training.errors import TrainingError
-from .training.evaluation import perplexity, scored_windows, windows
+from .training.evaluation import expect_two, perplexity, scored_windows, windows
 
 AS_IT_IS = "float32"
 PLANTED = (AS_IT_IS, "int8", "int8-tensor", "int8-activations")     # the schemes that a planted outlier is shown with
@@ -96,8 +95,7 @@ def measure_and_save(arguments: Sequence[str] | None) -> None:
 
 def measured(model: GPT2, tokens: Array) -> list[Row]:
     """A row for each scheme: of the model, and of one that computes the same and has an outlier in it."""
-    if len(tokens) < 2:
-        raise TrainingError(f"text: expected at least 2 tokens, of which the second is predicted, got {len(tokens)}")
+    expect_two(tokens)
     reference = model.replica()
     lay_out_for_decoding(reference)
     found = []

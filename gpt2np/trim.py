@@ -45,7 +45,7 @@ from .text.smaller import smaller
 from .text.utf8 import read_utf8
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
-from .training.evaluation import bits_per_byte, evaluate, perplexity, scored_windows, windows
+from .training.evaluation import bits_per_byte, evaluate, expect_two, perplexity, scored_windows, windows
 from .training.parallel import DataParallel
 
 AT_A_TIME = 2**13               # tokens whose bytes are counted
@@ -177,13 +177,6 @@ def encoded(text: Path, tokenizer: AnyTokenizer) -> Array:
     path.unlink(missing_ok=True)
     write_tokens(path, read_texts([text], lambda words: None, True), tokenizer)
     return map_tokens(path, tokenizer)
-
-
-def expect_two(tokens: Array) -> int:
-    """How many tokens there are; TrainingError for less than 2."""
-    if len(tokens) < 2:
-        raise TrainingError(f"text: expected at least 2 tokens, of which the second is predicted, got {len(tokens)}")
-    return len(tokens)
 
 
 def described(model: GPT2) -> str:

@@ -50,6 +50,13 @@ def evaluate(parallel: Parallel, tokens: Array, window: int, stride: int, progre
     return float(total / (len(tokens) - 1))
 
 
+def expect_two(tokens: Array) -> int:
+    """How many tokens there are; TrainingError for less than 2."""
+    if len(tokens) < 2:
+        raise TrainingError(f"text: expected at least 2 tokens, of which the second is predicted, got {len(tokens)}")
+    return len(tokens)
+
+
 def token_sums(model: Any, share: Batch) -> Array:
     """(3,)   the sum of the losses of some rows' targets, how many are the likeliest, and of how many.
 
@@ -167,8 +174,7 @@ def scores_of(logits: Array, targets: Array) -> tuple[Array, Array, Array]:
 def batches(parallel: Parallel, tokens: Array, window: int, stride: int,
             progress: Progress) -> Iterator[tuple[Array, Array]]:
     """The windows of a text, x and y (B, T) as in scored_windows, as many at once as the limits above allow."""
-    if len(tokens) < 2:
-        raise TrainingError(f"text: expected at least 2 tokens, of which the second is predicted, got {len(tokens)}")
+    expect_two(tokens)
     if not 1 <= stride <= window:
         raise TrainingError(f"stride: expected a number from 1 to the window, {window}, got {stride}")
     most = min(MAX_WINDOWS, MAX_LOGITS // (parallel.replicas[0].config.n_vocab * window))
