@@ -20,7 +20,7 @@ import time
 from functools import partial
 
 from benchmarks import train
-from benchmarks.timing import medians
+from benchmarks.timing import environment, medians
 from benchmarks.train import np
 from gpt2np.adapt.adapter import add_adapters
 from gpt2np.adapt.lora import add_lora
@@ -107,7 +107,7 @@ def bound_of(name, config, B, T):
 def peak_of(name):
     """Megabytes that three steps of a process of its own need at most."""
     out = subprocess.run([sys.executable, "-m", "benchmarks.adapting", "--only", name, "--memory-of", "ours"],
-                         capture_output=True, text=True, check=True)
+                         capture_output=True, text=True, check=True, env=environment())
     return int(out.stdout)
 
 

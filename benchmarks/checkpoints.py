@@ -7,7 +7,6 @@ read once before, so all of it comes from the system's cache. Each time is the s
 of a process which does nothing else (Linux tells it).
 """
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import environment
 from gpt2np.checkpoints import huggingface_gpt2, openai_gpt2, tf_bundle
 from gpt2np.checkpoints.crc32c import crc32c
 from gpt2np.checkpoints.layout import Source
@@ -52,7 +52,7 @@ def peak_memory(module, path):
     """Of a process that loads the model, in bytes."""
     code = LOAD.format(module=module)
     output = subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, text=True,
-                            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}).stdout
+                            env=environment()).stdout
     return 1024 * int(output)
 
 

@@ -16,7 +16,7 @@ import sys
 from functools import partial
 
 from benchmarks import train
-from benchmarks.timing import medians
+from benchmarks.timing import environment, medians
 
 CASE = "124M B4 T64"
 TRAINED = {"all": [""], "top block, ln_f": ["h.11.", "ln_f."], "top 2 blocks, ln_f": ["h.10.", "h.11.", "ln_f."]}
@@ -48,7 +48,7 @@ if train.torch:
 def peak_above_the_weights(name):
     """Megabytes that three steps of a process of its own need above the model."""
     out = subprocess.run([sys.executable, "-m", "benchmarks.freezing", "--memory-of", name], capture_output=True,
-                         text=True, check=True)
+                         text=True, check=True, env=environment())
     return int(out.stdout)
 
 

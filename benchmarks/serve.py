@@ -28,6 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.timing import environment
 from gpt2np.decoding import lay_out_for_decoding
 from gpt2np.memory import keep_freed_memory
 from gpt2np.model_names import load_with_tokenizer
@@ -68,7 +69,7 @@ def serve(model: str) -> None:
 def serving(model: str) -> Iterator[int]:
     """The port of a server in a process of its own, which ends with the context."""
     command = [sys.executable, "-m", "benchmarks.serve", "--serve", "--model", model]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) as process:
         try:
             assert process.stdout is not None
             yield int(process.stdout.readline())

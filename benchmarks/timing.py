@@ -1,9 +1,11 @@
 """What the benchmarks share: runs that take turns, and what the machine can do at most."""
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,11 @@ def interleaved(rounds: int, runs: Sequence[Callable[[], Any]], pause: float = 0
 def medians(rounds: int, runs: Sequence[Callable[[], Any]], pause: float = 0.0) -> list[float]:
     """The median seconds of each run, in turn."""
     return [statistics.median(mine) for mine in interleaved(rounds, runs, pause)]
+
+
+def environment() -> dict[str, str]:
+    """Of a process that finds gpt2np and the benchmarks, whatever folder this one was started in."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 class Machine:

@@ -26,7 +26,7 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.timing import interleaved
+from benchmarks.timing import environment, interleaved
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
@@ -140,7 +140,7 @@ def product_seconds(config, B, T):
 def peak_memory(case, side):
     """Megabytes that a process of its own needs at most, for three steps of a case."""
     out = subprocess.run([sys.executable, "-m", "benchmarks.train", "--only", case, "--memory-of", side],
-                         capture_output=True, text=True, check=True)
+                         capture_output=True, text=True, check=True, env=environment())
     return int(out.stdout)
 
 
