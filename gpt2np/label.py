@@ -43,6 +43,9 @@ def run(arguments: Sequence[str] | None) -> None:
     if options.words:
         if not isinstance(task, NamedEntities):
             raise Gpt2npError(f"--words: expected a model that labels words, got one of {task.name}")
+        if options.file and in_json(options.file):
+            raise Gpt2npError(f"--words: expected a word in each line of --file, got {options.file}, which has objects "
+                              "by its name: without --words, each gets its label")
         label_words(labeller, options)
         return
     expect_names(task)
@@ -182,7 +185,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         examples=('python -m gpt2np.label "这家店真不错" --model run',
                   "python -m gpt2np.label --file new.txt --model run --probability",
                   "python -m gpt2np.label --words < new.conll --model run"))
-    parser.add_argument("texts", nargs="*", type=not_empty, metavar="TEXT",
+    parser.add_argument("texts", nargs="*", metavar="TEXT",
                         help="texts, in quotes; without them, the lines of standard input are read")
     parser.add_argument("--file", type=not_empty, metavar="FILE",
                         help="a text in each line, in UTF-8; or, where its name ends in .json or .jsonl, an object, "

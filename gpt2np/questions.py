@@ -14,7 +14,6 @@ arXiv:2005.14165, section 2.4.
 Chapter: S000 3.4, 8.2; S002 2.3.
 """
 
-import json
 import math
 import re
 import unicodedata
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .bytes_in import parse_json
 from .errors import Gpt2npError
 from .scoring import Score
 from .text.utf8 import read_utf8
@@ -187,10 +187,11 @@ def is_json(path: str | Path, line: str) -> bool:
 def keys_of(line: str, keys: Sequence[str]) -> dict[str, Any]:
     """The object in a line of JSON, which has these keys; Gpt2npError otherwise."""
     try:
-        document = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+        document = parse_json(line)
+    except ValueError as error:
         raise Gpt2npError(f"expected an object in JSON, got {line!r:.40} ({error})") from None
-    expect(isinstance(document, dict), f"expected an object in JSON, got {line!r:.40}")
+    if not isinstance(document, dict):
+        raise Gpt2npError(f"expected an object in JSON, got {line!r:.40}")
     if missing := [key for key in keys if key not in document]:
         other = next((task for key, task in OTHER_KEYS.items() if key in document and key not in keys), None)
         has = ", ".join(f'"{key}"' for key in list(document)[:6])

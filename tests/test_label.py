@@ -149,6 +149,7 @@ def test_an_adapter_brings_its_head(runs, capsys):
     ("classify", ["a\t "], 1, "text 1: expected a text in each column, got 'a\\t '"),
     ("classify", ["a\tb\tc"], 1, "text 1: expected two names that stand in the text, apart from each other, got "),
     ("classify", ["--words", "--file", "{0}/ner"], 1, "--words: expected a model that labels words, got one of text"),
+    ("ner", ["--words", "--file", "{0}/bad.json"], 1, "--words: expected a word in each line of --file, got {0}/bad.j"),
     ("classify", ["--file", "{0}/none"], 1, "{0}/none: No such file or directory"),
     ("classify", ["--file", "{0}/bad.json"], 1, "{0}/bad.json, line 2: expected an object in JSON, got '[]'"),
     ("classify", ["a", "--file", "x"], 2, "expected either TEXT or --file, got both"),
@@ -165,6 +166,10 @@ def test_what_is_refused(runs, capsys, task, arguments, status, problem):
     out, err = capsys.readouterr()
     assert got == status and not out and err.startswith(f"error: {problem.format(runs)}")
     assert err.count("\n") == (2 if status == 2 else 1)
+
+
+def test_an_empty_text_comes_back_as_an_empty_line_as_it_does_in_a_pipe(runs, capsys):
+    assert said(capsys, "", "--model", runs / "classify-run") == [""]
 
 
 def test_a_typed_line_may_be_wrong(runs, capsys, monkeypatch):

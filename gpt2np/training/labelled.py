@@ -24,6 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..bytes_in import parse_json
 from ..checkpoints.files import write_text
 from ..text.labels import Entity, LabelError, check_tag, converted, tags_of
 from ..text.utf8 import read_utf8
@@ -114,7 +115,7 @@ def objects_of(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for where, line in lines_of(path):
         if line.strip():
             try:
-                value = json.loads(line)
+                value = parse_json(line)
             except ValueError as error:
                 raise TrainingError(f"{where}: expected an object in JSON, got {line[:40]!r} ({error})") from None
             if not isinstance(value, dict):
@@ -214,8 +215,8 @@ def read_clue_names(path: str | Path) -> tuple[list[Tagged], list[list[str]]]:
         if not isinstance(value.get("label"), dict):
             raise TrainingError(f"{where}: expected as label an object of types, got {value.get('label')!r:.40}")
         for its_type, names in value["label"].items():
-            for name, spans in names.items():
-                for first, last in spans:
+            for name, spans in names.items() if isinstance(names, dict) else [(names, None)]:
+                for first, last in places_in(where, its_type, name, spans):
                     if text[first:last + 1] != name:
                         raise TrainingError(f"{where}: expected {name!r} at {first} to {last} of the text, got "
                                             f"{text[first:last + 1]!r}")
@@ -229,6 +230,15 @@ def read_clue_names(path: str | Path) -> tuple[list[Tagged], list[list[str]]]:
         sentences.append(Tagged([c for c, _ in kept], [t for _, t in kept]))
         places.append([where] * len(kept))
     return sentences, places
+
+
+def places_in(where: str, its_type: str, name: Any, spans: Any) -> list[list[int]]:
+    """Where a name stands, [[first, last], ...], as an object has it under its type and the name."""
+    if its_type.strip() and name and isinstance(spans, list) and all(
+            isinstance(span, list) and [*map(type, span)] == [int, int] and 0 <= span[0] <= span[1] for span in spans):
+        return spans
+    raise TrainingError(f'{where}: expected as label {{"type": {{"name": [[first, last]]}}}}, got '
+                        f"{({its_type: name} if spans is None else {its_type: {name: spans}})!r:.60}")
 
 
 def read_peoples_daily(path: str | Path) -> Iterator[Tagged]:

@@ -158,6 +158,18 @@ def test_a_mistake_is_named_by_file_and_line(file, read, text, line, problem):
     (tagged, '{"text": "ab", "label": {"x": {"b": [[0, 0]]}}}', "expected 'b' at 0 to 0 of the text, got 'a'"),
     (tagged, '{"text": "ab", "label": "x"}', "expected as label an object of types, got 'x'"),
     (tagged, '["a"]', "expected an object in JSON, got '[\"a\"]'"),
+    (tagged, "[" * 100_000, "expected an object in JSON, got '["),
+    (tagged, '{"text": "a\\ud800", "label": {}}', "expected an object in JSON, got '{\"text\""),
+    (tagged, '{"text": "a", "label": {}, "n": ' + "9" * 5000 + "}", "expected an object in JSON, got '{\"text\""),
+    *[(tagged, f'{{"text": "abc", "label": {label}}}', f'expected as label {{"type": {{"name": [[first, last]]}}}}, got '
+       + got) for label, got in (
+        ('{"x": ["a"]}', "{'x': ['a']}"), ('{"x": {"a": 0}}', "{'x': {'a': 0}}"),
+        ('{"x": {"a": [0, 0]}}', "{'x': {'a': [0, 0]}}"), ('{"x": {"a": [[0]]}}', "{'x': {'a': [[0]]}}"),
+        ('{"x": {"a": [["0", "0"]]}}', "{'x': {'a': [['0', '0']]}}"),
+        ('{"x": {"a": [[0.0, 0.0]]}}', "{'x': {'a': [[0.0, 0.0]]}}"),
+        ('{"x": {"a": [[false, false]]}}', "{'x': {'a': [[False, False]]}}"),
+        ('{"x": {"a": [[-3, -3]]}}', "{'x': {'a': [[-3, -3]]}}"),
+        ('{"x": {"": [[1, 0]]}}', "{'x': {'': [[1, 0]]}}"), ('{"": {"a": [[0, 0]]}}', "{'': {'a': [[0, 0]]}}"))],
     (read_classified, '{"sentence": "a"', "expected an object in JSON, got '{\"sentence\": \"a\"' ("),
     (read_classified, '{"sentence": "a", "label": null}', "expected a label, a text or a number, got None"),
     (read_classified, '{"label": "a"}', "expected a text as sentence or sentence1 or text, got None"),
