@@ -101,14 +101,25 @@ def write_text(path: Path, text: str) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file in place of the one that is there: whatever happens, one of them is there, whole."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
+    """Write a file in place of the one that is there: whatever happens, one of them is there, whole.
+
+    A link stays one, and what it names is replaced; into what is no file, as a pipe or /dev/stdout, the text goes as it
+    is.  OSError names the file that was asked for.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        path.write_bytes(text.encode())
+        return
+    there = Path(os.path.realpath(path))
+    new = there.with_name(f".{there.name}.new")
     try:
+        new.unlink(missing_ok=True)
         write_text(new, text)
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)                     # a full disk should not stay full of it
+        os.replace(new, there)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)                 # a full disk should not stay full of it
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = os.fspath(path), None
         raise
 
 
@@ -123,8 +134,8 @@ def whole_folder(folder: Path, old: Path) -> Iterator[Path]:
     """
     new = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
     try:
+        new.mkdir(parents=True)
         yield new
         sync_folder(new)
         replace_folder(folder, new, old)
@@ -132,6 +143,8 @@ def whole_folder(folder: Path, old: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
         if isinstance(error, CheckpointError):          # in the name of the folder that was asked for
             error.file = folder
+        elif isinstance(error, OSError) and os.fspath(error.filename or new).startswith(os.fspath(new)):
+            error.filename, error.filename2 = os.fspath(folder), None       # a full disk is said without any name
         raise
 
 
