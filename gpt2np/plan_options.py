@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .command import MAX_THREADS, not_empty, option, real, whole
+from .training.adapting import NONE, OF_METHODS
 from .training.errors import TrainingError
 from .training.optimizers import OPTIMIZERS
 from .training.plan import NAMES, Plan, Setting, settings
-from .training.schedules import NOAM
+from .training.schedules import NOAM, WITH_AN_END
 
 NAMELESS = "files of text stand for themselves, as in: train plays.txt --out run"
 KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-size": "--batch",
@@ -40,6 +41,19 @@ def add_plan_options(parser: argparse.ArgumentParser, plan_type: type[Plan],
         group = of_any if setting.name in names else parser
         group.add_argument(option(setting.name), help=help_of(setting, usual), **kind_of(setting))
     return of_any
+
+
+def other_usual(plan_type: type[Plan], usual: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The options that have another default than --help shows of them, as they could be typed: "--steps 300".
+
+    usual   what --help shows
+    other   what holds, and under the name of an optimizer what holds with that
+    """
+    shown = {setting.name: setting.default for setting in settings(plan_type)} | dict(usual)
+    found = [f"{option(name)} {value}" for name, value in other.items()
+             if name in shown and value not in (None, shown[name])]
+    return " ".join(found) + "".join(f" (with --optimizer {name} {other_usual(plan_type, usual, its)})"
+                                     for name, its in other.items() if isinstance(its, dict))
 
 
 def help_of(setting: Setting, usual: Mapping[str, Any]) -> str:
@@ -76,6 +90,16 @@ def make_plan(plan_type: type[Plan], usual: Mapping[str, Any], given: Mapping[st
         whose = [o for o, choice in OPTIMIZERS.items() if name in choice.options]
         if whose and optimizer in OPTIMIZERS and optimizer not in whose:
             raise TrainingError(f"{name}: expected only with --optimizer {' or '.join(whose)}, got it with {optimizer}")
+    adapt = given.get("adapt", NONE)
+    for name in given:
+        if adapt not in (methods := OF_METHODS.get(name, (adapt,))):
+            *others, last = methods
+            raise TrainingError(f"{name}: expected only with --adapt {', '.join(others)}{' or ' * bool(others)}{last}, "
+                                f"got it {'without' if adapt == NONE else f'with {adapt}'}")
+    schedule = given.get("schedule", usual.get("schedule", plan_type.schedule))
+    if "min_lr" in given and schedule not in WITH_AN_END:
+        raise TrainingError(f"min_lr: expected only with --schedule {' or '.join(WITH_AN_END)}, which have an end, got "
+                            f"it with {schedule}")
     if optimizer == "sgd" and given.get("clip") == 0 and "lr" not in given:
         raise TrainingError("lr: expected one with --optimizer sgd and --clip 0, for its steps are then as long as the "
                             "gradients, and no default fits those of every model")

@@ -38,6 +38,7 @@ from .plan_options import (
     expect_epochs,
     given_in,
     make_plan,
+    other_usual,
 )
 from .ranks import as_one, join_world
 from .terminal import wrapped
@@ -121,14 +122,13 @@ def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple
     held   gets the lock of the folder: no other process trains there until it is closed
     """
     if options.resume is not None:
-        name = run_folder.read_run(options.resume).get("task")
-        kind = next((kind for kind in KINDS.values() if kind.task.name == name), LANGUAGE)
-        return run.resume(kind.task, options.resume, world, held, options.steps, options.threads)
-    kind = KINDS[options.task]
+        kind = run.kind_of({name: kind.task for name, kind in KINDS.items()}, options.resume, options.task)
+        return run.resume(kind, options.resume, world, held, options.steps, options.threads)
+    asked = KINDS[options.task]
     if world.rank == 0:
-        kind.expect(options)
+        asked.expect(options)
     about = {"files": options.files, "val": options.val, "init_from": options.init_from}
-    return run.begin(partial(kind.make, options), kind.task, options.plan, options.out, about, world, held), []
+    return run.begin(partial(asked.make, options), asked.task, options.plan, options.out, about, world, held), []
 
 
 def expect_language(options: argparse.Namespace) -> None:
@@ -270,8 +270,8 @@ LANGUAGE = Kind(
            "val": "text to measure by (the last tenth of the text, which a vocabulary is learned from too)",
            "vocab": "gpt2, demo, demo-zh, or a folder with encoder.json and vocab.bpe (learned from the text)",
            "from": "the text", "names": f"one of {', '.join(loading.GPT2_NAMES)}, or the model in a folder",
-           "without": "a small model learns from this package's own source for a few minutes. --help with --task "
-                      "translation or --task masked lists their options"},
+           "without": "a small model learns from this package's own source for a few minutes",
+           "more": "--help with --task translation or --task masked lists their options. "},
     examples=("python -m gpt2np.train --out run", "python -m gpt2np.train --resume run --steps 600",
               "python -m gpt2np.train plays.txt --out run --init-from demo",
               "python -m gpt2np.train --task translation --out run",
@@ -351,7 +351,9 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     parser = Parser(
         "train", usage=f"%(prog)s {which}[FILE ...] --out DIR [OPTIONS]\n       %(prog)s --resume DIR [--steps N]",
         description=f"{words['what']}. In brackets: what holds where nothing is said.",
-        epilog=f"Without FILE, {words['without']}. "
+        epilog=f"Without FILE, {words['without']}. Where nothing else is said, it is then "
+               f"{other_usual(kind.task.plan_type, usual, kind.trying)}, and with --init-from "
+               f"{other_usual(kind.task.plan_type, usual, kind.tuning)}. {words.get('more', '')}"
                "With mpiexec -n N before it, N processes share each batch; that needs pip install 'gpt2np[mpi]'.",
         known_as=KNOWN_AS, examples=kind.examples)
     parser.add_argument("files", nargs="*", type=not_empty, metavar="FILE", help=words["file"])

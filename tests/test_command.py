@@ -74,7 +74,7 @@ WRONG = [
     ("translate a --model %d", 1, "%d: it holds neither model.ckpt.index nor model.safetensors"),
     ("translate a --model demo", 1, "demo: expected a model that translates, found one that goes on from a text: pyt"),
     ("translate a --num-beams 0", 2, "--num-beams: expected a whole number of 1 or more, got 0"),
-    ("train --task translation %e --out %x", 1, "pairs: expected at least one, got none: give more lines"),
+    ("train --task translation %e --out %x", 1, "pairs: expected at least one to learn from, beside those to mea"),
     ("train --task translation %d --out %x", 1, "%d: Is a directory"),
     ("train --task translation --out %x --n-layer 1000000000", 1, "not enough memory (training "),
     ("train %e", 2, "expected --out DIR, a new folder for the run (or --resume DIR)"),

@@ -37,6 +37,11 @@ WHOLE = "all"                                           # of --parts
 RANKS_FILE = "ranks.safetensors"                        # what AdaLoRA remembers from step to step
 MORE = 1.5                                              # times as many ranks as are left does AdaLoRA begin with
 
+# What a plan has for some methods alone.
+OF_METHODS = {"at": METHODS[1:5], "rank": METHODS[1:3], "alpha": METHODS[1:3], "rank_stabilised": ("lora",),
+              "parts": ("lora",), "adapt_dropout": METHODS[1:3], "adapter_width": ("adapter",),
+              "prefix_length": ("prefix",)}
+
 # Where none is given: few parameters, which begin as if they were not there, take larger steps, a prefix the largest.
 LEARNING_RATES = {"lora": 1e-3, "adalora": 1e-3, "adapter": 1e-3, "prefix": 1e-2, "bias": 1e-3}
 

@@ -28,7 +28,9 @@ from .findings import Both, Findings
 from .finetuning import LABELS, NARROW, TEST, TRAIN, VAL, FineTuning
 from .label_rows import LAST
 from .labelled import (
+    Answered,
     Repaired,
+    Tagged,
     Warn,
     is_snownlp,
     write_examples,
@@ -37,6 +39,7 @@ from .language_modelling import size_of
 from .mpi import Parallel
 from .named_entities import NamedEntities
 from .question_answering import QuestionAnswering
+from .schedules import NOAM, noam_peak
 from .tasks import Progress, unseen
 from .text_classification import SYNONYMS_FILE, TextClassification, TextRegression
 from .written_answers import WrittenAnswers
@@ -95,6 +98,8 @@ def new_task(kind: type[FineTuning], out: str | Path, plan: Any, files: Sequence
         plan = replace(plan, steps=max(1, round(epochs * len(task.batches))))
     if "warmup" in fit:
         plan = replace(plan, warmup=max(1, plan.steps // 10))
+    if plan.schedule == NOAM:
+        plan = replace(plan, lr=noam_peak(model.config.n_embd, plan.warmup))
     task.plan = plan
     task.repaired = [words for words in said if isinstance(words, Repaired)]
     task.begin_adapting(init_from if config is None else None)
@@ -117,7 +122,10 @@ def examples_of(kind: type[FineTuning], plan: Any, files: Sequence[str], val: st
     train = [example for file in files for example in some_of(file, kind.read(file, plan, warn))]
     if val is None:
         train, held_out = split(train, kind.in_order)
-    known = kind.labels_of(some_of("text to learn from", train))
+        if not train:
+            raise TrainingError("examples: expected at least two different ones, to learn from and to measure by, got "
+                                f"{held_out[0]!r:.60} alone: give more, or --val")
+    known = kind.labels_of(train)
     if val is not None:
         held_out = some_of(val, kind.read(val, plan, warn, known))
     elif unknown := sorted({label for example in held_out for label in kind.labels_in(example)} - set(known.names)):
@@ -225,9 +233,25 @@ def reported(task: FineTuning, parallel: Parallel, about: dict[str, Any], step: 
              f"{start or 'a new model'}, step {step:,}.",
              f"训练样本 {len(task.train):,} 个（{source if about['files'] else '生成的'}），测量 {len(examples):,} 个；"
              f"{start or '新模型'}，第 {step:,} 步。"),
-        *map(in_both, task.repaired), *([] if about["files"] else [MADE_UP]),
+        *map(in_both, task.repaired), *([] if about["files"] else [MADE_UP]), *remembered(task.train, examples),
         *([AGAIN if again else ONCE] if task.test else [NO_TEST])]
     return TITLES[name], findings
+
+
+def remembered(train: Sequence[Any], measured: Sequence[Any]) -> list[Both]:
+    """A note on examples that are measured, and were learned from too, where there are some."""
+    learned = {asked_in(example) for example in train}
+    if not (n := sum(asked_in(example) in learned for example in measured)):
+        return []
+    return [Both(f"{n:,} of the {len(measured):,} measured stand among the examples to learn from, too: of those it "
+                 "shows what the model remembers, and not what it can tell of new ones.",
+                 f"测量的 {len(measured):,} 个样本里有 {n:,} 个也是训练样本：它们只说明模型记住了什么，"
+                 "不说明它对新样本的判断。")]
+
+
+def asked_in(example: Any) -> str:
+    """What an example says without what is right of it."""
+    return str(list(example[0]) if isinstance(example, Tagged) else example[:1 if isinstance(example, Answered) else 2])
 
 
 def in_both(repaired: Repaired) -> Both:

@@ -1,11 +1,11 @@
 """The life of a run, whatever its task: it begins, it is resumed from its last checkpoint, and what is changed then."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from . import run_folder
 from .errors import TrainingError
@@ -13,6 +13,8 @@ from .loop import Trainer
 from .mpi import World
 from .plan import Plan
 from .tasks import Task
+
+Kind: TypeAlias = type[Any]             # of a Task
 
 
 def begin(make: Callable[[], Task], kind: type[Task], plan: Plan, out: str | Path, about: dict, world: World,
@@ -35,12 +37,30 @@ def begin(make: Callable[[], Task], kind: type[Task], plan: Plan, out: str | Pat
                                    "data": kind.data} | about)
         try:
             task = make()
+            if task.plan.min_lr > task.plan.lr:
+                raise TrainingError(f"--min-lr: expected at most the highest learning rate, {task.plan.lr:g}, got "
+                                    f"{task.plan.min_lr:g}")
             run_folder.rewrite_run(out, run_folder.read_run(out) | {"plan": asdict(task.plan)})
             Trainer(task, task.plan, out).save()
         except BaseException:
             shutil.rmtree(out, ignore_errors=True)
             raise
     return last_checkpoint(kind, plan_of(kind, out), out, run_folder.load(out), world)
+
+
+def kind_of(kinds: Mapping[str, Kind], out: str | Path, asked: str | None = None) -> Kind:
+    """Of the tasks of a command that of the run in a folder, which may be asked for by its name.
+
+    TrainingError for a run of another task; that one has none is said when its plan is read.
+    """
+    name = run_folder.read_run(out).get("task")
+    for its_name, kind in kinds.items():
+        if name in (kind.name, None) and asked in (None, its_name):
+            return kind
+    expected = kinds[asked].name if asked else ", ".join(kind.name for kind in kinds.values())
+    raise TrainingError(f"{Path(out, run_folder.RUN)}: expected a run of {expected}, got one of {name}: "
+                        + (f"leave out --task {asked}" if name in {kind.name for kind in kinds.values()} else
+                           "another command goes on with it"))
 
 
 def resume(kind: type[Task], out: str | Path, world: World, held: ExitStack, steps: int | None = None,

@@ -61,3 +61,4 @@ def progress(step: int, warmup: int, steps: int) -> float:
 NOAM = "noam"                   # named after Noam Shazeer, whose code had it first
 SCHEDULES: dict[str, Callable[..., float]] = {
     "constant": constant, "linear": linear, "cosine": cosine, "inverse-sqrt": inverse_sqrt, NOAM: inverse_sqrt}
+WITH_AN_END = ("linear", "cosine")                      # to which min_lr says something

@@ -78,9 +78,10 @@ class Translation(AdaptableTask):
                  val: Sequence[TextPair], plan: TranslationPlan):
         if plan.context > model.n_ctx:
             raise TrainingError(f"context: expected at most the model's n_ctx, {model.n_ctx}, got {plan.context}")
-        for name, pairs in (("pairs", train), ("validation pairs", val)):
+        for name, pairs in (("pairs: expected at least one to learn from, beside those to measure by", train),
+                            ("validation pairs: expected at least one", val)):
             if not pairs:
-                raise TrainingError(f"{name}: expected at least one, got none: give more lines")
+                raise TrainingError(f"{name}, got none: give more lines")
         self.model, self.tokenizer, self.val, self.plan = model, tokenizer, val, plan
         end = end_of(tokenizer)
         ids, self.cut = encoded(train, tokenizer, plan.context, model.config.source_end)

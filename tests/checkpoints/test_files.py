@@ -1,4 +1,4 @@
-"""Locks: one process at a time, and none that a process leaves behind.  Files that are replaced: whole, and in place."""
+"""Locks: one process at a time, and none that a process leaves behind.  Files that are replaced: whole, in place."""
 
 import errno
 import os

@@ -444,7 +444,8 @@ def test_the_run_of_another_task(text, tmp_path, capsys):
     out = tmp_path / "run"
     out.mkdir()
     (out / "run.json").write_text('{"task": "poetry", "plan": {"steps": 2, "beams": 4}}')
-    refused(capsys, ["--resume", str(out)], "run.json: expected a run of language modelling, got one of poetry: ")
+    refused(capsys, ["--resume", str(out)], "run.json: expected a run of language modelling, translation, masked "
+            "words, got one of poetry: another command goes on with it")
 
 
 # ---- texts of any size

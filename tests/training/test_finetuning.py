@@ -106,8 +106,7 @@ def test_a_resumed_run_is_the_same(files, task, capsys):
         folder.rmdir()
     capsys.readouterr()
     assert finetune.main(["--resume", str(files / "parts")]) == 0
-    assert "This test has been used before" in (files / "parts" / "report.txt").read_text(encoding="utf-8").replace(
-        "\n", " ")
+    assert (files / "parts" / "report.txt").read_bytes() == (files / "whole" / "report.txt").read_bytes()
     whole, parts = (records(files / name) for name in ("whole", "parts"))
     for record in (*whole, *parts):
         record.pop("tokens_per_second", None)
@@ -164,6 +163,70 @@ def test_bad_input_is_one_sentence(files, capsys, task, text, problem):
     assert not (files / "run").exists()
 
 
+@pytest.mark.parametrize("task, text, got", [
+    ("ner", "a B-PER\n", "Tagged("), ("classify", "a\tx\na\tx\n", "Classified("), ("answer", "a\tb\n", "Answered(")])
+def test_one_example_cannot_be_learned_from_and_measured(files, capsys, task, text, got):
+    (files / "one").write_text(text)
+    assert finetune.main(["--task", task, str(files / "one"), "--out", str(files / "run"), *TINY]) == 1
+    assert capsys.readouterr().err.startswith("error: examples: expected at least two different ones, to learn from "
+                                              f"and to measure by, got {got}")
+
+
+@pytest.mark.parametrize("arguments, lr", [
+    (["--optimizer", "sgd"], 0.1), (["--init-from", "first", "--optimizer", "sgd"], 0.01), (["--init-from", "first"],
+     5e-4), (["--schedule", "noam"], (16 * 2) ** -0.5), (["--init-from", "first", "--schedule", "noam"], 32 ** -0.5)])
+def test_the_learning_rate_that_help_promises(files, arguments, lr):
+    common = ["--steps", "2", "--batch", "4", "--warmup", "2", "--threads", "1"]
+    if "--init-from" in arguments:
+        assert finetune.main(command(files, "classify", "first")) == 0
+    sizes = [] if "--init-from" in arguments else ["--n-layer", "1", "--n-head", "2", "--n-embd", "16"]
+    assert finetune.main(["--task", "classify", str(files / "classify"), "--out", str(files / "run"), *common, *sizes,
+                          *(str(files / "first") if one == "first" else one for one in arguments)]) == 0
+    assert run_folder.read_run(files / "run")["plan"]["lr"] == pytest.approx(lr)
+
+
+def test_the_last_learning_rate_is_not_above_the_highest(files, capsys):
+    assert finetune.main([*command(files, "classify"), "--min-lr", "5"]) == 1
+    assert capsys.readouterr().err == "error: --min-lr: expected at most the highest learning rate, 0.001, got 5\n"
+    assert not (files / "run").exists()
+
+
+def test_a_report_says_which_measured_examples_were_learned(files, capsys):
+    (files / "test").write_text("好极了\tpos\n真差\tneg\n好极了\tneg\n从来没有\tpos\n", encoding="utf-8")
+    assert finetune.main([*command(files, "classify"), "--test", str(files / "test")]) == 0
+    report = (files / "run" / "report.txt").read_text("utf-8").replace("\n", " ")
+    assert "3 of the 4 measured stand among the examples to learn from, too" in report
+    assert "测量的 4 个样本里有 3 个也是训练样本" in (files / "run" / "report.html").read_text("utf-8")
+    (files / "new").write_text("从来没有\tpos\n", encoding="utf-8")
+    assert finetune.main([*command(files, "classify", "other"), "--test", str(files / "new")]) == 0
+    assert "stand among the" not in (files / "other" / "report.txt").read_text("utf-8")
+
+
+def test_a_report_is_made_once_for_the_same_steps(files, capsys):
+    assert finetune.main([*command(files, "classify"), "--test", str(files / "classify")]) == 0
+    report, page = (files / "run" / name for name in ("report.txt", "report.html"))
+    first = report.read_text("utf-8")
+    assert "used once" in first
+    said = capsys.readouterr().out.rpartition("To use it:")[2]
+    assert finetune.main(["--resume", str(files / "run")]) == 0
+    assert report.read_text("utf-8") == first and capsys.readouterr().out.rpartition("To use it:")[2] == said
+    page.unlink()                                       # as where the power fails between the two
+    assert finetune.main(["--resume", str(files / "run")]) == 0
+    assert report.read_text("utf-8") == first and page.exists()
+    assert finetune.main(["--resume", str(files / "run"), "--steps", "4"]) == 0
+    again = report.read_text("utf-8")
+    assert "used before: the run went on after it" in again
+    assert finetune.main(["--resume", str(files / "run")]) == 0 and report.read_text("utf-8") == again
+
+
+def test_a_run_of_another_task_is_named(files, capsys):
+    assert finetune.main(command(files, "classify")) == 0
+    capsys.readouterr()
+    assert finetune.main(["--resume", str(files / "run"), "--task", "ner"]) == 1
+    assert capsys.readouterr().err == (f"error: {files / 'run' / 'run.json'}: expected a run of named entities, got "
+                                       "one of text classification: leave out --task ner\n")
+
+
 def test_a_label_that_was_not_learned(files, capsys):
     (files / "other").write_text("很好\tpos\n很怪\todd\n", encoding="utf-8")
     arguments = command(files, "classify")
@@ -194,6 +257,13 @@ def test_a_head_of_other_labels_is_refused_and_can_be_left_out(files, capsys):
     ("x --out run", "expected --task, one of ner, classify, regress, qa, answer (or --resume DIR)"),
     ("--task ner x", "expected --out DIR, a new folder for the run (or --resume DIR)"),
     ("--task ner x --out run --scheme IOE", "--scheme: invalid choice: 'IOE' (choose from "),
+    ("--task ner --out run --scheme IOB1", "--scheme: expected with a FILE of words and tags"),
+    ("--task ner x.jsonl --out run --scheme IOB1", "--scheme: expected with a FILE of words and tags"),
+    ("--task ner x --out run --rank 8", "--rank: expected only with --adapt lora or adalora, got it without"),
+    ("--task ner x --out run --init-from demo --adapt lora --prefix-length 3",
+     "--prefix-length: expected only with --adapt prefix, got it with lora"),
+    ("--task ner x --out run --schedule noam --min-lr 1e-9",
+     "--min-lr: expected only with --schedule linear or cosine, which have an end, got it with noam"),
     ("--task ner x --out run --language zh", "--language: expected without FILE, for it is of what is made up"),
     ("--task ner x --out run --new-head", "--new-head: expected with --init-from"),
     ("--task ner x --out run --init-from demo --n-layer 2", "expected either --init-from or --n-layer, got both"),

@@ -161,8 +161,8 @@ def test_a_mistake_is_named_by_file_and_line(file, read, text, line, problem):
     (tagged, "[" * 100_000, "expected an object in JSON, got '["),
     (tagged, '{"text": "a\\ud800", "label": {}}', "expected an object in JSON, got '{\"text\""),
     (tagged, '{"text": "a", "label": {}, "n": ' + "9" * 5000 + "}", "expected an object in JSON, got '{\"text\""),
-    *[(tagged, f'{{"text": "abc", "label": {label}}}', f'expected as label {{"type": {{"name": [[first, last]]}}}}, got '
-       + got) for label, got in (
+    *[(tagged, f'{{"text": "abc", "label": {label}}}',
+       'expected as label {"type": {"name": [[first, last]]}}, got ' + got) for label, got in (
         ('{"x": ["a"]}', "{'x': ['a']}"), ('{"x": {"a": 0}}', "{'x': {'a': 0}}"),
         ('{"x": {"a": [0, 0]}}', "{'x': {'a': [0, 0]}}"), ('{"x": {"a": [[0]]}}', "{'x': {'a': [[0]]}}"),
         ('{"x": {"a": [["0", "0"]]}}', "{'x': {'a': [['0', '0']]}}"),

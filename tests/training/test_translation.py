@@ -296,8 +296,8 @@ def test_a_sentence_that_is_too_long_is_cut_and_said(pairs, tmp_path, capsys):
 @pytest.mark.parametrize("text, more, message, status", [
     ("a\tb\nno tab\n", [], r"pairs\.tsv, line 2: expected a source, a tab and its target, got no tab in 'no tab'", 1),
     ("a\tb\n\tb\n", [], "line 2: expected a source, a tab and its target, got nothing on one side of the tab", 1),
-    ("", [], "pairs: expected at least one, got none: give more lines", 1),
-    ("a\tb\n", [], "pairs: expected at least one, got none: give more lines", 1),
+    ("", [], "pairs: expected at least one to learn from, beside those to measure by, got none: give more", 1),
+    ("a\tb\n", [], "pairs: expected at least one to learn from, beside those to measure by, got none: give more", 1),
     ("abcdefgh\tb\nabcdefgi\tb\n", ["--batch-tokens", "5"], "batch_tokens: expected at least the 11 of the long", 1),
     ("a\tb\n", ["--lr", "1", "--schedule", "noam"], "^error: --lr: expected none with --schedule noam, whose peak", 2),
     ("a\tb\n", ["--norms", "none"], "--norms: invalid choice: 'none'", 2),
