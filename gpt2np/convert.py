@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from .adapt.narrow import scheme_of
 from .adapt.replacing import merge, replacements
 from .checkpoints.errors import CheckpointError
 from .checkpoints.loading import LAYOUTS, NAMES, write_model
@@ -55,10 +56,15 @@ def convert(arguments: Sequence[str] | None) -> None:
         parser.error(f"{'--merge' if options.merge else '--to peft'}: expected an --adapter with it, got none")
     if options.adapter is not None and options.merge is (options.to == PEFT):
         parser.error("--adapter: expected either --merge, and a layout of models, or --to peft, for the adapter alone")
+    if options.to == PEFT and options.dtype != "float32":
+        parser.error(f"--dtype {options.dtype}: expected float32 with --to peft, for an adapter is small")
     if os.path.lexists(options.dest):               # save() replaces a model; a slip of the hand here should not
         raise CheckpointError(options.dest, "it is there already: name a new folder")
     try:
         model, tokenizer = load(options.source, adapter=options.adapter)
+        if scheme := scheme_of(model):
+            raise CheckpointError(options.source, f"its matrices are in {scheme}: convert the model that it was made "
+                                  "from")
         if options.to == PEFT:
             save_peft(options.dest, model, options.source)
         else:

@@ -33,7 +33,7 @@ from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .models.protocols import LanguageModel
 from .models.transformer import Transformer
-from .questions import Template, accuracies, last_words, read_hellaswag, read_lambada, wilson
+from .questions import Template, accuracies, last_words, read_hellaswag, read_lambada, rounded, wilson
 from .scoring import Score, score_all
 from .terminal import show_progress, table, width, wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
@@ -106,7 +106,7 @@ def show(arguments: Sequence[str] | None) -> None:
             asked: list[tuple[str, list[str]]] = [(context, [word]) for context, word in passages]
             told = last_words([one for one, in scored(options, model, tokenizer, asked)])
             lines.append(f"{name} on {options.lambada}: {share('last word', told.words, told.n)}, "
-                         f"{share('last token', told.tokens, told.n)}, perplexity {told.perplexity:.2f}")
+                         f"{share('last token', told.tokens, told.n)}, perplexity {rounded(told.perplexity)}")
         if questions:
             asked = [*map(Template().asked, questions)]
             found = accuracies(questions, scored(options, model, tokenizer, asked))
@@ -354,6 +354,11 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
         parser.error(f"--length-penalty: expected a number from -10 to 10, got {options.length_penalty}")
     if options.length_penalty is not None and options.num_beams in (None, 1):
         parser.error("--length-penalty: expected only with --num-beams of 2 or more")
+    if options.ensemble and len(options.model) < 2:
+        parser.error("--ensemble: expected several --model with it, whose mean is measured, got one")
+    for name in ("window", "stride", "calibration"):
+        if getattr(options, name) is not None and not options.files:
+            parser.error(f"{option(name)}: expected FILE with it, a text to measure")
     return options, parser
 
 

@@ -17,7 +17,7 @@ from .interrupts import leave
 from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer, name_of
 from .models.bert import BertForPreTraining
-from .terminal import columns_of, read_text, wrapped
+from .terminal import columns_of, folded, padded, read_text, width
 from .text.vocab_txt import MASK
 from .text.wordpiece import WordPiece
 
@@ -37,7 +37,7 @@ def show(arguments: Sequence[str] | None) -> None:
     merge_if_possible(model)
     keep_freed_memory()
     gaps = fill(model, tokenizer, text, options.top_k, options.cut)
-    print(wrapped(filled(tokenizer, text, [guesses[0].piece for guesses in gaps])))
+    print(folded(filled(tokenizer, text, [guesses[0].piece for guesses in gaps]), width()))
     for number, guesses in enumerate(gaps, 1):
         if len(gaps) > 1:
             print(f"gap {number}:")
@@ -46,9 +46,9 @@ def show(arguments: Sequence[str] | None) -> None:
             print(line(guess, widest))
 
 
-def line(guess: Guess, width: int) -> str:
+def line(guess: Guess, widest: int) -> str:
     """A piece and its probability."""
-    return f"    {guess.piece}{' ' * (width - columns_of(guess.piece))}  {guess.probability:6.1%}"
+    return f"    {padded(guess.piece, widest)}  {guess.probability:6.1%}"
 
 
 def filled(tokenizer: WordPiece, text: str, pieces: Sequence[str]) -> str:

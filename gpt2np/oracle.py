@@ -3,11 +3,13 @@
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.oracle")
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from .adapt.narrow import scheme_of
 from .checkpoints.loading import NAMES
 from .command import Parser, not_empty, real, run_command
 from .interpret.oracle import Difference, arrays_of, compare, files_of, write
@@ -77,6 +79,9 @@ def written(text: str, name: str, dtype: str, out: str | None) -> dict[str, np.n
     if not 2 <= len(tokens) <= model.n_ctx + 1:
         raise InterpretError(f"the text: expected from 2 to {model.n_ctx + 1:,} tokens, for the model sees "
                              f"{model.n_ctx:,} and each is to be followed by one, got {len(tokens):,}")
+    if scheme := scheme_of(model):
+        raise InterpretError(f"{name}: expected a model whose matrices are parameters, got one in {scheme}: name the "
+                             "model that it was made from")
     for _, p in model.named_parameters():
         p.value = p.value.astype(dtype)
     batch = np.array([tokens[:-1]]), np.array([tokens[1:]])
@@ -87,7 +92,7 @@ def written(text: str, name: str, dtype: str, out: str | None) -> dict[str, np.n
     size = sum(path.stat().st_size for path in paths)
     print(wrapped(f"{len(arrays)} arrays of one step on {len(tokens) - 1} tokens, loss {float(arrays['loss']):.6f}, "
                   f"{size / 1e6:,.1f} MB: {', '.join(str(path) for path in paths)}"))
-    print(wrapped(f"next: python -m gpt2np.oracle --out {out} --compare YOURS.npz"))
+    print(wrapped(f"next: python -m gpt2np.oracle --out {shlex.quote(out)} --compare YOURS.npz"))
     return arrays
 
 

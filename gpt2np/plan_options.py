@@ -25,6 +25,10 @@ KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-siz
             "--max-length": "--context", "--max-seq-length": "--context", "--validation-file": "--val",
             "--d-model": "--n-embd", "--hidden-size": "--n-embd", "--num-layers": "--n-layer",
             "--n-layers": "--n-layer", "--num-heads": "--n-head", "--n-heads": "--n-head",
+            "--adam-beta1": "--beta1", "--adam-beta2": "--beta2", "--adam-epsilon": "--eps", "--optim": "--optimizer",
+            "--save-total-limit": "--keep", "--early-stopping-patience": "--patience",
+            "--warmup-ratio": "expected --warmup, in steps",
+            "--bf16": "expected none of that: in float32 a CPU is fast",
             "--logging-steps": "each step is logged, in log.jsonl", "--train-file": NAMELESS, "--data": NAMELESS,
             "--input": NAMELESS, "--fp16": "expected none of that: in float32 a CPU is fast"}
 

@@ -169,7 +169,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser("quantize", usage="%(prog)s FILE --model MODEL [OPTIONS]",
                     description="Measure what fewer bits for each weight cost, and write a GPT-2 with them. Tables and "
                                 "norms stay in float32. In brackets: what holds where nothing is said.",
-                    known_as={"-m": "--model", "--dtype": "--scheme", "--bits": "--scheme", "-o": "--out",
+                    known_as={"-m": "--model", "--dtype": "--scheme", "-o": "--out",
+                              "--bits": "expected --scheme int8, or one of 16 bits, bfloat16 or float16",
                               "--output": "--out", "": "the model goes behind --model"},
                     examples=("python -m gpt2np.quantize play.txt --model demo",
                               "python -m gpt2np.quantize --model demo --out small",

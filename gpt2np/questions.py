@@ -261,6 +261,11 @@ def last_words(scores: Sequence[Score]) -> LastWords:
                      math.exp(loss) if loss < 700 else math.inf)
 
 
+def rounded(perplexity: float) -> str:
+    """A perplexity as it is shown: 40.06, and 5.1e+34 where a word is all but impossible."""
+    return f"{perplexity:.2f}" if perplexity < 1e6 else f"{perplexity:.2g}"
+
+
 def wilson(k: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """From where to where the rate may be that gave k of n, with 95 of 100 such intervals holding it.
 

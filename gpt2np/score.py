@@ -28,6 +28,7 @@ from .questions import (
     read_hellaswag,
     read_lambada,
     read_questions,
+    rounded,
     template_of,
     wilson,
 )
@@ -172,7 +173,7 @@ def show_lambada(options: argparse.Namespace, passages: Sequence[tuple[str, str]
     print(wrapped(f"{options.model} on {options.file}: {n:,} passages, of which the last word is to be told"))
     show_share("last word", words, n, "all its tokens are the likeliest")
     show_share("last token", tokens, n, "the word's last one is, given those before it")
-    print(wrapped(f"{'perplexity':{NAME}}{perplexity:6.2f}  of the word"))
+    print(wrapped(f"{'perplexity':{NAME}}{rounded(perplexity):>6}  of the word"))
 
 
 # ---- sentences that differ in a word

@@ -6,11 +6,13 @@ Chapter: S000 6.3.
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.similar")
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from .checkpoints.loading import USES
 from .command import MAX_THREADS, Parser, not_empty, run_command, whole
 from .errors import Gpt2npError
 from .interrupts import leave
@@ -19,10 +21,11 @@ from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.bert import BERT, BertForPreTraining
 from .sentences import MINILM, find_minilm, nearest_pairs, unknown_share, vectors
-from .terminal import wrapped
+from .terminal import folded, width, wrapped
 from .text.utf8 import decode_utf8, read_utf8
 from .text.wordpiece import WordPiece
 
+SIDE = " " * 8                  # beside a text: where its similarity stands
 MANY_UNKNOWN = 1 / 3            # of a text's pieces, from which on little of it is read
 
 
@@ -35,6 +38,8 @@ def compare(arguments: Sequence[str] | None) -> None:
     """Print the similarities that the arguments ask for."""
     options = parse(arguments)
     texts, lines = options.texts, lines_of(options.file) if options.file else []
+    if not texts and len(lines) < 2:
+        raise Gpt2npError(f"{options.file}: expected two lines at least to compare, got one: give more, or a TEXT")
     model, tokenizer = load(options.model)
     keep_freed_memory()
     v = vectors(model, tokenizer, texts + lines, options.cut, options.threads or cores())
@@ -44,7 +49,7 @@ def compare(arguments: Sequence[str] | None) -> None:
                       f"what follows says little{english}"))
     if texts and lines:
         for text, of_text in zip(texts, v):
-            print(wrapped(text))
+            print(folded(text, width()))
             near = v[len(texts):] @ of_text
             for i in np.argsort(-near, kind="stable")[:options.top_k]:
                 show(near[i], [lines[i]])
@@ -56,7 +61,8 @@ def compare(arguments: Sequence[str] | None) -> None:
 
 def show(similarity: float, texts: Sequence[str]) -> None:
     """A similarity, and below each other what it is of."""
-    print(f"{similarity:6.3f}  " + ("\n" + " " * 8).join(wrapped(text, indent=" " * 8) for text in texts))
+    lines = "\n".join(folded(text, width(), SIDE) for text in texts)
+    print(f"{similarity:6.3f}  " + lines.removeprefix(SIDE))
 
 
 def load(name: str) -> tuple[BERT, WordPiece]:
@@ -64,8 +70,10 @@ def load(name: str) -> tuple[BERT, WordPiece]:
     model, tokenizer = load_with_tokenizer(find_minilm() if name == MINILM else name, kind=Module)
     model = model.bert if isinstance(model, BertForPreTraining) else model
     if not (isinstance(model, BERT) and isinstance(tokenizer, WordPiece)):
-        raise Gpt2npError(f"--model: expected a BERT, which reads a text from both sides, got a "
-                          f"{type(model).__name__}: python -m gpt2np.generate --model {name} lets it write")
+        does, command = USES[type(model)]
+        raise Gpt2npError("--model: expected a BERT, which reads a text from both sides, got a "
+                          f"{type(model).__name__}, which {does}: python -m gpt2np.{command} {shlex.quote(name)} uses "
+                          "it")
     return model, tokenizer
 
 

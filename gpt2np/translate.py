@@ -233,6 +233,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.drawn and (beam := next((name for name in BEAM_OPTIONS if name in given - {"n_best"}), None)):
         other = next(name for name in (*SAMPLER_OPTIONS, "seed") if name in given)
         parser.error(f"{option(beam)} and {option(other)} exclude each other: what is drawn is not ranked")
+    for name in ("length_penalty", "penalty", "coverage_penalty"):
+        if options.num_beams == 1 and name in given:
+            parser.error(f"{option(name)}: expected only with --num-beams of 2 or more, of which it says which wins")
     usual = {"num_beams": max(BEAMS, options.n_best or 1), "length_penalty": 1.0, "penalty": PENALTIES[0],
              "coverage_penalty": 0.0, "temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0, "n_best": 1,
              "scores": False, "attention": False}

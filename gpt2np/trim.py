@@ -21,6 +21,7 @@ from tqdm import tqdm
 from .adapt.narrow import scheme_of
 from .adapt.trimming import (
     Heads,
+    check_heads_to_go,
     drop_blocks,
     heads_of,
     importances,
@@ -109,6 +110,7 @@ def copied(path: str | None, copy: Path) -> Path | None:
 def cut(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer, text: Path | None,
         vocab: Path | None) -> tuple[list[Row], AnyTokenizer]:
     """Trim a model as it is asked for: the rows of the table, and the tokenizer that it has then."""
+    expect_cuts(options, model)
     row = partial(measured, model, text, options.threads or cores())
     rows = [row("as it is", tokenizer)]
     if options.layers is not None:
@@ -132,6 +134,21 @@ def cut(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer, text:
     return rows, tokenizer
 
 
+def expect_cuts(options: argparse.Namespace, model: GPT2) -> None:
+    """AdaptError or TrainingError for blocks and heads that cannot go, by the numbers that they were named by: it is
+    said before the work begins.
+    """
+    if isinstance(options.heads, dict):
+        check_heads_to_go(model, options.heads)
+        if wrong := sorted(set(options.layers or ()) & options.heads.keys()):
+            raise TrainingError(f"--heads: expected heads of blocks that stay, got some of block {wrong[0]}, which "
+                                "--layers drops")
+    trial = model.replica()
+    drop_blocks(trial, options.layers or ())
+    if isinstance(options.heads, int):
+        least(dict.fromkeys(heads_of(trial), 0.0), options.heads)
+
+
 def heads_to_go(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer, text: Path | None) -> Heads:
     """The heads that are named, or as many of those that matter least; by the numbers of the blocks that are left."""
     if isinstance(options.heads, int):
@@ -140,13 +157,8 @@ def heads_to_go(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenize
         assert text is not None                         # parse has seen to it
         tokens = encoded(text, tokenizer)
         with threadpool_limits(options.threads or cores(), "blas"):
-            least(dict.fromkeys(heads_of(model), 0.0), options.heads)       # whether so many can go, before the work
             return least(importances(model, windows_of(model, tokens)), options.heads)
-    gone, named = options.layers or [], options.heads
-    if wrong := sorted(set(gone) & named.keys()):
-        raise TrainingError(f"--heads: expected heads of blocks that stay, got some of block {wrong[0]}, which "
-                            "--layers drops")
-    return {i - sum(j < i for j in gone): which for i, which in named.items()}
+    return {i - sum(j < i for j in options.layers or ()): which for i, which in options.heads.items()}
 
 
 def windows_of(model: GPT2, tokens: Array) -> Iterator[tuple[Array, Array]]:

@@ -78,6 +78,12 @@ def test_pairs_and_lines(capsys, folder, tmp_path):
     assert len(both) == 2                               # the encoder of a model with heads
 
 
+def test_texts_fit_the_terminal(capsys, folder, monkeypatch):
+    monkeypatch.setattr(similar, "width", lambda: 20)
+    lines = said(capsys, "the the cat", "床前明月光低床", "--model", folder(), "--cut")
+    assert lines[0][6:] == "  the the cat" and lines[1:] == ["        床前明月光低", "        床"]
+
+
 def test_what_it_cannot_read_is_said(capsys, folder):
     lines = said(capsys, "猫猫猫", "狗 the", "--model", folder())
     assert lines[0].startswith("note: 57% of the words are foreign to the vocabulary, and nothing of them is read")
@@ -93,10 +99,13 @@ def test_what_it_cannot_read_is_said(capsys, folder):
      "'the cat sat'...: expected at most 9 pieces, [CLS] and [SEP] among them"),
     (["a", "--file", "%x", "--model", "%m"], 1, "%x: No such file or directory"),
     (["a", "--file", "%e", "--model", "%m"], 1, "%e: expected lines to compare, got none"),
+    (["--file", "%1", "--model", "%m"], 1, "%1: expected two lines at least to compare, got one: give more, or a TEXT"),
 ])
 def test_wrong_input_is_one_sentence(capsys, folder, tmp_path, arguments, status, message):
     (tmp_path / "empty").write_text("\n \n")
-    names = {"%m": folder(), "%x": str(tmp_path / "nothing"), "%e": str(tmp_path / "empty")}
+    (tmp_path / "one").write_text("\na tea\n")
+    names = {"%m": folder()} | {mark: str(tmp_path / name) for mark, name in
+                                (("%x", "nothing"), ("%e", "empty"), ("%1", "one"))}
     for mark, name in names.items():
         message = message.replace(mark, name)
     try:

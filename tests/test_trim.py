@@ -173,6 +173,16 @@ def test_what_cannot_be_is_one_sentence(small, capsys, arguments, status, messag
     assert sorted(small.rglob("*")) == before
 
 
+@pytest.mark.parametrize("arguments", [["--layers", "3"], ["--heads", "10"], ["--heads", "7.0"],
+                                       ["--layers", "0", "--heads", "3.0"], ["--layers", "1", "--heads", "1.0"]])
+def test_what_cannot_go_is_said_before_anything_is_measured(small, capsys, monkeypatch, arguments):
+    monkeypatch.setattr(trim, "measured", lambda *more: pytest.fail("measured first"))
+    assert trim.main(["--model", "model", "text", *arguments]) == 1
+    err = capsys.readouterr().err
+    assert "heads: expected" in err or "blocks: expected from 0 to 2, got 3" in err
+    assert "got 3" in err or "3.0" not in arguments     # by the number that was typed
+
+
 def test_models_that_are_no_gpt2_or_narrow_are_refused(small, capsys):
     assert quantize.main(["--model", "model", "--out", "narrow"]) == 0
     assert trim.main(["--model", "narrow", "--layers", "1", "--out", "out"]) == 1

@@ -8,6 +8,7 @@ Chapter: S003 5.2.
 """
 
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def load_with_tokenizer(name_or_path: str | Path, dtype: DTypeLike = np.float32,
     if not isinstance(model, kind):
         (does, command), (wanted, _) = USES[type(model)], USES[kind]
         raise CheckpointError(name_or_path, f"expected a model that {wanted}, found one that {does}: python -m gpt2np."
-                              f"{command} {name_or_path} uses it")
+                              f"{command} {shlex.quote(str(name_or_path))} uses it")
     if tokenizer is None:
         raise CheckpointError(find(name_or_path), "it lacks its vocabulary, so it can neither read nor write text: "
                               "expected tokenizer.json, vocab.json and merges.txt, encoder.json and vocab.bpe, or a "

@@ -23,7 +23,8 @@ from ..terminal import wrapped
 from .asked import Limits
 from .server import Server
 
-KNOWN_AS = {"-m": "--model", "-p": "--port", "--address": "--host", "--bind": "--host", "--listen": "--host",
+KNOWN_AS = {"": "the model goes behind --model",
+            "-m": "--model", "-p": "--port", "--address": "--host", "--bind": "--host", "--listen": "--host",
             "--max-batch-size": "--texts", "--parallel": "--texts", "--max-num-seqs": "--texts",
             "--max-concurrent-requests": "--waiting", "--max-new-tokens": "--max-tokens", "--timeout": "--seconds",
             "--workers": "one process serves here; several of them stand behind one nginx, see docs/serving.md",

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def read_utf8(path: str | Path) -> Iterator[str]:
                 text = decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
                 start = read - len(error.object)        # the object ends where we are
-                raise _not_utf8(path, error, start, f"; from GBK: iconv -f gbk -t utf-8 {path}") from None
+                raise _not_utf8(path, error, start, advice(path, data if start == 0 else b"")) from None
             if text:
                 yield text.removeprefix(mark)
                 mark = ""                               # further on it is a character like any other
@@ -52,6 +53,14 @@ def lone_surrogate(text: str) -> TokenizerError:
     at = next(i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff")
     return TokenizerError(f"the text holds a lone surrogate, U+{ord(text[at]):04X} at character {at}, which UTF-8 "
                           f"cannot hold; text.encode('utf-8', 'replace').decode() puts '?' in its place")
+
+
+def advice(path: str | Path, begins: bytes) -> str:
+    """How to convert a file: from UTF-16 where its first bytes are that encoding's mark, and else from what most
+    Chinese files are in that are not in UTF-8.
+    """
+    name = "UTF-16" if begins.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "GBK"
+    return f"; from {name}: iconv -f {name.lower()} -t utf-8 {shlex.quote(os.fspath(path))}"
 
 
 def _not_utf8(source: str | Path, error: UnicodeDecodeError, start: int, advice: str = "") -> TokenizerError:

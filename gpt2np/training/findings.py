@@ -17,6 +17,7 @@ from ..page import html_page
 from ..text.label_reports import columns, fitted
 
 COLUMNS = 80                    # of the report as text
+BESIDE = 14                     # of them for a label beside what was taken for what
 MOST_MISTAKES = 20
 MOST_LABELS = 20                # of which it is shown what was taken for what
 
@@ -119,14 +120,18 @@ def score_table(findings: Findings) -> str:
 
 
 def confusion_table(findings: Findings) -> str:
-    """The counts, with labels that are cut so that a line is not too long."""
+    """The counts, with labels that are cut so that a line is not too long; columns that have no room are below."""
     labels, counts = findings.labels, findings.confusion
     assert counts is not None
-    width = max(6, min(12, (COLUMNS - 14) // len(labels)))
-    lines = [" " * 14 + "".join(" " * (width - columns(cut)) + cut for cut in
-                                (fitted(label, width - 1).rstrip() for label in labels))]
-    lines += [fitted(label, 14) + "".join(f"{n:>{width}}" for n in row) for label, row in zip(labels, counts)]
-    return "\n".join(lines)
+    room, longest = COLUMNS - BESIDE, max(columns(label) for label in labels)
+    width = min(12, room // len(labels)) if len(labels) <= room // 6 else max(6, min(12, longest + 1))
+    blocks = []
+    for first in range(0, len(labels), room // width):
+        some = slice(first, first + room // width)
+        heads = (fitted(label, width - 1).rstrip() for label in labels[some])
+        blocks.append("\n".join([" " * BESIDE + "".join(" " * (width - columns(head)) + head for head in heads)] + [
+            fitted(label, BESIDE) + "".join(f"{n:>{width}}" for n in row[some]) for label, row in zip(labels, counts)]))
+    return "\n\n".join(blocks)
 
 
 def bracketed(pieces: Sequence[tuple[str, str]]) -> str:

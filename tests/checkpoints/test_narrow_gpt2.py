@@ -77,4 +77,4 @@ def test_other_layouts_are_not_for_it_nor_it_for_others(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
     gpt2np.save(tmp_path / "a", model_in("int8"), None)
     assert convert.main([str(tmp_path / "a"), str(tmp_path / "b"), "--to", "openai"]) == 1
-    assert "got int8, which no matrix of the model can stand for" in capsys.readouterr().err
+    assert "a: its matrices are in int8: convert the model that it was made from" in capsys.readouterr().err

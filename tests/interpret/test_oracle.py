@@ -14,6 +14,7 @@ import pytest
 
 import gpt2np
 from gpt2np import oracle as oracle_command
+from gpt2np.adapt.narrow import quantize
 from gpt2np.blocks import multihead
 from gpt2np.checkpoints import safetensors
 from gpt2np.interpret import oracle
@@ -367,3 +368,13 @@ def test_what_cannot_be_written(arguments, message, tmp_path, monkeypatch, capsy
         assert end.code == 2
     said = capsys.readouterr().err
     assert re.search(message, said) and said.startswith("error: ") and not list(tmp_path.iterdir())
+
+
+def test_whole_numbers_are_no_parameters(tmp_path, capsys):
+    model, tokenizer = gpt2np.load("demo")
+    quantize(model, "int8")
+    gpt2np.save(tmp_path / "narrow", model, tokenizer)
+    assert oracle_command.main(["To be", "--out", str(tmp_path / "x.safetensors"), "--model",
+                                str(tmp_path / "narrow")]) == 1
+    assert "expected a model whose matrices are parameters, got one in int8" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["narrow"]

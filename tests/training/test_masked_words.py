@@ -15,6 +15,7 @@ from gpt2np.filling import fill
 from gpt2np.layers.softmax import softmax_forward
 from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import BertConfig
+from gpt2np.terminal import columns_of
 from gpt2np.text.wordpiece import SPECIAL, WordPiece, learn_characters
 from gpt2np.training import masked_words, run_folder
 from gpt2np.training.errors import TrainingError
@@ -214,7 +215,7 @@ def folder(tmp_path):
     return str(tmp_path / "model")
 
 
-def test_the_likeliest_words_for_each_gap(folder, capsys):
+def test_the_likeliest_words_for_each_gap(folder, capsys, monkeypatch):
     model, tokenizer = gpt2np.load(folder)
     gaps = fill(model, tokenizer, "天[MASK]玄 [MASK]", 4)
     ids = [tokenizer.cls, *tokenizer.encode("天[MASK]玄[MASK]", allowed_special=["[MASK]"]), tokenizer.sep]
@@ -228,6 +229,9 @@ def test_the_likeliest_words_for_each_gap(folder, capsys):
     assert first == f"天{gaps[0][0].piece}玄{gaps[1][0].piece}".replace("##", "")
     assert lines[0] == "gap 1:" and lines[3] == "gap 2:" and len(lines) == 6
     assert lines[1].split() == [gaps[0][0].piece, f"{gaps[0][0].probability:.1%}"]
+    monkeypatch.setattr(command, "width", lambda: 4)
+    assert command.main(["天[MASK]玄", "--model", folder, "--top-k", "1"]) == 0
+    assert [*map(columns_of, capsys.readouterr().out.splitlines()[:2])] == [4, 2]
     assert len(fill(model, tokenizer, "[MASK]", 10 ** 6)[0]) == tokenizer.n_vocab - len(SPECIAL)
 
 
