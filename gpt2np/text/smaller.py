@@ -43,7 +43,8 @@ def fewer_pieces(tokenizer: WordPiece, used: Iterable[int]) -> tuple[WordPiece, 
     """smaller, of a WordPiece."""
     old = sorted({tokenizer.pad, tokenizer.unk, tokenizer.cls, tokenizer.sep, tokenizer.mask, *used})
     expect_ids(tokenizer, old)
-    return WordPiece([tokenizer.pieces[i] for i in old], **tokenizer.options), old
+    options: Any = tokenizer.options
+    return WordPiece([tokenizer.pieces[i] for i in old], **options), old
 
 
 def fewer_merges(tokenizer: Tokenizer, used: Iterable[int]) -> tuple[Tokenizer, list[int]]:
