@@ -323,11 +323,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                               "python -m gpt2np.trim --model demo --vocab play.txt --out small",
                               "python -m gpt2np.trim --model run/best --vocab reviews.tsv --out small"))
     parser.add_argument("file", nargs="?", type=not_empty, metavar="FILE",
-                        help="text in UTF-8 to measure by, and to tell which heads matter (that of --vocab); for a BERT, "
-                             "a sentence in each line")
+                        help="text in UTF-8 to measure by, and to tell which heads matter (that of --vocab); for a "
+                             "BERT, a sentence in each line")
     parser.add_argument("--model", required=True, type=not_empty,
-                        help=f"one of {', '.join((*loading.GPT2_NAMES, loading.FILL))}; or the path of a model's folder, "
-                             "also of one with a head")
+                        help=f"one of {', '.join((*loading.GPT2_NAMES, loading.FILL))}; or the path of a model's "
+                             "folder, also of one with a head")
     parser.add_argument("--out", type=not_empty, metavar="DIR",
                         help="write the model into this new folder, which the other commands take as a model")
     parser.add_argument("--layers", type=blocks, metavar="WHICH",
@@ -342,8 +342,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="make the matrices smaller, in Hugging Face's layout with pruned_heads, instead of "
                              "setting heads to zero in an ordinary one")
     parser.add_argument("--vocab", type=not_empty, metavar="FILE",
-                        help="keep the tokens of this text alone, and every byte; of a BERT's, the pieces of this text, and "
-                             "the special ones")
+                        help="keep the tokens of this text alone, and every byte; of a vocab.txt, the pieces of this "
+                             "text and the special ones")
     parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N", help="how many cores compute (all)")
     options = parser.parse_args(arguments)
     if options.layers is None and options.heads is None and options.vocab is None:

@@ -1,4 +1,4 @@
-"""Blocks, heads and tokens of a GPT-2 or a BERT that go: what stays computes what it did, and what goes is what is told."""
+"""Blocks, heads and tokens of a GPT-2 or a BERT that go: what stays computes what it did, and what goes is told."""
 
 from contextlib import ExitStack
 from functools import partial
