@@ -1,4 +1,4 @@
-"""Cut away parts of a GPT-2 or a BERT, and see what it costs:  python -m gpt2np.trim FILE --model MODEL --layers 3,4 --out DIR
+"""Cut parts of a GPT-2 or BERT away, and see what it costs:  python -m gpt2np.trim FILE --model MODEL --layers 3,4
 
 A row for the model as it is, and one after each cut: how many bytes it needs in memory, and how well a GPT-2 predicts
 text, or a BERT what is hidden in it.

@@ -89,6 +89,21 @@ def test_the_table_is_the_pages(tmp_path, capsys):
         assert numbers[0] == its[0] and numbers[1:] == pytest.approx(its[1:], rel=5e-4)
 
 
+@pytest.mark.slow
+def test_the_table_of_a_bert_is_the_pages(tmp_path, capsys):
+    card = (ROOT / "weights/fill/README.md").read_text("utf-8")
+    found = re.findall(r"^\| (.*?) \(\d+\) \| (.) \|", card, re.MULTILINE)
+    (tmp_path / "text").write_text("".join(s.replace("[MASK]", word) + "\n\n" for s, word in found), "utf-8")
+    path = str(tmp_path / "text")
+    assert trim.main([path, "--model", "fill", "--heads", "8", "--take-out", "--vocab", path]) == 0
+    out = capsys.readouterr().out
+    for page in ("smaller.md", "smaller.zh.md"):
+        table = re.findall(r"```text\n([^`]*)```", (ROOT / "docs" / page).read_text("utf-8"))[2]
+        assert len(found) == 20 and table.splitlines()[0] in out
+        for label, its in numbers_of(table):
+            assert dict(numbers_of(out))[label] == pytest.approx(its, rel=5e-3)
+
+
 def test_nothing_cut_is_the_whole_to_the_bit(small, capsys):
     out = run(capsys, "text", "--heads", "0", "--out", "out")
     assert "block.head: none\n" in out and "without 0 heads" in out
