@@ -1,11 +1,12 @@
-"""Makes adversarial.npz: FGM and PGD of three steps on the classifiers of make_heads.py, by PyTorch's autograd, float64.
+"""Makes adversarial.npz: FGM and PGD of three steps on the classifiers of make_heads.py, by PyTorch's autograd.
 
-    python tests/golden/make_adversarial.py     after make_heads.py; needs torch and transformers, which the tests do not
+    python tests/golden/make_adversarial.py     after make_heads.py; needs torch and transformers; the tests do not
 
-A number r, of the shape of the embeddings, is added to what the table of words gives, before positions and norms.  Of
-each classifier: the gradient by r at 0; and of each attack r itself, the loss as it is and with r, and the gradient of
-their sum by every parameter, r being held still.  A text is a row: the norm of r is that of all its numbers.  Some of
-PGD's steps leave the ball, so that there is something to project, and some do not.  Nothing here comes from gpt2np.
+In float64.  An array r, of the shape of the embeddings, is added to what the table of words gives, before positions and
+norms.  Of each classifier: the gradient by r at 0; and of each attack r itself, the loss as it is and with r, and the
+gradient of their sum by every parameter, r being held still.  A text is a row: the norm of r is that of all its numbers.
+Some of PGD's steps leave the ball, so that there is something to project, and some do not.  Nothing here comes from
+gpt2np.
 """
 
 from contextlib import contextmanager
@@ -80,8 +81,8 @@ def of_model(model, batch):
         sum(losses).backward()
         found[f", {attack}: losses"] = torch.stack(losses)
         found |= {f", {attack}: grad {path}": p.grad.clone() for path, p in model.named_parameters()}
-        print(f"transformers {transformers.__version__}, PyTorch {torch.__version__}, {type(model).__name__}, {attack}: "
-              + ", ".join(f"{loss.item():.15f}" for loss in losses))
+        versions = f"transformers {transformers.__version__}, PyTorch {torch.__version__}"
+        print(f"{versions}, {type(model).__name__}, {attack}: {losses[0].item():.15f}, {losses[1].item():.15f}")
     return found
 
 
