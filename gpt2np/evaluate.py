@@ -373,7 +373,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
                     examples=("python -m gpt2np.evaluate play.txt --model demo",
                               "python -m gpt2np.evaluate play.txt --model run/best --stride 32",
                               "python -m gpt2np.evaluate play.txt --model run-1 --model run-2 --ensemble",
-                              "python -m gpt2np.evaluate test.tsv --model reviews-1 --model reviews-2 --ensemble",
+                              "python -m gpt2np.evaluate test.tsv --model run-1 --model run-2 --ensemble",
                               "python -m gpt2np.evaluate pairs.tsv --model translation --num-beams 4"))
     parser.add_argument("files", nargs="*", type=not_empty, metavar="FILE",
                         help="text in UTF-8; <|endoftext|> in it ends a document. Or lines of source, tab, target; for "

@@ -37,20 +37,18 @@ from numpy.typing import DTypeLike
 from ..blocks.multihead import SelfAttention
 from ..hints import Array
 from ..layers.linear import Linear
-from ..models.bert import BERT, BertForPreTraining
-from ..models.gpt2 import GPT2
-from ..models.heads import Classifier
+from ..layers.lm_head import LMHead
 from .replacing import AdaptError, replacements
 
 Heads: TypeAlias = Mapping[int, Collection[int]]        # {block: heads of it}, counted from 0
 Scores: TypeAlias = dict[tuple[int, int], float]        # {(block, head): how much it matters}
 
 
-def body_of(model: Any) -> GPT2 | BERT:
+def body_of(model: Any) -> Any:
     """What of a model has the tables and the blocks: itself, or what its heads stand on."""
-    if isinstance(model, BertForPreTraining):
-        return model.bert
-    return body_of(model.body) if isinstance(model, Classifier) else model
+    while not hasattr(model, "h"):
+        model = model.bert if hasattr(model, "bert") else model.body
+    return model
 
 
 # ---- blocks
@@ -58,7 +56,7 @@ def body_of(model: Any) -> GPT2 | BERT:
 
 def drop_blocks(model: Any, blocks: Collection[int]) -> None:
     """Take blocks out of a model, counted from 0.  AdaptError for one that is not there, and where none would stay."""
-    body: Any = body_of(model)
+    body = body_of(model)
     L = len(body.h)
     if wrong := sorted(i for i in blocks if not 0 <= i < L):
         raise AdaptError(f"blocks: expected from 0 to {L - 1}, got {', '.join(map(str, wrong))}")
@@ -231,7 +229,7 @@ def keep_tokens(model: Any, ids: Sequence[int]) -> None:
     A probability is shared among fewer tokens then:  p'(t) = p(t) / sum of p over those that stay.  So the loss of
     tokens that stay falls, by -log of that sum.  AdaptError where no token is to stay, or one is not there.
     """
-    body: Any = body_of(model)
+    body = body_of(model)
     V = body.config.n_vocab
     if wrong := [i for i, times in Counter(ids).items() if times > 1 or not 0 <= i < V]:
         raise AdaptError(f"tokens: expected ids from 0 to {V - 1}, each once, got {', '.join(map(str, wrong))}")
@@ -239,9 +237,9 @@ def keep_tokens(model: Any, ids: Sequence[int]) -> None:
         raise AdaptError("tokens: expected one at least to stay, got none")
     body.wte.value = body.wte.value[list(ids)]
     body.config = replace(body.config, n_vocab=len(ids))
-    if isinstance(model, BertForPreTraining):
-        bias: Any = model.mlm.decoder.b
-        bias.value = bias.value[list(ids)]
-    if isinstance(body, GPT2):
+    for _, part in model.named_modules():
+        if isinstance(part, LMHead) and part.wte is body.wte and part.b is not None:
+            part.b.value = part.b.value[list(ids)]
+    if hasattr(body, "unused"):
         unused = set(body.unused)
         body.unused = [new for new, i in enumerate(ids) if i in unused]

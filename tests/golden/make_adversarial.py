@@ -4,9 +4,9 @@
 
 In float64.  An array r, of the shape of the embeddings, is added to what the table of words gives, before positions and
 norms.  Of each classifier: the gradient by r at 0; and of each attack r itself, the loss as it is and with r, and the
-gradient of their sum by every parameter, r being held still.  A text is a row: the norm of r is that of all its numbers.
-Some of PGD's steps leave the ball, so that there is something to project, and some do not.  Nothing here comes from
-gpt2np.
+gradient of their sum by every parameter, r being held still.  A text is a row: the norm of r is that of all its
+numbers.  Some of PGD's steps leave the ball, so that there is something to project, and some do not.  Nothing here
+comes from gpt2np.
 """
 
 from contextlib import contextmanager
