@@ -214,6 +214,8 @@ def main() -> None:
                         help="write the opinions and the models into this new folder, for evaluate")
     options = parser.parse_args()
     if options.write:
+        if options.write.exists():
+            parser.error(f"--write: expected a new folder, got {options.write}, which is there already")
         write_opinions(options.write)
     texts = [one.first for part in ("train", TEST) for one in made_opinions(EXAMPLES, 0, "zh", part)]
     names = ["".join(one.words) for one in made_names(EXAMPLES, 0, "zh")]
