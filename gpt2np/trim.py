@@ -121,7 +121,8 @@ def check(options: argparse.Namespace, model: Module) -> None:
         return
     what = f"expected a model that predicts a text, or what is hidden in it, got a {type(model).__name__}"
     if options.file:
-        raise TrainingError(f"FILE: {what}, which cannot be measured on it: leave FILE out")
+        raise TrainingError(f"FILE: {what}, which cannot be measured on it: leave FILE out; evaluate measures what "
+                            "is written")
     if needs_importance(options):
         raise TrainingError(f"--heads {options.heads}: {what}: take --by {MAGNITUDE}")
 

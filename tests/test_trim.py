@@ -318,7 +318,7 @@ def test_what_is_trimmed_of_a_bert_is_trained_on(berts, capsys):
 
 @pytest.mark.parametrize("arguments, message", [
     (["part", "--model", "head", "--layers", "1"], "FILE: expected a model that predicts a text, or what is hidden in "
-     "it, got a Classifier, which cannot be measured on it: leave FILE out"),
+     "it, got a Classifier, which cannot be measured on it: leave FILE out; evaluate measures what is written"),
     (["--model", "body", "--heads", "2", "--vocab", "part", "--out", "out"], "--heads 2: expected a model that "
      "predicts a text, or what is hidden in it, got a BERT: take --by magnitude"),
     (["--model", "head", "--vocab", "empty", "--out", "out"], "--vocab empty: expected a text, whose tokens stay"),

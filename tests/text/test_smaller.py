@@ -137,7 +137,7 @@ def check_pieces_of(tokenizer, text, allowed=()):
     return fewer, old
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(pieces=small_pieces(), text=st.text("abc ,世#d", max_size=40))
 def test_a_text_has_the_same_pieces(pieces, text):
     tokenizer = WordPiece(pieces)
@@ -148,7 +148,7 @@ def test_a_text_has_the_same_pieces(pieces, text):
     assert again.pieces == fewer.pieces and all_of_them == [*range(fewer.n_vocab)]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(pieces=small_pieces(), kept=st.text("abc ,世", max_size=20), text=st.text("abc ,世#d", max_size=30))
 def test_another_text_is_cut_as_the_definition_says(pieces, kept, text):
     """Shorter pieces, or [UNK]: what an independent reading of the definition makes of the pieces that stay."""
