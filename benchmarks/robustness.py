@@ -1,6 +1,6 @@
 """Which way of training makes a classifier robust: clean and perturbed accuracy of each, in a table.
 
-    python -m benchmarks.robustness [--seeds N] [--steps N] [--only NAME]
+    python -m benchmarks.robustness [--seeds N] [--steps N] [--only NAME] [--write DIR]
 
 The task is the generated one of `finetune --task classify`, its Chinese half: opinions, of which the last clause
 decides, about things that stand in no example to learn from.  A GPT-2 of two blocks, width 64, on characters, learns
@@ -22,10 +22,12 @@ import functools
 import time
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+import gpt2np
 from gpt2np.ensemble import Ensemble, log_mean
 from gpt2np.layers.module import Module
 from gpt2np.models.config import GPT2Config
@@ -188,6 +190,14 @@ def accuracies(tasks: list[TextClassification]) -> dict[str, float]:
     return found
 
 
+def write_opinions(folder: Path) -> None:
+    """The opinions to be tested by, as `evaluate` reads them: a file for each way in which they are changed."""
+    folder.mkdir()
+    for name in CHANGES:
+        lines = [f"{one.first}\t{one.labels[0]}\n" for one in tests(name)]
+        (folder / f"{name}.tsv").write_text("".join(lines), encoding="utf-8")
+
+
 def under(attack: Attack, model: Any, batch: tuple) -> np.ndarray:
     """The logits of a model whose texts are moved."""
     with moved(model, attacked(attack, model, batch)):
@@ -200,7 +210,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, metavar="N",
                         help="of training, plainly, and then again in each way (200)")
     parser.add_argument("--only", metavar="NAME", help="ways of training with this in their name, beside plain")
+    parser.add_argument("--write", metavar="DIR", type=Path,
+                        help="write the opinions and the models into this new folder, for evaluate")
     options = parser.parse_args()
+    if options.write:
+        if options.write.exists():
+            parser.error(f"--write: expected a new folder, got {options.write}, which is there already")
+        write_opinions(options.write)
     texts = [one.first for part in ("train", TEST) for one in made_opinions(EXAMPLES, 0, "zh", part)]
     names = ["".join(one.words) for one in made_names(EXAMPLES, 0, "zh")]
     tokenizer = learn_characters([*texts, *names, *words_in(SYNONYMS)], 4096)
@@ -216,6 +232,8 @@ def main() -> None:
         for seeds in members:
             tasks = [model_of(way, seed, options.steps, tokenizer) for seed in seeds]
             rows.append(accuracies(tasks))
+            for seed, task in zip(seeds, tasks if options.write else []):
+                gpt2np.save(options.write / f"{name.replace(' ', '-')}-{seed}", task.model, tokenizer)
         seconds[name] = time.perf_counter() - began
         cells = [[row[kind] for row in rows] for kind in (*CHANGES, *ATTACKS)]
         print(f"{name:20}" + "".join(f"{np.mean(cell):7.1f}{f'±{np.std(cell):.1f}':>5}" for cell in cells)

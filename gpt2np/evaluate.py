@@ -1,7 +1,8 @@
-"""Measure how well a model predicts a text, or translates:  python -m gpt2np.evaluate --model MODEL FILE
+"""Measure how well a model predicts a text, translates, or labels:  python -m gpt2np.evaluate --model MODEL FILE
 
 A GPT-2 is measured on texts, several of them in a table, and by the last words of LAMBADA and the endings of HellaSwag;
-a Transformer on pairs of texts, a source, a tab and its target in each line.
+a Transformer on pairs of texts, a source, a tab and its target in each line; a BERT by the pieces of a text, each
+hidden once; and what finetune has trained on labelled examples, which several models can answer together.
 """
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.evaluate")
@@ -25,12 +26,16 @@ from .checkpoints import loading
 from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
 from .ensemble import Ensemble
+from .grading import grade, show_grades
 from .hints import Array
 from .interrupts import leave
+from .labelling import as_learned
 from .layers.module import Module
 from .memory import cores, keep_freed_memory
-from .model_names import load_with_tokenizer
+from .model_names import load_with_tokenizer, put_adapter, with_its_head
+from .models.bert import BertForPreTraining
 from .models.gpt2 import GPT2
+from .models.heads import Classifier
 from .models.protocols import LanguageModel
 from .models.transformer import Transformer
 from .questions import Template, accuracies, last_words, read_hellaswag, read_lambada, rounded, wilson
@@ -38,6 +43,7 @@ from .scoring import Score, score_all
 from .terminal import show_progress, table, width, wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
 from .text.protocol import AnyTokenizer, end_of
+from .training import gaps
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
 from .training.evaluation import BINS, Measures, bits_per_byte, measure, perplexity
@@ -45,8 +51,13 @@ from .training.pairs import PairBatches, read_pairs
 from .training.parallel import DataParallel
 from .training.translation import encoded, loss_and_accuracy, tokenisation_of
 
-OF_TEXTS = ("window", "stride", "calibration", "lambada", "hellaswag")
-OF_PAIRS = ("num_beams", "length_penalty", "tokenise", "smooth")
+# What models do that can be measured, and the options of one kind alone.
+DOES: dict[type[Module], str] = {
+    GPT2: "goes on from a text", Transformer: "translates", BertForPreTraining: "fills gaps",
+    Classifier: "has learned from labelled examples"}
+OPTIONS: dict[type[Module], tuple[str, ...]] = {
+    GPT2: ("window", "stride", "calibration", "lambada", "hellaswag"),
+    Transformer: ("num_beams", "length_penalty", "tokenise", "smooth")}
 MOST_POSITIONS = 4096           # of a batch of pairs
 AT_A_TIME = 2**13               # tokens whose words are counted: lists of them need memory
 FOREIGN = 0.8                   # tokens for a byte, from which on a text is one that the vocabulary was not made for
@@ -86,10 +97,20 @@ def show(arguments: Sequence[str] | None) -> None:
             open(path, "rb").close()                    # what cannot be read is said before the work begins
     questions = read_hellaswag(options.hellaswag) if options.hellaswag else []
     passages = read_lambada(options.lambada) if options.lambada else []
-    loaded = [load_with_tokenizer(name, kind=Module, adapter=options.adapter) for name in options.model]
+    loaded = [load_with_tokenizer(name, kind=Module) for name in options.model]
+    if options.adapter:
+        (model, tokenizer), = loaded
+        loaded = [(with_its_head(model, options.adapter), tokenizer)]
+        put_adapter(loaded[0][0], options.adapter)
     for name, (model, _) in zip(options.model, loaded):
         merge_if_possible(model)
         check(options, parser, name, model)
+    for kind, measure_all in ((Classifier, measure_answers), (BertForPreTraining, measure_gaps)):
+        if any(isinstance(model, kind) for model, _ in loaded):
+            expect_all(kind, options.model, loaded)
+            keep_freed_memory()
+            measure_all(options, loaded)
+            return
     names = list(options.model)
     if options.ensemble:
         names.append(f"the mean of {len(names)}")
@@ -118,18 +139,52 @@ def show(arguments: Sequence[str] | None) -> None:
         print(wrapped(line))
 
 
-def check(options: argparse.Namespace, parser: Parser, name: str, model: Module) -> None:
+def measure_answers(options: argparse.Namespace, loaded: Sequence[tuple[Any, AnyTokenizer]]) -> None:
+    """Print what the answers of fine-tuned models to labelled examples are worth."""
+    tasks = [as_learned(Path(options.adapter or name), *one).task for name, one in zip(options.model, loaded)]
+    found = grade(options.model, tasks, options.files, bool(options.ensemble), options.threads or cores())
+    show_grades(found, tasks[0])
+
+
+def measure_gaps(options: argparse.Namespace, loaded: Sequence[tuple[Any, Any]]) -> None:
+    """Print how well BERTs tell the pieces of each text, each hidden once."""
+    found = []
+    for name, (model, tokenizer) in zip(options.model, loaded):
+        with DataParallel(model, options.threads or cores()) as parallel:
+            for path in options.files:
+                with tqdm(desc="measuring", unit=" batches", delay=1, leave=False, disable=None) as bar:
+                    told = gaps.measure(parallel, gaps.rows_of(path, tokenizer, model.n_ctx), tokenizer,
+                                        partial(show_progress, bar))
+                found.append((f"{name} on {path}",
+                              f"{told.pieces:>9,}{short(perplexity(told.loss)):>11}{told.right:>7.1%}"))
+    print(table(f"{'pieces':>9}{'perplexity':>11}{'right':>7}", found))
+    print(wrapped(f"of each piece, hidden once, one in {gaps.EVERY} at a time; right: it was the likeliest. Pieces are "
+                  "another thing in another vocabulary"))
+
+
+def expect_all(kind: type[Module], names: Sequence[str], loaded: Sequence[tuple[Any, AnyTokenizer]]) -> None:
+    """TrainingError unless all models are of one kind."""
+    for name, (model, _) in zip(names, loaded):
+        if not isinstance(model, kind):
+            its = next(does for other, does in DOES.items() if isinstance(model, other))
+            raise TrainingError(f"--model: expected models of one kind, got {name}, which {its}, beside one that "
+                                f"{DOES[kind]}")
+
+
+def check(options: argparse.Namespace, parser: Parser, name: str, model: Any) -> None:
     """End with a sentence where a model cannot be measured as it is asked: before any of them is."""
-    if not isinstance(model, (GPT2, Transformer)):
-        raise TrainingError("--model: expected a model that goes on from a text, or one that translates, got a "
-                            f"{type(model).__name__}: a BERT is measured while it is trained")
+    if not isinstance(model, tuple(DOES)):
+        raise TrainingError(f"--model: expected a model that {', or '.join(DOES.values())}, got a "
+                            f"{type(model).__name__}, which has no head to do any of that")
+    for kind, its_own in OPTIONS.items():
+        if not isinstance(model, kind) and (others := [one for one in its_own if getattr(options, one) is not None]):
+            parser.error(f"{option(others[0])}: expected with another model, one that {DOES[kind]}")
     translates = isinstance(model, Transformer)
-    if others := [one for one in (OF_TEXTS if translates else OF_PAIRS) if getattr(options, one) is not None]:
-        whose = "one that goes on from a text" if translates else "one that translates"
-        parser.error(f"{option(others[0])}: expected with another model, {whose}")
+    if options.ensemble and isinstance(model, BertForPreTraining):
+        parser.error(f"--ensemble: expected with another model, got {name}, which {DOES[BertForPreTraining]}")
     if translates and len(options.model) > 1 and not options.ensemble:
         parser.error(f"--model: expected {name}, which translates, alone, or with --ensemble")
-    if options.window and options.window > model.n_ctx:
+    if isinstance(model, GPT2) and options.window and options.window > model.n_ctx:
         raise TrainingError(f"--window: expected at most the model's n_ctx, {model.n_ctx}, got {options.window}")
 
 
@@ -309,25 +364,28 @@ def share(name: str, k: int, n: int) -> str:
 def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
     """The arguments by their names, and the parser, for what only the model can tell."""
     parser = Parser("evaluate", usage="%(prog)s FILE... --model MODEL [OPTIONS]",
-                    description="Measure how well a model predicts a text, or each of several and all together; or how "
-                                "well a model that translates does so, of all pairs together. In brackets: what holds "
-                                "where nothing is said.",
+                    description="Measure how well a model predicts a text, or each of several and all together; how "
+                                "well a model that translates does so, of all pairs together; how often a BERT tells "
+                                "what is hidden; or what the answers of a model that finetune has trained are worth. "
+                                "In brackets: what holds where nothing is said.",
                     known_as={"-m": "--model", "--context": "--window", "--max-length": "--window",
                               "": "the model goes behind --model"},
                     examples=("python -m gpt2np.evaluate play.txt --model demo",
                               "python -m gpt2np.evaluate play.txt --model run/best --stride 32",
                               "python -m gpt2np.evaluate play.txt --model run-1 --model run-2 --ensemble",
+                              "python -m gpt2np.evaluate test.tsv --model run-1 --model run-2 --ensemble",
                               "python -m gpt2np.evaluate pairs.tsv --model translation --num-beams 4"))
     parser.add_argument("files", nargs="*", type=not_empty, metavar="FILE",
-                        help="text in UTF-8; <|endoftext|> in it ends a document. Or lines of source, tab, target")
+                        help="text in UTF-8; <|endoftext|> in it ends a document. Or lines of source, tab, target; for "
+                             "a BERT, of a sentence each; or labelled examples, as finetune reads them")
     parser.add_argument("--model", required=True, type=not_empty, action="append",
                         help=f"one of {', '.join(loading.NAMES)}; or the path of a model's folder; given several "
                              "times, a table has a row for each and each FILE")
     parser.add_argument("--adapter", type=not_empty, metavar="DIR",
                         help="what was trained beside the model: the folder of train or finetune --adapt, or of peft's")
     parser.add_argument("--ensemble", action="store_const", const=True,
-                        help="measure also all the models together: the mean of their probabilities; of those that "
-                             "translate, that alone")
+                        help="measure also all the models together: the mean of their probabilities, of labels by "
+                             "their names; of those that translate, that alone")
     parser.add_argument("--window", type=whole(1), metavar="N", help="tokens that the model sees at a time (its n_ctx)")
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "

@@ -13,7 +13,7 @@ from .adapt.replacing import merge_if_possible
 from .command import MAX_THREADS, Parser, not_empty, run_command, whole
 from .errors import Gpt2npError, sentence
 from .interrupts import leave
-from .labelling import Labeller, expect_names, label, load_labeller, names_in, read_line
+from .labelling import Labeller, expect_names, label_together, load_labeller, load_together, names_in, read_line
 from .memory import cores, keep_freed_memory
 from .terminal import texts_given
 from .text.labels import entities_of
@@ -36,9 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str] | None) -> None:
     """Label what the arguments, a file, a pipe, or a terminal give."""
     options = parse(arguments)
-    labeller = load_labeller(options.model, options.adapter)
+    labeller = load_together(options.model) if len(options.model) > 1 else \
+        load_labeller(next(iter(options.model), None), options.adapter)
     task = labeller.task
-    merge_if_possible(task.model)
+    for one in (task, *labeller.others):
+        merge_if_possible(one.model)
     keep_freed_memory()
     if options.words:
         if not isinstance(task, NamedEntities):
@@ -72,7 +74,7 @@ def show(labeller: Labeller, options: argparse.Namespace, lines: Sequence[str], 
     """A line for each line: with its label behind it, or with its names in brackets; an empty one for an empty one."""
     given = [(i, read_line(labeller, line, where)) for i, (line, where) in enumerate(zip(lines, places))
              if line.strip()]
-    found = dict(zip((i for i, _ in given), label(labeller.task, [its for _, its in given], threads(options))))
+    found = dict(zip((i for i, _ in given), label_together(labeller, [its for _, its in given], threads(options))))
     for i, line in enumerate(lines):
         if i not in found:
             print()
@@ -114,7 +116,7 @@ def label_words(labeller: Labeller, options: argparse.Namespace) -> None:
     lines = lines_of(options.file) if options.file else \
         (("", line) for text in texts_given(options.texts, "labelled", TOGETHER) for line in text)
     for some in together(sentences_in(line for _, line in lines)):
-        for words, found in zip(some, label(labeller.task, some, threads(options))):
+        for words, found in zip(some, label_together(labeller, some, threads(options))):
             for word, tag, p in zip(words, found.tags, found.sure):
                 print("\t".join([word, *[f"{p:.4f}"] * options.probability, tag]))
             print()
@@ -141,7 +143,7 @@ def label_objects(labeller: Labeller, options: argparse.Namespace) -> None:
         texts: list[Any] = [text_in(where, value, "text") if named else texts_in(where, value)
                             for where, value in some]
         given = [read_line(labeller, text, "") for text in texts] if named else texts
-        for (_, value), text, found in zip(some, texts, label(labeller.task, given, threads(options))):
+        for (_, value), text, found in zip(some, texts, label_together(labeller, given, threads(options))):
             if isinstance(found, Names):
                 value["label"] = spans_of(labeller, text, found)
             else:
@@ -184,14 +186,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                   "--task": "the model knows what it has learned"},
         examples=('python -m gpt2np.label "这家店真不错" --model run',
                   "python -m gpt2np.label --file new.txt --model run --probability",
+                  "python -m gpt2np.label --file new.txt --model run-1 --model run-2",
                   "python -m gpt2np.label --words < new.conll --model run"))
     parser.add_argument("texts", nargs="*", metavar="TEXT",
                         help="texts, in quotes; without them, the lines of standard input are read")
     parser.add_argument("--file", type=not_empty, metavar="FILE",
                         help="a text in each line, in UTF-8; or, where its name ends in .json or .jsonl, an object, "
                              "which gets its label")
-    parser.add_argument("--model", type=not_empty, metavar="MODEL",
-                        help="the folder of a run of finetune, or of a model with a head")
+    parser.add_argument("--model", type=not_empty, metavar="MODEL", action="append", default=[],
+                        help="the folder of a run of finetune, or of a model with a head; given several times, labels "
+                             "are by the mean of the models' probabilities, and numbers are the mean")
     parser.add_argument("--adapter", type=not_empty, metavar="DIR",
                         help="what was trained beside a model: the folder of finetune --adapt; without --model, the "
                              "model is the one that it names")
@@ -201,8 +205,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--probability", action="store_true", help="how likely it is, too; a number has none")
     parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N", help="how many work at once (all cores)")
     options = parser.parse_args(arguments)
-    if options.model is None and options.adapter is None:
+    if not options.model and options.adapter is None:
         parser.error("expected --model, the folder of a run of finetune, or --adapter")
+    if options.adapter and len(options.model) > 1:
+        parser.error("--adapter: expected one --model with it, the one that it was trained beside")
     if options.texts and options.file:
         parser.error("expected either TEXT or --file, got both")
     if options.words and options.texts:

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .checkpoints.errors import CheckpointError
+from .checkpoints.errors import CheckpointError, some
 from .errors import Gpt2npError
 from .layers.module import Module
 from .model_names import BEST, RUN, base_of, find_adapter, load_with_tokenizer, put_adapter, with_its_head
@@ -25,6 +25,7 @@ from .models.heads import SIGMOID, SQUARED, AnswerFinder, Classifier, TokenClass
 from .text.labels import SCHEMES, entities_of
 from .text.protocol import AnyTokenizer
 from .training import run_folder
+from .training.errors import TrainingError
 from .training.finetuning import TRAIN, FineTuning, Labels
 from .training.label_rows import FIRST, LAST, words_of
 from .training.labelled import Asked, Classified, Tagged, Valued, read_examples, with_marks
@@ -33,6 +34,7 @@ from .training.parallel import DataParallel
 from .training.question_answering import QuestionAnswering
 from .training.text_classification import TextClassification, TextRegression
 
+LEARNED = ("context", "label_on", "scheme")             # of the plan of a run, what its model is used by
 LOOKED_AT = 100                 # sentences that a model has learned from, to see what its words are
 
 
@@ -41,9 +43,11 @@ class Labeller(NamedTuple):
 
     task            without examples
     by_characters   whether each character of a sentence is a word, as in Chinese, letters and digits too
+    others          more of them, that have learned the same: what is said is the mean of what all say
     """
     task: FineTuning
     by_characters: bool = False
+    others: tuple[FineTuning, ...] = ()
 
 
 def load_labeller(model: str | None, adapter: str | None = None) -> Labeller:
@@ -63,12 +67,23 @@ def load_labeller(model: str | None, adapter: str | None = None) -> Labeller:
         if not isinstance(loaded, Classifier):
             raise CheckpointError(find_adapter(adapter), "expected an adapter with a head, of finetune --task ner, "
                                   "classify, regress or qa, found one without: it is for generate --adapter")
-    path = Path(adapter or model or "")
+    return as_learned(Path(adapter or model or ""), loaded, tokenizer)
+
+
+def load_together(models: Sequence[str]) -> Labeller:
+    """Several fine-tuned models as one; TrainingError where they cannot answer together."""
+    first, *others = map(load_labeller, models)
+    expect_together(models, [first.task, *(one.task for one in others)])
+    return first._replace(others=tuple(one.task for one in others))
+
+
+def as_learned(path: Path, loaded: Classifier, tokenizer: AnyTokenizer) -> Labeller:
+    """A model with a head, with what the folder of its run knows of how it was trained, if that is where it is from."""
     run = path.parent if path.name in (BEST, RUN) else path
     if not os.path.isfile(run / RUN):
         return Labeller(labeller(loaded, tokenizer))
     plan = run_folder.read_run(run).get("plan", {})
-    task = labeller(loaded, tokenizer, **{name: plan[name] for name in ("context", "label_on") if name in plan})
+    task = labeller(loaded, tokenizer, **{name: plan[name] for name in LEARNED if name in plan})
     words = [word for one in islice(read_examples(run / TRAIN, task.kind), LOOKED_AT) for word in one.words] \
         if isinstance(task, NamedEntities) else []
     return Labeller(task, bool(words) and max(map(len, words)) == 1)
@@ -77,9 +92,9 @@ def load_labeller(model: str | None, adapter: str | None = None) -> Labeller:
 def labeller(model: Classifier, tokenizer: AnyTokenizer, **learned: Any) -> FineTuning:
     """A model with a head as the task that it has learned.
 
-    learned  what is known of the plan that it was trained by: its context, and where words had their labels.  Else a
-             text may be as long as the model sees, and a word has its label where finetune puts it: on its first
-             piece, or, of a GPT-2, on its last
+    learned  what is known of the plan that it was trained by: its context, where words had their labels, and how tags
+             were spelled.  Else a text may be as long as the model sees, tags are BIO, and a word has its label where
+             finetune puts it: on its first piece, or, of a GPT-2, on its last
     """
     kind: type[FineTuning] = QuestionAnswering if isinstance(model, AnswerFinder) else \
         NamedEntities if isinstance(model, TokenClassifier) else \
@@ -91,6 +106,29 @@ def labeller(model: Classifier, tokenizer: AnyTokenizer, **learned: Any) -> Fine
         usual["label_on"] = LAST if isinstance(model.config, GPT2Config) else FIRST
     plan: Any = kind.plan_type(steps=1, **(usual | learned))
     return kind.for_use(model, tokenizer, Labels(model.labels, model.objective == SIGMOID), plan)
+
+
+def expect_one_task(names: Sequence[str], tasks: Sequence[FineTuning]) -> None:
+    """TrainingError unless all models have learned the same."""
+    for name, task in zip(names, tasks):
+        if type(task) is not type(tasks[0]):
+            raise TrainingError(f"--model: expected models that have learned the same, got {names[0]}, one of "
+                                f"{tasks[0].name}, and {name}, one of {task.name}")
+
+
+def expect_together(names: Sequence[str], tasks: Sequence[FineTuning]) -> None:
+    """TrainingError unless all models can answer together: texts or numbers alone, of the same labels in any order."""
+    expect_one_task(names, tasks)
+    if not isinstance(first := tasks[0], TextClassification):
+        type(first).together([], [])                    # which says so
+    for name, task in zip(names, tasks):
+        if set(task.labels.names) != set(first.labels.names):
+            raise TrainingError(f"--model: expected models of the same labels, in any order, got {names[0]} with "
+                                f"{some(first.labels.names)}, and {name} with {some(task.labels.names)}")
+        if task.labels.several != first.labels.several:
+            one, other = (names[0], name) if task.labels.several else (name, names[0])
+            raise TrainingError("--model: expected models that give one label alike, or several, got "
+                                f"{one}, which gives one, and {other}, which gives several")
 
 
 def label(task: FineTuning, texts: Sequence[Any], threads: int = 1) -> list[Any]:
@@ -106,6 +144,13 @@ def label(task: FineTuning, texts: Sequence[Any], threads: int = 1) -> list[Any]
         return []
     with DataParallel(task.model, threads) as parallel:
         return task.predicted(parallel, examples, task.encoded(examples))[1]
+
+
+def label_together(labeller: Labeller, texts: Sequence[Any], threads: int = 1) -> list[Any]:
+    """`label`, by all of a labeller's models: the mean of their probabilities, or of their numbers."""
+    task = labeller.task
+    found = [label(one, texts, threads) for one in (task, *labeller.others)]
+    return task.together([one.labels for one in (task, *labeller.others)], found) if labeller.others else found[0]
 
 
 def unlabelled(task: FineTuning, text: Any) -> Any:

@@ -28,6 +28,7 @@ from .decoding.layout import lay_out_for_decoding
 from .hints import Array
 from .interrupts import leave
 from .layers.cross_entropy import IGNORED
+from .layers.module import Module
 from .layers.softmax import log_softmax_forward
 from .layers.tiles import rows
 from .memory import cores, keep_freed_memory
@@ -144,7 +145,7 @@ def speeds(model: GPT2, reference: GPT2, tokens: Array) -> tuple[float, float]:
     return n / min(taken), statistics.median(ratios)
 
 
-def size_of(model: GPT2) -> int:
+def size_of(model: Module) -> int:
     """The bytes of all arrays."""
     arrays = [p.value for _, p in model.named_parameters()] + [c.value for _, c in model.named_constants()]
     return sum(array.nbytes for array in arrays)

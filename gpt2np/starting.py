@@ -19,7 +19,7 @@ COMMANDS = {
     "train": "train a model on text files",
     "finetune": "fine-tune a model on labelled examples, and report",
     "label": "label new texts with a model that was fine-tuned",
-    "evaluate": "measure how well a model predicts a text, or translates",
+    "evaluate": "measure how well a model predicts, translates or labels",
     "score": "let a model choose, and measure how often it is right",
     "average": "average the weights of several checkpoints",
     "quantize": "make a model smaller by fewer bits, and see what it costs",

@@ -1,6 +1,7 @@
-"""Cut away parts of a GPT-2, and see what it costs:  python -m gpt2np.trim FILE --model MODEL --layers 3,4 --out DIR
+"""Cut parts of a GPT-2 or BERT away, and see what it costs:  python -m gpt2np.trim FILE --model MODEL --layers 3,4
 
-A row for the model as it is, and one after each cut: how many bytes it needs in memory, and how well it predicts text.
+A row for the model as it is, and one after each cut: how many bytes it needs in memory, and how well a GPT-2 predicts
+text, or a BERT what is hidden in it.
 """
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.trim")
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -21,6 +22,7 @@ from tqdm import tqdm
 from .adapt.narrow import scheme_of
 from .adapt.trimming import (
     Heads,
+    body_of,
     check_heads_to_go,
     drop_blocks,
     heads_of,
@@ -36,14 +38,21 @@ from .checkpoints.errors import CheckpointError
 from .command import MAX_THREADS, Parser, got, not_empty, run_command, whole
 from .hints import Array
 from .interrupts import leave
+from .layers.module import Module
 from .memory import cores, keep_freed_memory
 from .model_names import load_with_tokenizer
+from .models.bert import BERT, BertForPreTraining
 from .models.gpt2 import GPT2
+from .models.heads import Classifier
 from .quantize import size_of
 from .terminal import show_progress, table, wrapped
+from .text.bpe import at_breaks
 from .text.protocol import AnyTokenizer
 from .text.smaller import smaller
 from .text.utf8 import read_utf8
+from .text.vocabulary import END_OF_TEXT
+from .text.wordpiece import WordPiece
+from .training import gaps
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
 from .training.evaluation import bits_per_byte, evaluate, expect_two, perplexity, scored_windows, windows
@@ -63,15 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 class Row(NamedTuple):
     """What was found out about a model.
 
-    label       what was done to it
-    bytes       of all its arrays
-    loss, bits  of each token of the text, in nats; for each of its bytes: None where there is no text
+    label    what was done to it
+    bytes    of all its arrays
+    loss     of each token of the text, in nats: None where nothing is measured
+    bits     of a GPT-2: the same for each byte of the text
+    right    of a BERT: how often it tells what is hidden
+    unknown  which part of the tokens is [UNK]
     """
 
     label: str
     bytes: int
     loss: float | None = None
     bits: float | None = None
+    right: float | None = None
+    unknown: float = 0.0
 
 
 def trim(arguments: Sequence[str] | None) -> None:
@@ -82,7 +96,8 @@ def trim(arguments: Sequence[str] | None) -> None:
     for path in filter(None, (options.file, options.vocab)):
         if not Path(path).is_fifo():
             open(path, "rb").close()                    # what cannot be read is said before the work begins
-    model, tokenizer = load_with_tokenizer(options.model)
+    model, tokenizer = load_with_tokenizer(options.model, kind=Module)
+    check(options, model)
     if scheme := scheme_of(model):
         raise CheckpointError(options.model, f"its matrices are in {scheme} already: trim the model that it was made "
                               "from, and quantize what comes of it")
@@ -98,6 +113,31 @@ def trim(arguments: Sequence[str] | None) -> None:
                       "MB"))
 
 
+def check(options: argparse.Namespace, model: Module) -> None:
+    """End with a sentence where a model cannot be cut, or not be measured, as it is asked: before the work begins."""
+    if not isinstance(model, (GPT2, BERT, BertForPreTraining, Classifier)):
+        raise CheckpointError(options.model, f"expected a GPT-2 or a BERT, found a {type(model).__name__}, of which "
+                              "nothing is cut")
+    if predicts(model):
+        return
+    what = f"expected a model that predicts a text, or what is hidden in it, got a {type(model).__name__}"
+    if options.file:
+        raise TrainingError(f"FILE: {what}, which cannot be measured on it: leave FILE out; evaluate measures what "
+                            "is written")
+    if needs_importance(options):
+        raise TrainingError(f"--heads {options.heads}: {what}: take --by {MAGNITUDE}")
+
+
+def predicts(model: Module) -> bool:
+    """Whether a model can be measured on a text."""
+    return isinstance(model, (GPT2, BertForPreTraining))
+
+
+def needs_importance(options: argparse.Namespace) -> bool:
+    """Whether it is to be found out on a text which heads matter least."""
+    return isinstance(options.heads, int) and options.heads > 0 and options.by == IMPORTANCE
+
+
 def copied(path: str | None, copy: Path) -> Path | None:
     """A copy of a text, which may come through a pipe and is read several times; None where there is no path."""
     if path is None:
@@ -107,7 +147,7 @@ def copied(path: str | None, copy: Path) -> Path | None:
     return copy
 
 
-def cut(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer, text: Path | None,
+def cut(options: argparse.Namespace, model: Module, tokenizer: AnyTokenizer, text: Path | None,
         vocab: Path | None) -> tuple[list[Row], AnyTokenizer]:
     """Trim a model as it is asked for: the rows of the table, and the tokenizer that it has then."""
     expect_cuts(options, model)
@@ -120,21 +160,21 @@ def cut(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer, text:
         heads: Heads = heads_to_go(options, model, tokenizer, text)
         n = sum(map(len, heads.values()))
         (take_out_heads if options.take_out else zero_heads)(model, heads)
-        stay = [i for i in range(len(model.h) + len(options.layers or ())) if i not in (options.layers or ())]
+        stay = [i for i in range(len(body_of(model).h) + len(options.layers or ())) if i not in (options.layers or ())]
         which = ", ".join(f"{stay[i]}.{spans(some, f', {stay[i]}.')}" for i, some in sorted(heads.items()))
         print(wrapped(f"heads {'taken out' if options.take_out else 'set to zero'}, block.head: {which or 'none'}"))
         rows.append(row(f"without {n} head{'s' * (n != 1)}", tokenizer))
     if vocab is not None:
-        tokens = encoded(vocab, tokenizer)
-        if not len(tokens):
+        used = used_in(vocab, model, tokenizer)
+        if not used:
             raise TrainingError(f"--vocab {options.vocab}: expected a text, whose tokens stay, got an empty file")
-        tokenizer, ids = smaller(tokenizer, np.unique(tokens).tolist())
+        tokenizer, ids = smaller(tokenizer, used)
         keep_tokens(model, ids)
         rows.append(row(f"with {len(ids):,} tokens", tokenizer))
     return rows, tokenizer
 
 
-def expect_cuts(options: argparse.Namespace, model: GPT2) -> None:
+def expect_cuts(options: argparse.Namespace, model: Module) -> None:
     """AdaptError or TrainingError for blocks and heads that cannot go, by the numbers that they were named by: it is
     said before the work begins.
     """
@@ -149,38 +189,56 @@ def expect_cuts(options: argparse.Namespace, model: GPT2) -> None:
         least(dict.fromkeys(heads_of(trial), 0.0), options.heads)
 
 
-def heads_to_go(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer, text: Path | None) -> Heads:
+def used_in(text: Path, model: Module, tokenizer: AnyTokenizer) -> set[int]:
+    """The tokens that a text needs, as `smaller` asks for them."""
+    if not isinstance(tokenizer, WordPiece):
+        return set(np.unique(encoded(text, tokenizer)).tolist())
+    allowed = (END_OF_TEXT,) if isinstance(body_of(model), GPT2) else ()
+    return {i for parts in read_texts([text]) for part in at_breaks(parts) for i in tokenizer.needed(part, allowed)}
+
+
+def heads_to_go(options: argparse.Namespace, model: Module, tokenizer: AnyTokenizer, text: Path | None) -> Heads:
     """The heads that are named, or as many of those that matter least; by the numbers of the blocks that are left."""
     if isinstance(options.heads, int):
-        if options.by == MAGNITUDE or not options.heads:
+        if not needs_importance(options):
             return least(magnitudes(model), options.heads)
         assert text is not None                         # parse has seen to it
-        tokens = encoded(text, tokenizer)
         with threadpool_limits(options.threads or cores(), "blas"):
-            return least(importances(model, windows_of(model, tokens)), options.heads)
+            return least(importances(model, windows_of(model, text, tokenizer)), options.heads)
     return {i - sum(j < i for j in options.layers or ()): which for i, which in options.heads.items()}
 
 
-def windows_of(model: GPT2, tokens: Array) -> Iterator[tuple[Array, Array]]:
+def windows_of(model: Any, text: Path, tokenizer: Any) -> Iterator[tuple[Array, ...]]:
     """The text in windows side by side, one at a time, as the model's loss takes them."""
-    places = list(windows(expect_two(tokens), model.n_ctx, model.n_ctx))
-    for place in tqdm(places, desc="importance", unit=" windows", delay=1, leave=False, disable=None):
+    watched = partial(tqdm, desc="importance", unit=" windows", delay=1, leave=False, disable=None)
+    if isinstance(model, BertForPreTraining):
+        rows = gaps.rows_of(text, tokenizer, model.n_ctx)
+        yield from watched(gaps.some_gaps(rows, tokenizer), total=len(rows))
+        return
+    tokens = encoded(text, tokenizer)
+    for place in watched(list(windows(expect_two(tokens), model.n_ctx, model.n_ctx))):
         yield scored_windows(tokens, [place])
 
 
-def measured(model: GPT2, text: Path | None, threads: int, label: str, tokenizer: AnyTokenizer) -> Row:
+def measured(model: Any, text: Path | None, threads: int, label: str, tokenizer: Any) -> Row:
     """The row of a model as it is now."""
     size = size_of(model)
-    if text is None:
+    if text is None or not predicts(model):
         return Row(label, size)
-    tokens = encoded(text, tokenizer)
-    n = expect_two(tokens) - 1
     with DataParallel(model, threads) as parallel, \
             tqdm(desc=f"measuring, {label}", unit=" windows", delay=1, leave=False, disable=None) as bar:
+        if isinstance(model, BertForPreTraining):
+            rows = gaps.rows_of(text, tokenizer, model.n_ctx)
+            told = gaps.measure(parallel, rows, tokenizer, partial(show_progress, bar))
+            of_all = sum(map(len, rows)) - 2 * len(rows)
+            return Row(label, size, told.loss, right=told.right, unknown=1 - told.pieces / of_all)
+        tokens = encoded(text, tokenizer)
+        n = expect_two(tokens) - 1
         loss = evaluate(parallel, tokens, model.n_ctx, max(1, model.n_ctx // 2), partial(show_progress, bar))
     n_bytes = sum(len(tokenizer.decode_bytes(ids[ids != tokenizer.end_of_text].tolist()))
                   for ids in (tokens[1 + first:1 + first + AT_A_TIME] for first in range(0, n, AT_A_TIME)))
-    return Row(label, size, loss, bits_per_byte(loss, n, n_bytes))
+    unknown = float((tokens == tokenizer.unk).mean()) if isinstance(tokenizer, WordPiece) else 0.0
+    return Row(label, size, loss, bits_per_byte(loss, n, n_bytes), unknown=unknown)
 
 
 def encoded(text: Path, tokenizer: AnyTokenizer) -> Array:
@@ -191,11 +249,12 @@ def encoded(text: Path, tokenizer: AnyTokenizer) -> Array:
     return map_tokens(path, tokenizer)
 
 
-def described(model: GPT2) -> str:
+def described(model: Module) -> str:
     """The sizes of a model that are not what they were."""
-    heads, all_heads = len(heads_of(model)), model.config.n_head * len(model.h)
-    return f"{len(model.h)} blocks, {heads} heads" + f" of {all_heads}" * (heads < all_heads) + \
-           f", {model.n_vocab:,} tokens"
+    body = body_of(model)
+    heads, all_heads = len(heads_of(model)), body.config.n_head * len(body.h)
+    return f"{len(body.h)} blocks, {heads} heads" + f" of {all_heads}" * (heads < all_heads) + \
+           f", {body.config.n_vocab:,} tokens"
 
 
 def spans(numbers: Collection[int], between: str = ",") -> str:
@@ -211,20 +270,26 @@ def spans(numbers: Collection[int], between: str = ",") -> str:
 
 def show_table(options: argparse.Namespace, rows: Sequence[Row]) -> None:
     """A row after each cut."""
-    text = options.file or options.vocab
-    if text:
-        print(wrapped(f"{options.model} on {text}"))
+    measures, of_gaps = rows[0].loss is not None, rows[0].right is not None
+    if measures:
+        print(wrapped(f"{options.model} on {options.file or options.vocab}"))
     found = []
     for row in rows:
         numbers = f"{row.bytes / 1e6:8.1f}"
-        if row.loss is not None and row.bits is not None:
-            numbers += f"{perplexity(row.loss):12.5g}{row.bits:10.3f}"
+        if row.loss is not None:
+            numbers += f"{perplexity(row.loss):12.5g}"
+            numbers += f"{row.bits:10.3f}" if row.bits is not None else f"{row.right:10.1%}"
         found.append((row.label, numbers))
-    heading = f"{'perplexity':>12}{'bits/byte':>10}"
-    print(table(f"{'MB':>8}" + (heading if text else " " * len(heading)), found))
-    if options.vocab and text:
+    heading = f"{'perplexity':>12}{'right' if of_gaps else 'bits/byte':>10}"
+    print(table(f"{'MB':>8}" + (heading if measures else " " * len(heading)), found))
+    if of_gaps:
+        print(wrapped(f"of each piece, hidden once, one in {gaps.EVERY} at a time; right: it was the likeliest"))
+    if options.vocab and measures:
         print(wrapped("perplexity is by token, and a probability is shared among fewer tokens now; their logits are "
                       "what they were"))
+    if rows[-1].unknown > rows[0].unknown:
+        print(wrapped(f"note: {rows[-1].unknown:.1%} of the text's pieces are [UNK] now, for words that the smaller "
+                      f"vocabulary cannot spell; before, {rows[0].unknown:.1%} were"))
 
 
 # ---- options
@@ -259,8 +324,8 @@ def some_heads(argument: str) -> int | Heads:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The arguments by their names."""
     parser = Parser("trim", usage="%(prog)s [FILE] --model MODEL [OPTIONS]",
-                    description="Cut away blocks, heads or tokens of a GPT-2, measure what that costs, and write what "
-                                "is left. In brackets: what holds where nothing is said.",
+                    description="Cut away blocks, heads or tokens of a GPT-2 or a BERT, measure what that costs, and "
+                                "write what is left. In brackets: what holds where nothing is said.",
                     epilog="What was lost, training heals in part: train --init-from DIR.",
                     known_as={"-m": "--model", "-o": "--out", "--output": "--out", "--drop-layers": "--layers",
                               "--blocks": "--layers", "--prune-heads": "--heads", "--vocabulary": "--vocab",
@@ -268,11 +333,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                               "": "the model goes behind --model"},
                     examples=("python -m gpt2np.trim play.txt --model demo --layers 3,4 --out small",
                               "python -m gpt2np.trim play.txt --model demo --heads 12 --out small --take-out",
-                              "python -m gpt2np.trim --model demo --vocab play.txt --out small"))
+                              "python -m gpt2np.trim --model demo --vocab play.txt --out small",
+                              "python -m gpt2np.trim --model run/best --vocab reviews.tsv --out small"))
     parser.add_argument("file", nargs="?", type=not_empty, metavar="FILE",
-                        help="text in UTF-8 to measure by, and to tell which heads matter (that of --vocab)")
+                        help="text in UTF-8 to measure by, and to tell which heads matter (that of --vocab); for a "
+                             "BERT, a sentence in each line")
     parser.add_argument("--model", required=True, type=not_empty,
-                        help=f"one of {', '.join(loading.GPT2_NAMES)}; or the path of a model's folder")
+                        help=f"one of {', '.join((*loading.GPT2_NAMES, loading.FILL))}; or the path of a model's "
+                             "folder, also of one with a head")
     parser.add_argument("--out", type=not_empty, metavar="DIR",
                         help="write the model into this new folder, which the other commands take as a model")
     parser.add_argument("--layers", type=blocks, metavar="WHICH",
@@ -287,7 +355,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="make the matrices smaller, in Hugging Face's layout with pruned_heads, instead of "
                              "setting heads to zero in an ordinary one")
     parser.add_argument("--vocab", type=not_empty, metavar="FILE",
-                        help="keep the tokens of this text alone, and every byte")
+                        help="keep the tokens of this text alone, and every byte; of a vocab.txt, the pieces of this "
+                             "text and the special ones")
     parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N", help="how many cores compute (all)")
     options = parser.parse_args(arguments)
     if options.layers is None and options.heads is None and options.vocab is None:
@@ -299,8 +368,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.take_out and options.heads is None:
         parser.error("--take-out: expected --heads with it")
     options.by = options.by or IMPORTANCE
-    if options.heads and isinstance(options.heads, int) and options.by == IMPORTANCE and not (
-            options.file or options.vocab):
+    if needs_importance(options) and not (options.file or options.vocab):
         parser.error(f"--heads {options.heads}: expected FILE, on which it is found out which heads matter least; or "
                      f"--by {MAGNITUDE}")
     return options

@@ -191,7 +191,7 @@ WRONG = [
     ("trim --model demo --vocab %e", 1, "text: expected at least 2 tokens, of which the second is predicted, got 0"),
     ("trim --model demo --vocab %x", 1, "%x: No such file or directory"),
     ("trim %b --model demo --layers 1", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: conv"),
-    ("trim --model translation --layers 1 --out %x", 1, "translation: expected a model that goes on from a text, foun"),
+    ("trim --model translation --layers 1 --out %x", 1, "translation: expected a GPT-2 or a BERT, found a Transformer"),
     ("serve a", 2, "unrecognized arguments: a; the model goes behind --model"),
     ("serve --port 65536", 2, "--port: expected a whole number from 0 to 65,535, got 65536"),
     ("serve --workers 4", 2, "unrecognized arguments: --workers 4; one process serves here; several of them stand "),

@@ -108,8 +108,9 @@ def test_nothing_is_measured_where_a_later_model_cannot_be(capsys, files, tmp_pa
     pieces = learn_characters(["the cat sat"], 20)
     gpt2np.save(tmp_path / "bert", BERT(BertConfig(pieces.n_vocab, 8, 8, 2, 1, 8), np.random.default_rng(0)), pieces)
     assert evaluate.main(["en", "--model", "m", "--model", "bert"]) == 1
-    assert capsys.readouterr() == ("", "error: --model: expected a model that goes on from a text, or one that "
-                                       "translates, got a BERT: a BERT is measured while it is trained\n")
+    assert capsys.readouterr() == ("", "error: --model: expected a model that goes on from a text, or translates, or "
+                                       "fills gaps, or has learned from labelled examples, got a BERT, which has no "
+                                       "head to do any of that\n")
 
 
 def test_numbers_are_short():

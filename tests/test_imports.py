@@ -26,6 +26,7 @@ ALLOWED = {
     "ensemble": {"layers", "models"},
     "scoring": {"decoding", "device", "layers", "models", "text"}, "questions": {"scoring", "text"},
     "sentence_pairs": {"questions", "scoring", "text"},
+    "grading": {"checkpoints", "labelling", "terminal", "training"},
     "labelling": {"checkpoints", "layers", "model_names", "models", "text", "training"},
     "sampling": {"layers"}, "tracing": {"adapt", "layers", "interpret"}, "memory": set(), "blas": {"memory"},
     "model_names": {"checkpoints", "models", "text", "nearest", "training"},
@@ -60,7 +61,7 @@ def test_what_serves_any_task_knows_nothing_of_texts():
     """LanguageModelling, with its batches and its evaluation, is one task of many; Translation, MaskedWords and those
     of fine-tuning are others."""
     of_texts = {"language_modelling.py", "batches.py", "evaluation.py",
-                "translation.py", "pairs.py", "number_pairs.py", "masked_words.py", "documents.py",
+                "translation.py", "pairs.py", "number_pairs.py", "masked_words.py", "documents.py", "gaps.py",
                 "finetuning.py", "new_finetuning.py", "findings.py", "labelled.py", "label_rows.py", "made_up.py",
                 "augmenting.py",
                 "named_entities.py", "text_classification.py", "question_answering.py", "written_answers.py"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gpt2np
-from gpt2np import finetune, label, labelling
+from gpt2np import evaluate, finetune, label, labelling
 from gpt2np.errors import Gpt2npError
 from gpt2np.models.bert import BERT
 from gpt2np.models.config import BertConfig
@@ -26,7 +26,7 @@ SEVERAL = "好 坏\ta|b\n好\ta\n坏\tb\n无\t\n" * 2
 
 @pytest.fixture(autouse=True)
 def no_lasting_settings(monkeypatch, tmp_path):
-    for module in (label, finetune):
+    for module in (evaluate, label, finetune):
         monkeypatch.setattr(module, "keep_freed_memory", lambda: None)
     monkeypatch.setattr("sys.stdin", None)
     monkeypatch.setenv("GPT2NP_WEIGHTS", str(tmp_path / "weights"))
@@ -139,6 +139,11 @@ def test_an_adapter_brings_its_head(runs, capsys):
     model, tokenizer = gpt2np.load(base, adapter=run)
     (found,) = labelling.label(labelling.labeller(model, tokenizer), [("真好", None)])
     assert beside == [f"真好\t{found.labels[0]}"]
+    assert evaluate.main([path, "--model", str(base), "--adapter", str(run)]) == 0
+    task = labelling.load_labeller(None, str(run)).task
+    examples = read_classified(path)
+    figures = task.figures(examples, labelling.label(task, [one[:2] for one in examples]))
+    assert f"{len(examples):>9,}{figures['f1']:>10.1%}{figures['accuracy']:>10.1%}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task, arguments, status, problem", [

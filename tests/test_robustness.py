@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks import robustness
+from gpt2np.training.labelled import read_classified
 from gpt2np.training.made_up import SYNONYMS, ZH_BAD, ZH_GOOD, made_opinions
 from gpt2np.training.number_pairs import number_pairs
 from gpt2np.training.pairs import read_pairs
@@ -82,3 +83,10 @@ def test_a_typo_is_two_neighbours_that_are_neither_not_nor_but():
 def test_each_way_of_training_is_told_of_on_the_page_and_is_one_that_plans_know():
     for way in robustness.WAYS.values():
         robustness.LabelsPlan(steps=1, **robustness.PLAN | robustness.THEN | way.plan)
+
+
+def test_the_opinions_are_written_as_evaluate_reads_them(tmp_path):
+    robustness.write_opinions(tmp_path / "out")
+    for name in robustness.CHANGES:
+        assert [(one.first, one.labels) for one in read_classified(tmp_path / "out" / f"{name}.tsv")] == [
+            (one.first, one.labels) for one in robustness.tests(name)]

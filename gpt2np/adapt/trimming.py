@@ -1,8 +1,10 @@
-"""A smaller GPT-2 out of a larger one: blocks and heads that go, and the tokens that stay.
+"""A smaller GPT-2 or BERT out of a larger one: blocks and heads that go, and the tokens that stay.
 
         x      = h_L(... h_2(h_1(x)))               without some of the h_i, the others in the order that they had
         attn   = sum over heads of z_h W_h + b      without some of the terms; z_h W_h is what head h adds to the stream
-        logits = ln_f(x) wte'                       without some of the rows of wte
+        logits = ln_f(x) wte'                       without some of the rows of wte; of BERT's bias for words, too
+
+What stands on a model, as a head that labels texts, stays as it is.
 
 Heads go in two ways.  Set to zero, they leave an ordinary model of the same shapes, in which they do nothing, and which
 no gradient brings back: that by W_h is 0 where z_h is, and that by z_h where W_h is.  Taken out, they leave smaller
@@ -35,37 +37,47 @@ from numpy.typing import DTypeLike
 from ..blocks.multihead import SelfAttention
 from ..hints import Array
 from ..layers.linear import Linear
+from ..layers.lm_head import LMHead
 from .replacing import AdaptError, replacements
 
 Heads: TypeAlias = Mapping[int, Collection[int]]        # {block: heads of it}, counted from 0
 Scores: TypeAlias = dict[tuple[int, int], float]        # {(block, head): how much it matters}
 
 
+def body_of(model: Any) -> Any:
+    """What of a model has the tables and the blocks: itself, or what its heads stand on."""
+    while not hasattr(model, "h"):
+        model = model.bert if hasattr(model, "bert") else model.body
+    return model
+
+
 # ---- blocks
 
 
 def drop_blocks(model: Any, blocks: Collection[int]) -> None:
-    """Take blocks out of a GPT-2, counted from 0.  AdaptError for one that is not there, and where none would stay."""
-    L = len(model.h)
+    """Take blocks out of a model, counted from 0.  AdaptError for one that is not there, and where none would stay."""
+    body = body_of(model)
+    L = len(body.h)
     if wrong := sorted(i for i in blocks if not 0 <= i < L):
         raise AdaptError(f"blocks: expected from 0 to {L - 1}, got {', '.join(map(str, wrong))}")
     if len(set(blocks)) == L:
         raise AdaptError(f"blocks: expected one at least to stay, got all {L} of them to drop")
-    model.h[:] = [block for i, block in enumerate(model.h) if i not in blocks]
-    model.config = replace(model.config, n_layer=len(model.h))
+    body.h[:] = [block for i, block in enumerate(body.h) if i not in blocks]
+    body.config = replace(body.config, n_layer=len(body.h))
 
 
 # ---- heads
 
 
 def heads_of(model: Any) -> list[tuple[int, int]]:
-    """(block, head) of all heads that a GPT-2 has, by the numbers that they had before any was taken out."""
-    return [(i, h) for i, block in enumerate(model.h) for h in range(model.config.n_head) if h not in block.attn.gone]
+    """(block, head) of all heads that a model has, by the numbers that they had before any was taken out."""
+    body = body_of(model)
+    return [(i, h) for i, block in enumerate(body.h) for h in range(body.config.n_head) if h not in block.attn.gone]
 
 
 def taken_out(model: Any) -> dict[int, list[int]]:
     """The heads that a model lacks, by block."""
-    return {i: list(block.attn.gone) for i, block in enumerate(model.h) if block.attn.gone}
+    return {i: list(block.attn.gone) for i, block in enumerate(body_of(model).h) if block.attn.gone}
 
 
 def zero_heads(model: Any, heads: Heads) -> None:
@@ -75,7 +87,7 @@ def zero_heads(model: Any, heads: Heads) -> None:
     """
     check_heads_to_go(model, heads)
     for i, which in heads.items():
-        attn = model.h[i].attn
+        attn = body_of(model).h[i].attn
         rows = rows_of(attn, which)
         for p, index in ((attn.c_attn.w, (slice(None), columns_of(attn, rows))),
                          (attn.c_attn.b, (columns_of(attn, rows),)), (attn.c_proj.w, (rows,))):
@@ -88,7 +100,7 @@ def take_out_heads(model: Any, heads: Heads) -> None:
     """Make the matrices smaller by all that belongs to these heads."""
     check_heads_to_go(model, heads)
     for i, which in heads.items():
-        attn = model.h[i].attn
+        attn = body_of(model).h[i].attn
         stay = np.delete(np.arange(len(attn.c_proj.w.value)), rows_of(attn, which))
         columns = columns_of(attn, stay)
         w, b = attn.c_attn.w.value[:, columns], attn.c_attn.b.value[columns]
@@ -102,7 +114,7 @@ def leave_out_heads(model: Any, heads: Heads, dtype: DTypeLike = np.float32) -> 
     """The same for a model that has no numbers yet, which it then needs no memory for."""
     check_heads_to_go(model, heads)
     for i, which in heads.items():
-        make_smaller(model.h[i].attn, which, dtype)
+        make_smaller(body_of(model).h[i].attn, which, dtype)
 
 
 def make_smaller(attn: SelfAttention, which: Collection[int], dtype: DTypeLike) -> None:
@@ -131,7 +143,7 @@ def check_heads_to_go(model: Any, heads: Heads) -> None:
     """AdaptError for heads that are not there, for a block that would have none, and where something was added."""
     if layers := replacements(model):
         raise AdaptError(f"heads: expected a model as it was made, got one with {next(iter(layers.values())).kind}")
-    L, there = len(model.h), heads_of(model)
+    L, there = len(body_of(model).h), heads_of(model)
     for i, which in heads.items():
         if not 0 <= i < L:
             raise AdaptError(f"heads: expected blocks from 0 to {L - 1}, got {i}")
@@ -151,13 +163,13 @@ def gate_gradients(model: Any) -> Scores:
     """dL/dxi of every head, at xi = 1, once the gradients of loss_and_gradients are in c_proj.w."""
     found: Scores = {}
     for i, h in heads_of(model):
-        w = model.h[i].attn.c_proj.w
-        rows = rows_of(model.h[i].attn, [h])
+        attn = body_of(model).h[i].attn
+        rows, w = rows_of(attn, [h]), attn.c_proj.w
         found[i, h] = float((w.value[rows] * w.grad[rows]).sum())
     return found
 
 
-def importances(model: Any, windows: Iterable[tuple[Array, Array]]) -> Scores:
+def importances(model: Any, windows: Iterable[tuple[Array, ...]]) -> Scores:
     """I_h of every head, the largest of a block being comparable with that of another: over sqrt(sum of I_h^2) there.
 
     windows   of a text: what the model's loss takes; each counts by itself, since |.| is taken before the mean
@@ -166,7 +178,7 @@ def importances(model: Any, windows: Iterable[tuple[Array, Array]]) -> Scores:
     """
     model = model.replica()
     model.freeze()
-    for block in model.h:
+    for block in body_of(model).h:
         block.attn.c_proj.w.trainable = True
     total = dict.fromkeys(heads_of(model), 0.0)
     for batch in windows:
@@ -174,7 +186,7 @@ def importances(model: Any, windows: Iterable[tuple[Array, Array]]) -> Scores:
         model.loss_and_gradients(*batch)
         for head, gradient in gate_gradients(model).items():
             total[head] += abs(gradient)
-    norm = [sum(I * I for (block, _), I in total.items() if block == i) ** 0.5 for i in range(len(model.h))]
+    norm = [sum(I * I for (block, _), I in total.items() if block == i) ** 0.5 for i in range(len(body_of(model).h))]
     return {(i, h): I / (norm[i] or 1.0) for (i, h), I in total.items()}
 
 
@@ -182,7 +194,7 @@ def magnitudes(model: Any) -> Scores:
     """The norm of all that belongs to a head in the two matrices: sqrt(sum of squares of its columns and rows)."""
     found: Scores = {}
     for i, h in heads_of(model):
-        attn = model.h[i].attn
+        attn = body_of(model).h[i].attn
         rows = rows_of(attn, [h])
         parts = attn.c_attn.w.value[:, columns_of(attn, rows)], attn.c_proj.w.value[rows]
         found[i, h] = float(sum((part * part).sum() for part in parts)) ** 0.5
@@ -211,17 +223,23 @@ def least(scores: Scores, n: int) -> dict[int, list[int]]:
 
 
 def keep_tokens(model: Any, ids: Sequence[int]) -> None:
-    """Keep the rows of wte that belong to these ids, in their order; their logits stay what they were.
+    """Keep the rows of wte that belong to these ids, in their order, and BERT's bias for them; their logits stay what
+    they were.
 
     A probability is shared among fewer tokens then:  p'(t) = p(t) / sum of p over those that stay.  So the loss of
     tokens that stay falls, by -log of that sum.  AdaptError where no token is to stay, or one is not there.
     """
-    V = model.config.n_vocab
+    body = body_of(model)
+    V = body.config.n_vocab
     if wrong := [i for i, times in Counter(ids).items() if times > 1 or not 0 <= i < V]:
         raise AdaptError(f"tokens: expected ids from 0 to {V - 1}, each once, got {', '.join(map(str, wrong))}")
     if not ids:
         raise AdaptError("tokens: expected one at least to stay, got none")
-    unused = set(model.unused)
-    model.wte.value = model.wte.value[list(ids)]
-    model.config = replace(model.config, n_vocab=len(ids))
-    model.unused = [new for new, i in enumerate(ids) if i in unused]
+    body.wte.value = body.wte.value[list(ids)]
+    body.config = replace(body.config, n_vocab=len(ids))
+    for _, part in model.named_modules():
+        if isinstance(part, LMHead) and part.wte is body.wte and part.b is not None:
+            part.b.value = part.b.value[list(ids)]
+    if hasattr(body, "unused"):
+        unused = set(body.unused)
+        body.unused = [new for new, i in enumerate(ids) if i in unused]

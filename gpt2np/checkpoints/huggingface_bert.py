@@ -6,6 +6,7 @@ of different ages have in different ways:
     bert.encoder...                 a model with a head; without "bert.", the encoder alone; some have it without a head
     LayerNorm.gamma, .beta          weight and bias, as TensorFlow called them
     embeddings.position_ids         0, 1, 2, ...: no parameter, left out
+    pruned_heads                    in config.json: heads that were taken out, as of a GPT-2
     cls.predictions.decoder.weight, .bias     once more what embeddings.word_embeddings and cls.predictions.bias are
 
 Which model it is, its tensors say, and architectures in config.json must not promise more: with cls.predictions it is a
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..adapt.trimming import leave_out_heads, taken_out
 from ..errors import Gpt2npWarning
 from ..hints import Array
 from ..models.bert import BERT, BertForPreTraining
@@ -34,7 +36,7 @@ from . import safetensors
 from .errors import CheckpointError, shortened, some
 from .files import write_text
 from .gpt2_config import MAX_LAYERS
-from .huggingface_gpt2 import CONFIG_FILE, MODEL_FILE, read_tensors
+from .huggingface_gpt2 import CONFIG_FILE, MODEL_FILE, leave_out_pruned, pruned_in, read_tensors
 from .huggingface_gpt2 import is_mine as has_tensors
 from .layout import Source
 from .parameters import as_parameter, check_tensors, shapes_of, values_of
@@ -62,7 +64,7 @@ EPS = "layer_norm_eps"
 # What config.json may say of a model whose arithmetic is BERT's. A field that is absent has the first value.
 ARITHMETIC: Mapping[str, tuple] = {
     "hidden_act": ("gelu",), "position_embedding_type": ("absolute", None), "is_decoder": (False, None),
-    "add_cross_attention": (False, None), "tie_word_embeddings": (True, None), "pruned_heads": ({}, None)}
+    "add_cross_attention": (False, None), "tie_word_embeddings": (True, None)}
 # The classes of transformers that are read, and what of their heads must be there.
 ARCHITECTURES = {"BertModel": (), "BertForPreTraining": (WORDS, PAIRS), "BertForMaskedLM": (WORDS,)}
 # Relatives that look alike: read as a BERT they would compute something else.
@@ -136,6 +138,7 @@ def read_weights(source: Source, config: BertConfig, dtype: DTypeLike = np.float
                               "not supported")
     model = BertForPreTraining(config, dtype=dtype, next_sentence=has[PAIRS]) if has[WORDS] else \
         BERT(config, dtype=dtype, pooler=has[POOLER])
+    leave_out_pruned(source, model, dtype)
     _drop_what_is_there_twice(path, tensors)
     fill(model, path, tensors, dtype)
     return model
@@ -164,20 +167,23 @@ def write(folder: Path, model: BERT | BertForPreTraining, tokenizer: AnyTokenize
         architecture = "BertForMaskedLM" if model.nsp is None else "BertForPreTraining"
     else:
         asked_for, architecture = BERT(config, pooler=model.pooler is not None), "BertModel"
+    leave_out_heads(asked_for, taken_out(model))
     values = values_of(model, asked_for, folder, dtype)
     write_tokenizer(folder, tokenizer, config.n_vocab)
     tensors = {(PREFIX if heads and not name.startswith("cls.") else "") + name: array
                for name, array in as_stored(model, values).items()}
     safetensors.write(folder / MODEL_FILE, tensors, {"format": "pt"})          # transformers refuses a file without it
-    fields = {"architectures": [architecture], **fields_of(config, tokenizer)}
+    fields = {"architectures": [architecture], **fields_of(model, tokenizer)}
     write_text(folder / CONFIG_FILE, json.dumps(fields, indent=2) + "\n")
 
 
-def fields_of(config: BertConfig, tokenizer: AnyTokenizer | None) -> dict[str, object]:
+def fields_of(model: BERT | BertForPreTraining, tokenizer: AnyTokenizer | None) -> dict[str, object]:
     """What config.json says of the encoder."""
+    config = model.config
     return {"model_type": "bert", **{field: getattr(config, name) for name, field in FIELDS.items()}, EPS: config.eps,
             "hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
-            "initializer_range": 0.02, "pad_token_id": tokenizer.pad if isinstance(tokenizer, WordPiece) else 0}
+            "initializer_range": 0.02, "pad_token_id": tokenizer.pad if isinstance(tokenizer, WordPiece) else 0,
+            **pruned_in(model)}
 
 
 # ---- names and shapes

@@ -25,6 +25,7 @@ from numpy.typing import DTypeLike
 from ..adapt.replacing import AdaptError
 from ..adapt.trimming import leave_out_heads, taken_out
 from ..hints import Array
+from ..layers.module import Module
 from ..models.config import GPT2Config, TransformerConfig
 from ..models.gpt2 import GPT2
 from ..text.huggingface import PAIR
@@ -96,11 +97,18 @@ def read_config(source: Source) -> GPT2Config:
 
 
 def blank(source: Source, config: GPT2Config, dtype: DTypeLike = np.float32) -> GPT2:
-    """The model that config.json asks for, without the heads that it says were taken out, and without numbers.
+    """The model that config.json asks for, without the heads that it says were taken out, and without numbers."""
+    model = GPT2(config, dtype=dtype)
+    leave_out_pruned(source, model, dtype)
+    return model
+
+
+def leave_out_pruned(source: Source, model: Module, dtype: DTypeLike) -> None:
+    """Take out of a model without numbers the heads that config.json says were taken out.
 
     CheckpointError for heads that are none, and for a block that would have none.
     """
-    model, path = GPT2(config, dtype=dtype), source.folder / CONFIG_FILE
+    path = source.folder / CONFIG_FILE
     pruned = source.json(CONFIG_FILE).get(PRUNED) or {}
     try:
         heads = {int(block): which for block, which in pruned.items()}
@@ -113,7 +121,6 @@ def blank(source: Source, config: GPT2Config, dtype: DTypeLike = np.float32) -> 
         leave_out_heads(model, heads, dtype)
     except AdaptError as error:
         raise CheckpointError(path, f"{PRUNED} does not fit the other numbers: {error}") from None
-    return model
 
 
 def like(model: GPT2) -> GPT2:
@@ -188,12 +195,18 @@ def write(folder: Path, model: GPT2, tokenizer: AnyTokenizer | None, dtype: DTyp
 
 def fields_of(model: GPT2, tokenizer: AnyTokenizer | None) -> dict[str, object]:
     """What config.json says of the stack of blocks."""
-    config, heads = model.config, {str(i): which for i, which in taken_out(model).items()}
+    config = model.config
     end_of_text = None if tokenizer is None else tokenizer.end_of_text
     return {"model_type": "gpt2", **{field: getattr(config, name) for name, field in FIELDS.items()},
             "n_ctx": config.n_ctx, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5,
             "initializer_range": 0.02, "bos_token_id": end_of_text, "eos_token_id": end_of_text,
-            **({PRUNED: heads} if heads else {})}
+            **pruned_in(model)}
+
+
+def pruned_in(model: Module) -> dict[str, dict[str, list[int]]]:
+    """What config.json says of the heads that a model lacks: nothing where it has all."""
+    heads = {str(i): which for i, which in taken_out(model).items()}
+    return {PRUNED: heads} if heads else {}
 
 
 def tensor_name(path: str) -> str:

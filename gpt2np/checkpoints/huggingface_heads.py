@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..adapt.trimming import leave_out_heads, taken_out
 from ..errors import Gpt2npWarning
 from ..hints import Array
 from ..models.bert import BERT
@@ -86,8 +87,9 @@ def read(source: Source, dtype: DTypeLike = np.float32) -> tuple[Classifier, Any
     name = _architecture(source.json(CONFIG_FILE))
     if ARCHITECTURES[name].body is BERT:
         config = huggingface_bert.read_config(source)
-        return read_weights(source, BERT(config, dtype=dtype, pooler=_pools(name)), name, dtype), \
-            read_word_piece(source.folder, config.n_vocab)
+        body = BERT(config, dtype=dtype, pooler=_pools(name))
+        huggingface_gpt2.leave_out_pruned(source, body, dtype)
+        return read_weights(source, body, name, dtype), read_word_piece(source.folder, config.n_vocab)
     sizes = huggingface_gpt2.read_config(source)
     return read_weights(source, huggingface_gpt2.blank(source, sizes, dtype), name, dtype), \
         read_tokenizer(source.folder, sizes.n_vocab, read_end_of_text(source, sizes))
@@ -136,14 +138,15 @@ def write(folder: Path, model: Classifier, tokenizer: AnyTokenizer | None, dtype
     model = _without_idle_pooler(model, name)
     body: Any = model.body
     stem, config = ARCHITECTURES[name].head, body.config
-    empty = BERT(config, pooler=_pools(name)) if isinstance(body, BERT) else huggingface_gpt2.like(body)
+    empty: Any = BERT(config, pooler=_pools(name)) if isinstance(body, BERT) else GPT2(config)
+    leave_out_heads(empty, taken_out(body))
     asked_for = blank(name, empty, model.labels, model.objective, model.dropout, np.float32)
     values = values_of(model, asked_for, folder, dtype)
     of_body = {path.removeprefix("body."): a for path, a in values.items() if path.startswith("body.")}
     if isinstance(body, BERT):
         write_tokenizer(folder, tokenizer, config.n_vocab)
         prefix, tensors = huggingface_bert.PREFIX, huggingface_bert.as_stored(body, of_body)
-        fields = huggingface_bert.fields_of(config, tokenizer)
+        fields = huggingface_bert.fields_of(body, tokenizer)
     else:
         write_tokenizer(folder, tokenizer, config.n_vocab, PAIR)
         prefix = huggingface_gpt2.PREFIX

@@ -234,6 +234,13 @@ class WordPiece:
         """The words of a text, step 1; the arguments and errors are those of encode."""
         return list(chain.from_iterable(self._cut(text, allowed_special)))
 
+    def needed(self, text: str, allowed_special: Iterable[str] = ()) -> set[int]:
+        """The ids of all pieces that are found in a text: also of those in a word that becomes [UNK] for its end.
+
+        With these and the special ones alone, the text has the same pieces: see smaller.py.
+        """
+        return {i for words in self._cut(text, allowed_special) for word in set(words) for i in self._match(word)[0]}
+
     def explain(self, text: str, allowed_special: Iterable[str] = ()) -> list[Passage]:
         """How encode comes to its ids: what is written between white space, its words, and the pieces of each."""
         explained = []

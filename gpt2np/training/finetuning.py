@@ -254,6 +254,18 @@ class FineTuning(AdaptableTask):
         """What follows for an example from the logits of its windows."""
         raise NotImplementedError
 
+    @classmethod
+    def together(cls, labels: Sequence[Labels], predictions: Sequence[Sequence[Any]]) -> list[Any]:
+        """What several models of this task say together of some examples, each of whose predictions are for its labels;
+        the names are those of the first one.  TrainingError where nothing follows from several predictions.
+        """
+        raise TrainingError("--model: expected several together only where texts get labels or numbers, got models of "
+                            f"{cls.name}")
+
+    def loss_of(self, examples: Sequence[Any], predictions: Sequence[Any], of_rows: float) -> float:
+        """The mean loss of examples as it follows from what is predicted; that of their rows, where it does not."""
+        return of_rows
+
     def figures(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
         """What predictions are worth, by name; "f1" among them where the best can be found by it."""
         raise NotImplementedError

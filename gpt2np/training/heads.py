@@ -42,10 +42,10 @@ def put_head_on(loaded: Module, kind: type[Classifier], labels: Sequence[str], r
             body.pooler = Pooler(old.config.n_embd, rng)
     elif isinstance(old, GPT2):
         body = GPT2(old.config, None, dropout, recompute=recompute)
-        leave_out_heads(body, taken_out(old))
         body.unused = list(old.unused)
     else:
         raise TrainingError(f"model: expected a BERT or a GPT-2 below the head, got a {type(old).__name__}")
+    leave_out_heads(body, taken_out(old))
     if issubclass(kind, AnswerFinder):
         model: Classifier = kind(body, rng, dropout=dropout)
     elif issubclass(kind, TokenClassifier):

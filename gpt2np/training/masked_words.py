@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
+from ..adapt.trimming import leave_out_heads, taken_out
 from ..checkpoints import loading
 from ..checkpoints.files import write_text
 from ..errors import Gpt2npError
@@ -193,6 +194,7 @@ def load_to_train(name_or_path: str | Path, plan: MaskedPlan) -> tuple[BertForPr
     pairs = loaded.pooler is not None if isinstance(loaded, BERT) else loaded.nsp is not None
     model = BertForPreTraining(loaded.config, np.random.default_rng(plan.seed) if alone else None, plan.dropout,
                                recompute=plan.recompute, next_sentence=pairs)
+    leave_out_heads(model, taken_out(loaded))
     stored = {("bert." if alone else "") + path: p for path, p in loaded.named_parameters()}
     new = []
     for path, p in model.named_parameters():

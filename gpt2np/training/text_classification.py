@@ -44,6 +44,7 @@ from .parallel import Batch
 from .plan import FOR_CHANGES, SHARE
 
 SYNONYMS_FILE = "synonyms.tsv"          # in the folder of a run
+TINY = 1e-300                           # in place of a probability that is rounded to 0
 TEXT = Both("text", "文本")
 OF_LABELS = Both("Labels", "标签")
 
@@ -154,10 +155,22 @@ class TextClassification(FineTuning):
         return np.array(targets)
 
     def prediction(self, example: Any, windows: Sequence[tuple[Encoded, Array]]) -> Choice:
-        z, names = np.mean([its for _, its in windows], axis=0), self.labels.names
-        if self.labels.several:
-            return Choice([name for name, its in zip(names, z) if its > 0], (1 / (1 + np.exp(-z))).tolist())
-        return Choice([names[int(z.argmax())]], np.exp(log_softmax_forward(z)[0]).tolist())
+        z = np.mean([its for _, its in windows], axis=0)
+        return chosen(self.labels, 1 / (1 + np.exp(-z)) if self.labels.several else np.exp(log_softmax_forward(z)[0]))
+
+    @classmethod
+    def together(cls, labels: Sequence[Labels], predictions: Sequence[Sequence[Any]]) -> list[Any]:
+        """The mean of the probabilities, label by label, and what follows from it: see ensemble.py."""
+        first = labels[0]
+        order = [[its.names.index(name) for name in first.names] for its in labels]
+        p = np.mean([[np.array(one.p)[its] for one in of_model] for its, of_model in zip(order, predictions)], axis=0)
+        return [chosen(first, its) for its in p]
+
+    def loss_of(self, examples: Sequence[Any], predictions: Sequence[Any], of_rows: float) -> float:
+        """The mean of -log of how likely what is right is: of the label, or of the truth about each of several."""
+        p = np.array([one.p for one in predictions])
+        right = np.array([[name in one.labels for name in self.labels.names] for one in examples])
+        return -float(np.log(np.maximum(np.where(right, p, 1 - p) if self.labels.several else p[right], TINY)).mean())
 
     def figures(self, examples: Sequence[Any], predictions: Sequence[Choice]) -> dict[str, float]:
         exact = sum(set(a.labels) == set(b.labels) for a, b in zip(examples, predictions)) / len(examples)
@@ -182,7 +195,7 @@ class TextClassification(FineTuning):
                 sure = ", ".join(f"{name} {its.p[names.index(name)]:.0%}" for name in its.labels)
                 wrong.append(Mistake([Line(TEXT, [(text_of(example), "")]),
                                       Line(RIGHT, [("|".join(example.labels), "")]), Line(PREDICTED, [(sure, "")])],
-                                     -float(np.log(max(min(p), 1e-300)))))
+                                     -float(np.log(max(min(p), TINY)))))
         confusion = None if self.labels.several else confused(
             names, (one.labels[0] for one in examples), (one.labels[0] for one in predictions))
         of_labels = table({"": report_of(self.labels, examples, predictions)}).lstrip("\n")
@@ -192,6 +205,14 @@ class TextClassification(FineTuning):
     @classmethod
     def objective(cls, labels: Labels) -> Objective:
         return SIGMOID if labels.several else SOFTMAX
+
+
+def chosen(labels: Labels, p: Array) -> Choice:
+    """What follows from how likely each label is (K,): the likeliest one; where a text may have several, all above 1/2.
+    """
+    names = [name for name, its in zip(labels.names, p) if its > 0.5] if labels.several else \
+        [labels.names[int(p.argmax())]]
+    return Choice(names, p.tolist())
 
 
 def report_of(labels: Labels, examples: Sequence[Any], predictions: Sequence[Choice]) -> Any:
@@ -254,6 +275,15 @@ class TextRegression(TextClassification):
 
     def prediction(self, example: Any, windows: Sequence[tuple[Encoded, Array]]) -> Any:
         return float(np.mean([its for _, its in windows]))
+
+    @classmethod
+    def together(cls, labels: Sequence[Labels], predictions: Sequence[Sequence[Any]]) -> list[Any]:
+        """The mean of the numbers."""
+        return np.mean(predictions, axis=0).tolist()
+
+    def loss_of(self, examples: Sequence[Any], predictions: Sequence[Any], of_rows: float) -> float:
+        """The mean squared error."""
+        return float(np.mean((np.array([one.value for one in examples]) - predictions) ** 2))
 
     def figures(self, examples: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
         gold, found = np.array([one.value for one in examples]), np.array(predictions)

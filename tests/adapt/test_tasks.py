@@ -152,10 +152,20 @@ def test_what_cannot_be_is_one_sentence(files, asked, said, tmp_path, capsys):
     assert said in error and "Traceback" not in error and not (tmp_path / "run").exists()
 
 
-def test_what_evaluate_does_not_measure_is_said(files, capsys):
-    assert evaluate.main([str(files / "masked.txt"), "--model", str(files / "masked")]) == 1
-    assert "--model: expected a model that goes on from a text, or one that translates, got a BertForPreTraining" in \
-        " ".join(capsys.readouterr().err.split())
+def test_a_bert_is_measured_with_its_adapter(files, tmp_path, capsys):
+    """A new LoRA adds nothing, and another one something."""
+    model, _ = load(files / "masked")
+    add_lora(model, r=2, rng=np.random.default_rng(0))
+    asked, said = [str(files / "masked.txt"), "--model", str(files / "masked")], []
+    for name, scale in (("new", 0), ("other", 3)):
+        for path, p in model.named_parameters():
+            if path.endswith(".u"):
+                p.value = p.value + scale * np.random.default_rng(1).standard_normal(p.shape).astype(p.value.dtype)
+        save_adapter(tmp_path / name, model, str(files / "masked"))
+        assert evaluate.main([*asked, "--adapter", str(tmp_path / name)]) == 0
+        said.append(capsys.readouterr().out)
+    assert evaluate.main(asked) == 0
+    assert said[0] == capsys.readouterr().out != said[1]
 
 
 def test_an_adapter_of_another_kind_of_model_is_refused(files, tmp_path, capsys):

@@ -1,5 +1,6 @@
-"""Blocks, heads and tokens of a GPT-2 that go: what stays computes what it did, and what goes is what is told."""
+"""Blocks, heads and tokens of a GPT-2 or a BERT that go: what stays computes what it did, and what goes is told."""
 
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from gpt2np.adapt.lora import add_lora
 from gpt2np.adapt.prefix import add_prefix
 from gpt2np.adapt.replacing import AdaptError
 from gpt2np.adapt.trimming import (
+    body_of,
     drop_blocks,
     gate_gradients,
     heads_of,
@@ -27,8 +29,10 @@ from gpt2np.blocks.multihead import SelfAttention
 from gpt2np.interpret.taps import Patch, tapped
 from gpt2np.layers.attention import attention_forward, merge_heads, split_heads
 from gpt2np.layers.softmax import log_softmax_forward
-from gpt2np.models.config import GPT2Config
+from gpt2np.models.bert import BERT, BertForPreTraining, Logits
+from gpt2np.models.config import BertConfig, GPT2Config
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.models.heads import Classifier, TokenClassifier
 from gpt2np.training.adamw import AdamW
 
 V, H, L, D = 11, 3, 4, 2
@@ -327,6 +331,110 @@ def test_rows_that_no_token_has_go_too():
     model.unused = [3, 9]
     keep_tokens(model, [4, 9, 0])
     assert model.unused == [1]
+
+
+# ---- of a BERT, and below a head
+
+
+def bert(seed=0, kind=BertForPreTraining, dtype=np.float64):
+    config, numbers = BertConfig(V, 8, H * D, H, L, 10), np.random.default_rng(seed)
+    model = kind(config, dtype=dtype) if kind in (BERT, BertForPreTraining) else \
+        kind(BERT(config, dtype=dtype), ("a", "b", "c"), dtype=dtype)
+    for path, p in model.named_parameters():
+        p.value = (numbers.standard_normal(p.shape) * 0.5 + path.endswith(".g")).astype(dtype)
+    return model
+
+
+SEGMENTS, MASK = np.array([[0, 0, 0, 1, 1, 1, 1]] * 3), np.arange(7) < np.array([[7], [5], [2]])
+MASKED = TOKENS, SEGMENTS, MASK, np.where(MASK & (np.arange(7) % 3 == 1), TARGETS, -100), np.array([0, 1, -100])
+BERTS = pytest.mark.parametrize("kind", [BERT, BertForPreTraining, Classifier, TokenClassifier])
+
+
+def answers(model, tokens=TOKENS):
+    """All that a model answers, as a list."""
+    found, _ = model.forward(tokens, SEGMENTS, MASK, keep_cache=False)
+    return list(found) if isinstance(found, Logits) else [found]
+
+
+@BERTS
+def test_a_berts_blocks_go(kind):
+    whole, model = bert(kind=kind), bert(kind=kind)
+    drop_blocks(model, [0, 2])
+    body = body_of(whole)
+    body.h[:] = [body.h[1], body.h[3]]
+    for one, other in zip(answers(model), answers(whole), strict=True):
+        same_bits(one, other)
+    assert model.config.n_layer == 2 and body.config.n_layer == L
+
+
+@BERTS
+@pytest.mark.parametrize("heads", HEADS)
+def test_a_berts_heads_go(kind, heads):
+    """At zero: to the bit as with a gate of 0; taken out: but for rounding."""
+    model, without = bert(kind=kind), bert(kind=kind)
+    zeros = np.zeros((*TOKENS.shape, H * D))
+    taps = [Patch({f"h.{i}.attn.z": zeros}, np.s_[..., h * D:(h + 1) * D]) for i, which in heads.items() for h in which]
+    with ExitStack() as held:
+        for tap in taps:
+            held.enter_context(tapped(body_of(model), tap))
+        expected = answers(model)
+    before = answers(model)
+    zero_heads(model, heads)
+    take_out_heads(without, heads)
+    assert taken_out(without) == heads and taken_out(model) == {}
+    for one, other, gate, whole in zip(answers(model), answers(without), expected, before, strict=True):
+        same_bits(one, gate)
+        np.testing.assert_allclose(other, gate, rtol=0, atol=1e-12)
+        assert np.abs(gate - whole).max() > 1e-3
+
+
+def test_what_a_berts_heads_matter_is_asked_of_gates():
+    model, h = bert(), 1e-5
+    model.loss_and_gradients(*MASKED)
+    found = gate_gradients(model)
+
+    def loss(i, j, gate):
+        other = model.replica()
+        w = other.bert.h[i].attn.c_proj.w
+        w.value = w.value.copy()
+        w.value[j * D:(j + 1) * D] *= gate
+        return float(other.loss(*MASKED))
+
+    for (i, j), gradient in found.items():
+        assert gradient == pytest.approx((loss(i, j, 1 + h) - loss(i, j, 1 - h)) / (2 * h), rel=1e-6, abs=1e-9)
+    by_hand = np.abs([[found[i, j] for j in range(H)] for i in range(L)])
+    expected = by_hand / np.linalg.norm(by_hand, axis=1, keepdims=True)
+    np.testing.assert_allclose([*importances(model, [MASKED]).values()], expected.ravel(), rtol=1e-9)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(0, V - 1), min_size=1, unique=True), st.sampled_from([np.float32, np.float64]))
+def test_fewer_pieces_have_the_answers_that_they_had(ids, dtype):
+    """To the bit in all but the words' logits, whose product is another one; and these are less than all there were."""
+    tokens = np.random.default_rng(0).integers(0, len(ids), TOKENS.shape)
+    for kind in (BERT, BertForPreTraining, Classifier, TokenClassifier):
+        whole, model = bert(kind=kind, dtype=dtype), bert(kind=kind, dtype=dtype)
+        keep_tokens(model, ids)
+        expected, found = answers(whole, np.array(ids)[tokens]), answers(model, tokens)
+        if kind is BertForPreTraining:
+            np.testing.assert_allclose(found.pop(0), expected.pop(0)[..., ids], rtol=0,
+                                       atol=1e-12 if dtype is np.float64 else 1e-4)
+        for one, other in zip(found, expected, strict=True):
+            same_bits(one, other)
+        assert model.config.n_vocab == len(ids) == len(body_of(model).wte.value)
+
+
+def test_the_words_loss_falls_by_what_the_others_had():
+    whole, model, ids = bert(), bert(), [9, 3, 4, 0, 7]
+    keep_tokens(model, ids)
+    assert model.mlm.decoder.wte is model.bert.wte and model.mlm.decoder.b.shape == (5,)
+    tokens = np.random.default_rng(0).integers(0, 5, TOKENS.shape)
+    old, asked = np.array(ids)[tokens], MASKED[3] != -100
+    losses = [float(one.loss(of_it, SEGMENTS, MASK, np.where(asked, of_it, -100), MASKED[4]))
+              for one, of_it in ((whole, old), (model, tokens))]
+    log_p, _ = log_softmax_forward(answers(whole, old)[0])
+    together = np.log(np.exp(log_p[..., ids]).sum(axis=-1))[asked].mean()
+    assert losses[1] == pytest.approx(losses[0] + together, abs=1e-12)
 
 
 # ---- what is refused

@@ -385,17 +385,18 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
                 """dropout、权重衰减和提前停止都是训练命令的选项。L2 正则与权重衰减不是一回
                 事：`--optimizer sgd` 和 `--optimizer adam` 把衰减项加进梯度，默认的 AdamW 则让衰减单独作用。近义替换和
                 随机删词（`--replace-words`、`--delete-words`）用于文本分类；对抗训练（`--adversarial`）每个任务都能用；
-                多个模型取平均是 `evaluate` 的 `--ensemble`；回译由两次翻译训练组成。它们各有什么用，
+                多个模型取平均是 `evaluate` 的 `--ensemble`，分类也可以；回译由两次翻译训练组成。它们各有什么用，
                 [docs/robustness.zh.md](robustness.zh.md) 有一张表。""",
                 """Dropout, weight decay and early stopping are options of the command. L2 and weight decay are two
                 things: `--optimizer sgd` and `--optimizer adam` add it to the gradient, AdamW, the default, keeps it
                 apart. Synonyms and deletions (`--replace-words`, `--delete-words`) are for labels of texts;
                 adversarial training (`--adversarial`) is for every task; `--ensemble` of `evaluate` takes the mean of
-                several models; back-translation is two runs that translate. What each of them is good for, a table in
-                [docs/robustness.md](robustness.md) tells."""),
+                several models, of labels too; back-translation is two runs that translate. What each of them is good
+                for, a table in [docs/robustness.md](robustness.md) tells."""),
             shown="test_it_stops_early_and_keeps_the_best drops_and_scales "
                   "test_fgm_moves_each_text_by_epsilon_along_its_gradient_and_no_padding "
-                  "test_its_loss_is_at_most_the_mean_of_the_losses")),
+                  "test_its_loss_is_at_most_the_mean_of_the_losses "
+                  "test_one_model_together_is_itself_to_the_bit")),
     section(
         "9 Q3", "GPT-2模型在落地部署时需要注意哪些问题？", "What matters when it is put to use?",
         Entry(
@@ -407,18 +408,18 @@ print(f"{loss:.2f}", all(parameter.grad is not None for _, parameter in model.na
                 多台机器，见 [docs/serving.zh.md](serving.zh.md)。量化：
                 `python -m gpt2np.quantize --model demo --out small` 把矩阵存成 int8，只占四分之一的内存。裁剪：
                 `python -m gpt2np.trim FILE --model demo --layers 3,4 --out DIR` 去掉几层，`--heads 12` 去掉最不重要的
-                注意力头，`--vocab FILE` 只留一段文本用得到的词元，每裁一步都量一次。代价见
+                注意力头，`--vocab FILE` 只留一段文本用得到的词元，每裁一步都量一次；BERT 也能裁。代价见
                 [docs/smaller.zh.md](smaller.zh.md)。""",
                 """A service: requests share a batch, what is above the limits is refused in a sentence, and `/metrics`
                 is for monitoring; what to put in front, and how to go on to several machines, is in
                 [docs/serving.md](serving.md). Quantisation: `python -m gpt2np.quantize --model demo --out small` keeps
                 matrices in int8, in a quarter of the memory. Trimming:
                 `python -m gpt2np.trim FILE --model demo --layers 3,4 --out DIR` drops blocks, `--heads 12` the heads
-                that matter least, `--vocab FILE` all tokens but a text's, and each cut is measured. What that costs is
-                in [docs/smaller.md](smaller.md)."""),
+                that matter least, `--vocab FILE` all tokens but a text's, and each cut is measured; a BERT can be cut,
+                too. What that costs is in [docs/smaller.md](smaller.md)."""),
             shown="test_in_company_each_text_is_what_it_is_alone test_the_metrics_add_up "
                   "test_a_product_is_within_its_bound_of_the_exact_one test_a_head_taken_out_is_a_gate_at_zero "
-                  "test_a_text_has_the_same_tokens")),
+                  "test_a_text_has_the_same_tokens test_a_text_of_what_stays_has_the_same_pieces_and_answers")),
     section(
         "9 Q4", "GPT-2模型的训练时间如何优化？", "How to train faster?",
         Entry(

@@ -20,10 +20,11 @@ from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
 from gpt2np.models.heads import Classifier
 from gpt2np.text.bpe import Tokenizer
+from gpt2np.training.heads import put_head_on
 
 THEIRS = [[3, 1, 4, 1, 5, 9, 2], [16, 5, 3, 5, 8, 9, 7]]         # TOKENS of make_pruned.py
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "pruned"
+GOLDEN, PRUNED_BERT = (Path(__file__).parents[1] / "golden" / name for name in ("pruned", "pruned_bert"))
 HEADS = {0: [1], 2: [0, 2]}
 
 
@@ -112,12 +113,48 @@ def test_other_layouts_cannot_say_it(tmp_path, capsys):
     assert taken_out(gpt2np.load(tmp_path / "c")[0]) == HEADS
 
 
-def test_a_bert_without_heads_is_refused_by_name(tmp_path):
-    shutil.copytree(Path(__file__).parents[1] / "golden" / "bert", tmp_path / "bert")
-    path = next(p for p in (tmp_path / "bert").rglob("config.json"))
-    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"pruned_heads": {"0": [1]}}), "utf-8")
-    with pytest.raises(CheckpointError, match=r"pruned_heads is not BERT's: expected {}"):
-        gpt2np.load(path.parent)
+def test_a_bert_is_what_transformers_computes(tmp_path):
+    model, _ = gpt2np.load(PRUNED_BERT, np.float64)
+    assert taken_out(model) == {0: [1], 2: [0, 2, 3]} and model.config.n_head == 4
+    segments, mask = [[0, 0, 0, 1, 1, 1, 1], [0] * 7], np.array([[True] * 7, [True] * 4 + [False] * 3])
+    found, _ = model.forward(THEIRS, segments, mask)
+    with np.load(PRUNED_BERT / "logits.npz") as expected:
+        np.testing.assert_allclose(found.words[mask], expected["words"][mask], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(found.pairs, expected["pairs"], rtol=0, atol=1e-12)
+    gpt2np.save(tmp_path / "a", gpt2np.load(PRUNED_BERT)[0], None)
+    ours, theirs = (json.loads((folder / "config.json").read_text("utf-8")) for folder in (tmp_path / "a", PRUNED_BERT))
+    assert ours["pruned_heads"] == theirs["pruned_heads"]
+    assert ours["num_attention_heads"] == theirs["num_attention_heads"]
+    mine, _ = safetensors.read(tmp_path / "a" / "model.safetensors")
+    for name, tensor in safetensors.read(PRUNED_BERT / "model.safetensors")[0].items():
+        if "decoder" not in name:
+            np.testing.assert_array_equal(mine[name], tensor)
+
+
+@pytest.mark.parametrize("kind", ["BertModel", "BertForPreTraining", "BertForSequenceClassification",
+                                  "BertForTokenClassification"])
+def test_berts_are_read_again_and_trained_on(tmp_path, kind):
+    golden = PRUNED_BERT.parent / ("heads/" + kind if "ification" in kind else
+                                   f"bert/{'body' if kind == 'BertModel' else 'pre_training'}")
+    model, _ = gpt2np.load(golden)
+    take_out_heads(model, {1: [0]})
+    gpt2np.save(tmp_path / "a", model, None)
+    read, _ = gpt2np.load(tmp_path / "a")
+    assert taken_out(read) == {1: [0]} and type(read) is type(model)
+    trained, new, _ = put_head_on(read.body if "ification" in kind else read, Classifier, ("no", "yes"),
+                                  np.random.default_rng(0))
+    assert taken_out(trained) == {1: [0]} and not [path for path in new if "h.1" in path]
+    for (path, p), (_, q) in zip(model.named_parameters(), read.named_parameters(), strict=True):
+        np.testing.assert_array_equal(p.value, q.value, err_msg=path)
+
+
+def test_a_bert_that_lacks_other_heads_than_it_says_is_refused(tmp_path):
+    shutil.copytree(PRUNED_BERT, tmp_path / "bert")
+    path = tmp_path / "bert" / "config.json"
+    for pruned, message in (({"0": [1]}, "shape is wrong"), ({"7": [0]}, "expected blocks from 0 to 2, got 7")):
+        path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"pruned_heads": pruned}), "utf-8")
+        with pytest.raises(CheckpointError, match=message):
+            gpt2np.load(path.parent)
 
 
 def test_what_counts_heads_by_the_config_refuses_it():

@@ -12,10 +12,13 @@ from gpt2np.text.huggingface import read_tokenizer
 from gpt2np.text.ruled import RuledTokenizer
 from gpt2np.text.rules import AddedToken, Rules
 from gpt2np.text.smaller import smaller
+from gpt2np.text.vocab_txt import SPECIAL
 from gpt2np.text.vocabulary import BYTE_TOKENS, END_OF_TEXT, TokenizerError, openai_ids
 from gpt2np.text.wordpiece import WordPiece
 
+from . import reference_wordpiece as reference
 from .test_bpe import small_vocabularies, texts
+from .test_wordpiece import small_vocabularies as small_pieces
 
 
 def bytes_of(tokenizer, ids):
@@ -116,6 +119,70 @@ def test_what_is_refused(gpt2):
     for ids in ([-1], [50257]):
         with pytest.raises(TokenizerError, match="ids: expected from 0 to 50256, got"):
             smaller(gpt2, ids)
-    pieces = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
-    with pytest.raises(TokenizerError, match=r"expected a vocabulary of byte-level BPE, .* got a WordPiece"):
-        smaller(pieces, [])
+        with pytest.raises(TokenizerError, match="ids: expected from 0 to 7, got"):
+            smaller(WordPiece([*SPECIAL, "a", "##b", "b"]), [5, -1 if ids == [-1] else 8])
+
+
+# ---- BERT's
+
+
+def check_pieces_of(tokenizer, text, allowed=()):
+    fewer, old = smaller(tokenizer, tokenizer.needed(text, allowed))
+    ids = tokenizer.encode(text, allowed)
+    assert [old[i] for i in fewer.encode(text, allowed)] == ids             # the same pieces, renumbered
+    assert fewer.pieces == [tokenizer.pieces[i] for i in old] and old == sorted(set(old))
+    assert fewer.options == tokenizer.options
+    for name in ("pad", "unk", "cls", "sep", "mask", "end_of_text"):
+        assert old[getattr(fewer, name)] == getattr(tokenizer, name)
+    return fewer, old
+
+
+@settings(max_examples=100)
+@given(pieces=small_pieces(), text=st.text("abc ,世#d", max_size=40))
+def test_a_text_has_the_same_pieces(pieces, text):
+    tokenizer = WordPiece(pieces)
+    fewer, old = check_pieces_of(tokenizer, text)
+    found = {piece for passage in tokenizer.explain(text) for word in passage.words for piece in word.pieces}
+    assert set(fewer.pieces) == found | set(SPECIAL)                        # none that nothing needs
+    again, all_of_them = check_pieces_of(fewer, text)                       # and once more: nothing is left to take
+    assert again.pieces == fewer.pieces and all_of_them == [*range(fewer.n_vocab)]
+
+
+@settings(max_examples=50)
+@given(pieces=small_pieces(), kept=st.text("abc ,世", max_size=20), text=st.text("abc ,世#d", max_size=30))
+def test_another_text_is_cut_as_the_definition_says(pieces, kept, text):
+    """Shorter pieces, or [UNK]: what an independent reading of the definition makes of the pieces that stay."""
+    fewer, _ = check_pieces_of(WordPiece(pieces), kept)
+    assert [fewer.pieces[i] for i in fewer.encode(text)] == reference.encode(fewer.pieces, text)
+
+
+def test_a_word_outside_has_shorter_pieces_or_is_unknown():
+    tokenizer = WordPiece([*SPECIAL, "un", "##aff", "##able", "unaff", "##a", "u", "##n", "cat", "世"])
+    fewer, _ = check_pieces_of(tokenizer, "unable able cat un un")
+    assert fewer.pieces[5:] == ["un", "##able", "cat"]
+    assert [tokenizer.pieces[i] for i in tokenizer.encode("unaffable")] == ["unaff", "##able"]
+    assert fewer.encode("unaffable") == [fewer.unk] == fewer.encode("世")
+    fewer, _ = check_pieces_of(tokenizer, "unable un unaffu aff cats")      # which is [UNK], for its u; and for its s
+    assert fewer.pieces[5:] == ["un", "##able", "unaff", "cat"]
+    kept, _ = smaller(tokenizer, [tokenizer.pieces.index(piece) for piece in ("un", "##aff", "##able")])
+    assert [kept.pieces[i] for i in kept.encode("unaffable")] == ["un", "##aff", "##able"]
+
+
+def test_what_is_unknown_stays_unknown():
+    """By the ids of the text alone "ab" would go, and a word that was [UNK] be cut another way, to its end."""
+    tokenizer = WordPiece([*SPECIAL, "ab", "a", "##bc"])
+    assert tokenizer.encode("abc a abc") == [1, 6, 1] and tokenizer.needed("abc abc") == {5}
+    assert WordPiece([*SPECIAL, "a", "##bc"]).encode("abc") == [5, 6]
+    assert smaller(tokenizer, tokenizer.needed("abc a"))[0].encode("abc a") == [1, 6]
+
+
+def test_special_pieces_stay_in_their_places(tmp_path):
+    """As in Google's file, where [UNK] is 100 and what is between is unused."""
+    pieces = ["[PAD]", *(f"[unused{i}]" for i in range(3)), "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "Ä", "A"]
+    tokenizer = WordPiece(pieces, do_lower_case=False, strip_accents=False, tokenize_chinese_chars=False)
+    fewer, old = check_pieces_of(tokenizer, "a Ä [MASK] [unused1]")
+    assert fewer.pieces == [*SPECIAL[:1], *SPECIAL[1:], "a", "Ä"] and old == [0, 4, 5, 6, 7, 8, 10]
+    check_pieces_of(tokenizer, "aa[MASK]a<|endoftext|>", ("[MASK]", END_OF_TEXT))
+    fewer.save(tmp_path)
+    assert WordPiece.load(tmp_path).fingerprint() == fewer.fingerprint()
+    assert smaller(tokenizer, range(len(pieces)))[0].fingerprint() == tokenizer.fingerprint()
