@@ -412,8 +412,6 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
         parser.error(f"--length-penalty: expected a number from -10 to 10, got {options.length_penalty}")
     if options.length_penalty is not None and options.num_beams in (None, 1):
         parser.error("--length-penalty: expected only with --num-beams of 2 or more")
-    if options.ensemble and len(options.model) < 2:
-        parser.error("--ensemble: expected several --model with it, whose mean is measured, got one")
     for name in ("window", "stride", "calibration"):
         if getattr(options, name) is not None and not options.files:
             parser.error(f"{option(name)}: expected FILE with it, a text to measure")

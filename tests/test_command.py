@@ -100,7 +100,6 @@ WRONG = [
     ("evaluate %d --model demo", 1, "%d: Is a directory"),
     ("evaluate %b --model demo", 1, "%b: expected text in UTF-8, got the byte 0xe9 at byte 3: convert it to UTF-8; "
                                      "from GBK: iconv -f gbk -t utf-8 %b"),
-    ("evaluate %e --model demo --ensemble", 2, "--ensemble: expected several --model with it, whose mean is measured"),
     *[(f"evaluate --lambada %e --model demo --{option}", 2, f"--{option.partition(' ')[0]}: expected FILE with it, a "
        "text to measure") for option in ("calibration", "window 9", "stride 9")],
     ("average demo --out %x", 1, "demo: it is one model, and the mean of one is itself: name several, or a run that "),
