@@ -22,13 +22,13 @@ from tqdm import tqdm
 from .adapt.replacing import merge_if_possible
 from .blas import say_what_to_set
 from .checkpoints import loading
-from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
+from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
 from .ensemble import Ensemble
 from .hints import Array
 from .interrupts import leave
 from .layers.module import Module
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .models.protocols import LanguageModel
@@ -150,7 +150,7 @@ def measure_texts(options: argparse.Namespace, name: str, model: Any, tokenizer:
     window = options.window or model.n_ctx
     stride, several = options.stride or max(1, window // 2), len(options.files) > 1
     found = []
-    with DataParallel(model, options.threads or cores()) as parallel:
+    with DataParallel(model, options.threads) as parallel:
         for path in options.files:
             found.append((f"{name} on {path}", measure_text(path, parallel, tokenizer, window, stride, several)))
             if alone:
@@ -186,7 +186,7 @@ def measure_pairs(options: argparse.Namespace, name: str, model: Any, tokenizer:
     pairs = list(read_pairs(options.files))
     if not pairs:
         raise TrainingError("pairs: expected at least one, got none: give more lines")
-    n_ctx, threads, num_beams = model.n_ctx, options.threads or cores(), options.num_beams or 1
+    n_ctx, num_beams = model.n_ctx, options.num_beams or 1
     ids, cut = encoded(pairs, tokenizer, n_ctx, model.config.source_end)
     if cut:
         print(wrapped(f"note: {cut:,} of {len(pairs):,} pairs have a side of more than the {n_ctx:,} tokens that the "
@@ -194,11 +194,11 @@ def measure_pairs(options: argparse.Namespace, name: str, model: Any, tokenizer:
     batches = PairBatches(ids, max(MOST_POSITIONS, 2 * n_ctx), end_of(tokenizer), 0)
     with tqdm(desc="measuring", unit=" pairs", delay=1, leave=False, disable=None) as bar:
         n = len(batches) + len(pairs)
-        with DataParallel(model, threads) as parallel:
+        with DataParallel(model, options.threads) as parallel:
             figures = loss_and_accuracy(parallel, batches, lambda done: show_progress(bar, done, n))
         sources, references = zip(*pairs)
         begin = len(batches)
-        with threadpool_limits(threads, "blas"):
+        with threadpool_limits(options.threads, "blas"):
             if num_beams == 1:
                 texts = translate(model, tokenizer, sources, done=lambda done: show_progress(bar, begin + done, n))
             else:
@@ -221,7 +221,7 @@ def measure_pairs(options: argparse.Namespace, name: str, model: Any, tokenizer:
 def scored(options: argparse.Namespace, model: LanguageModel, tokenizer: AnyTokenizer,
            asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[Score]]:
     """score_all, watched."""
-    return list(tqdm(score_all(model, tokenizer, asked, options.threads or cores()), desc="scoring", total=len(asked),
+    return list(tqdm(score_all(model, tokenizer, asked, options.threads), desc="scoring", total=len(asked),
                      unit=" contexts", delay=1, leave=False, disable=None))
 
 
@@ -332,8 +332,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "
                              "longer")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
-                        help="how many windows, or parts of a batch, are worked out at once (all cores)")
+    parser.add_threads("how many windows, or parts of a batch, are worked out at once (all cores)")
     parser.add_argument("--calibration", action="store_const", const=True,
                         help="show also whether it knows how sure it may be, in a picture")
     parser.add_argument("--lambada", type=not_empty, metavar="FILE", help="tell the last words of LAMBADA's file, too")

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from .adapt.narrow import SCHEMES, plant_outlier, quantize, scheme_of
 from .checkpoints import loading
 from .checkpoints.errors import CheckpointError
-from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .command import Parser, not_empty, run_command
 from .decoding import GREEDY, generate
 from .decoding.layout import lay_out_for_decoding
 from .hints import Array
@@ -30,7 +30,7 @@ from .interrupts import leave
 from .layers.cross_entropy import IGNORED
 from .layers.softmax import log_softmax_forward
 from .layers.tiles import rows
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .terminal import table, wrapped
@@ -85,7 +85,7 @@ def measure_and_save(arguments: Sequence[str] | None) -> None:
             write_tokens(path, read_texts([options.file], lambda words: print(wrapped(f"note: {words}")), True),
                          tokenizer)
             tokens = map_tokens(path, tokenizer)
-            with threadpool_limits(options.threads or cores(), "blas"):
+            with threadpool_limits(options.threads, "blas"):
                 show_table(options, measured(model, tokens))
     if options.out:
         quantize(model, options.scheme)
@@ -181,8 +181,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=not_empty, metavar="DIR",
                         help="write the model into this new folder, which the other commands take as a model")
     parser.add_argument("--scheme", choices=tuple(SCHEMES), help="of --out (int8)")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
-                        help="how many cores multiply matrices (all)")
+    parser.add_threads("how many cores multiply matrices (all)")
     options = parser.parse_args(arguments)
     if not (options.file or options.out):
         parser.error("expected FILE, for a table, or --out, for a model, or both")

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from .blas import say_what_to_set
 from .checkpoints import loading
-from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .command import Parser, not_empty, run_command, whole
 from .errors import Gpt2npError
 from .interrupts import leave
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .questions import (
@@ -71,7 +71,7 @@ def scores_of(options: argparse.Namespace, asked: Sequence[tuple[str, Sequence[s
               model: GPT2, tokenizer: AnyTokenizer) -> Iterator[list[Score]]:
     """score_all, watched; at the end, what a reader of the figures should know."""
     cut = joined = n = 0
-    with tqdm(score_all(model, tokenizer, asked, options.threads or cores()), desc="scoring", total=len(asked),
+    with tqdm(score_all(model, tokenizer, asked, options.threads), desc="scoring", total=len(asked),
               unit=" contexts", delay=1, leave=False, disable=None) as bar:
         for some in bar:
             cut, joined, n = cut + any(one.cut for one in some), joined + any(one.joined for one in some), n + 1
@@ -133,7 +133,7 @@ def show_questions(options: argparse.Namespace, questions: Sequence[Question]) -
             print(as_json({"question": i + 1, "answer": questions[i].answer, "scores": [*map(fields, some)]}))
     without = None
     if options.mutual_info:
-        without = list(score_all(model, tokenizer, [("", choices) for _, choices in asked], options.threads or cores()))
+        without = list(score_all(model, tokenizer, [("", choices) for _, choices in asked], options.threads))
     n, found = len(questions), list(accuracies(questions, scores, without))
     if options.json:
         print(as_json({"questions": n, "examples": max(map(len, shots))} | {name: k / n for name, k, _ in found}))
@@ -271,8 +271,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="go also by how much the context adds to each choice: it takes up to twice as long")
     parser.add_argument("--limit", type=whole(1), metavar="N", help="the first lines alone (all)")
     parser.add_argument("--json", action="store_true", help="lines of JSON, for other programs")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
-                        help="how many questions are worked out at once (all cores)")
+    parser.add_threads("how many questions are worked out at once (all cores)")
     options = parser.parse_args(arguments)
     check(parser, options)
     return options

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .command import Parser, not_empty, run_command, whole
 from .errors import Gpt2npError
 from .interrupts import leave
 from .layers.module import Module
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.bert import BERT, BertForPreTraining
 from .sentences import MINILM, find_minilm, nearest_pairs, unknown_share, vectors
@@ -37,7 +37,7 @@ def compare(arguments: Sequence[str] | None) -> None:
     texts, lines = options.texts, lines_of(options.file) if options.file else []
     model, tokenizer = load(options.model)
     keep_freed_memory()
-    v = vectors(model, tokenizer, texts + lines, options.cut, options.threads or cores())
+    v = vectors(model, tokenizer, texts + lines, options.cut, options.threads)
     if (share := unknown_share(tokenizer, texts + lines)) > MANY_UNKNOWN:
         english = " (this model has learned English alone)" if options.model == MINILM else ""
         print(wrapped(f"note: {share:.0%} of the words are foreign to the vocabulary, and nothing of them is read: "
@@ -93,8 +93,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                              "English)")
     parser.add_argument("--top-k", type=whole(1), default=10, metavar="N", help="how many are shown (%(default)s)")
     parser.add_argument("--cut", action="store_true", help="leave out the end of a text that is too long for the model")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
-                        help="how many batches are worked out at once (all cores)")
+    parser.add_threads("how many batches are worked out at once (all cores)")
     options = parser.parse_args(arguments)
     if not options.file and len(options.texts) < 2:
         parser.error(f"expected two texts at least, or --file FILE, got {len(options.texts) or 'nothing'}")

@@ -32,10 +32,10 @@ from .adapt.trimming import (
 )
 from .checkpoints import loading
 from .checkpoints.errors import CheckpointError
-from .command import MAX_THREADS, Parser, got, not_empty, run_command, whole
+from .command import Parser, got, not_empty, run_command
 from .hints import Array
 from .interrupts import leave
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .quantize import size_of
@@ -109,7 +109,7 @@ def copied(path: str | None, copy: Path) -> Path | None:
 def cut(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenizer, text: Path | None,
         vocab: Path | None) -> tuple[list[Row], AnyTokenizer]:
     """Trim a model as it is asked for: the rows of the table, and the tokenizer that it has then."""
-    row = partial(measured, model, text, options.threads or cores())
+    row = partial(measured, model, text, options.threads)
     rows = [row("as it is", tokenizer)]
     if options.layers is not None:
         drop_blocks(model, options.layers)
@@ -139,7 +139,7 @@ def heads_to_go(options: argparse.Namespace, model: GPT2, tokenizer: AnyTokenize
             return least(magnitudes(model), options.heads)
         assert text is not None                         # parse has seen to it
         tokens = encoded(text, tokenizer)
-        with threadpool_limits(options.threads or cores(), "blas"):
+        with threadpool_limits(options.threads, "blas"):
             least(dict.fromkeys(heads_of(model), 0.0), options.heads)       # whether so many can go, before the work
             return least(importances(model, windows_of(model, tokens)), options.heads)
     gone, named = options.layers or [], options.heads
@@ -276,7 +276,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                              "setting heads to zero in an ordinary one")
     parser.add_argument("--vocab", type=not_empty, metavar="FILE",
                         help="keep the tokens of this text alone, and every byte")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N", help="how many cores compute (all)")
+    parser.add_threads("how many cores compute (all)")
     options = parser.parse_args(arguments)
     if options.layers is None and options.heads is None and options.vocab is None:
         parser.error("expected --layers, --heads or --vocab, for what is to be cut")

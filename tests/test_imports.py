@@ -14,7 +14,8 @@ ROOT = Path(gpt2np.__file__).parent
 ALLOWED = {
     "training": {"adapt", "layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "filling",
                  "page", "interpret"},
-    "interrupts": set(), "command": {"interrupts", "nearest"}, "nearest": set(), "starting": {"interrupts", "nearest"},
+    "interrupts": set(), "command": {"interrupts", "nearest", "memory"}, "nearest": set(),
+    "starting": {"interrupts", "nearest"},
     "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal", "interrupts"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "adapt": {"layers", "blocks"}, "gradcheck": {"layers", "blocks", "models", "adapt"},
