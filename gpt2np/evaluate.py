@@ -25,7 +25,6 @@ from .checkpoints import loading
 from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
 from .ensemble import Ensemble
-from .hints import Array
 from .interrupts import leave
 from .layers.module import Module
 from .memory import keep_freed_memory
@@ -40,7 +39,7 @@ from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
 from .text.protocol import AnyTokenizer, end_of
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
-from .training.evaluation import BINS, Measures, bits_per_byte, measure, perplexity
+from .training.evaluation import BINS, Measures, bits_per_byte, bytes_and_words, measure, perplexity
 from .training.pairs import PairBatches, read_pairs
 from .training.parallel import DataParallel
 from .training.translation import encoded, loss_and_accuracy, tokenisation_of
@@ -48,7 +47,6 @@ from .training.translation import encoded, loss_and_accuracy, tokenisation_of
 OF_TEXTS = ("window", "stride", "calibration", "lambada", "hellaswag")
 OF_PAIRS = ("num_beams", "length_penalty", "tokenise", "smooth")
 MOST_POSITIONS = 4096           # of a batch of pairs
-AT_A_TIME = 2**13               # tokens whose words are counted: lists of them need memory
 FOREIGN = 0.8                   # tokens for a byte, from which on a text is one that the vocabulary was not made for
 
 
@@ -223,25 +221,6 @@ def scored(options: argparse.Namespace, model: LanguageModel, tokenizer: AnyToke
     """score_all, watched."""
     return list(tqdm(score_all(model, tokenizer, asked, options.threads), desc="scoring", total=len(asked),
                      unit=" contexts", delay=1, leave=False, disable=None))
-
-
-def bytes_and_words(tokens: Array, tokenizer: AnyTokenizer) -> tuple[int, int]:
-    """How many bytes of text tokens stand for, and how many words, parts between white space, these are.
-
-    <|endoftext|> is no text: it stands for no byte, and no word goes beyond it.
-    """
-    pieces = [tokenizer.decode_bytes([i]) for i in range(tokenizer.n_vocab)]
-    if (end := tokenizer.end_of_text) is not None:
-        pieces[end] = b"\n"
-    n_bytes = n_words = 0
-    before = b" "                                       # the byte before a part
-    for i in range(0, len(tokens), AT_A_TIME):
-        part = tokens[i:i + AT_A_TIME].tolist()
-        text = before + b"".join([pieces[token] for token in part])
-        n_bytes += len(text) - 1 - (0 if end is None else part.count(end))
-        n_words += len(text.split()) - (not before.isspace())       # a word that had begun was counted there
-        before = text[-1:]
-    return n_bytes, n_words
 
 
 def report(of_what: str, found: Measured, windows: tuple[int, int] | None = None) -> None:

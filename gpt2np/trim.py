@@ -45,10 +45,17 @@ from .text.smaller import smaller
 from .text.utf8 import read_utf8
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
-from .training.evaluation import bits_per_byte, evaluate, expect_two, perplexity, scored_windows, windows
+from .training.evaluation import (
+    bits_per_byte,
+    bytes_and_words,
+    evaluate,
+    expect_two,
+    perplexity,
+    scored_windows,
+    windows,
+)
 from .training.parallel import DataParallel
 
-AT_A_TIME = 2**13               # tokens whose bytes are counted
 IMPORTANCE, MAGNITUDE = BY = ("importance", "magnitude")
 NAMED = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:-([0-9]{1,4}))?")         # heads of a block: 2.0, 2.3-5
 RANGE = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")                       # blocks: 2, 3-5
@@ -166,8 +173,7 @@ def measured(model: GPT2, text: Path | None, threads: int, label: str, tokenizer
     with DataParallel(model, threads) as parallel, \
             tqdm(desc=f"measuring, {label}", unit=" windows", delay=1, leave=False, disable=None) as bar:
         loss = evaluate(parallel, tokens, model.n_ctx, max(1, model.n_ctx // 2), partial(show_progress, bar))
-    n_bytes = sum(len(tokenizer.decode_bytes(ids[ids != tokenizer.end_of_text].tolist()))
-                  for ids in (tokens[1 + first:1 + first + AT_A_TIME] for first in range(0, n, AT_A_TIME)))
+    n_bytes, _ = bytes_and_words(tokens[1:], tokenizer)
     return Row(label, size, loss, bits_per_byte(loss, n, n_bytes))
 
 
