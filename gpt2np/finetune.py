@@ -10,7 +10,6 @@ if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: 
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -32,9 +31,10 @@ from .plan_options import (
     add_plan_options,
     expect_alone,
     expect_either,
-    expect_epochs,
+    expect_sense,
     given_in,
     make_plan,
+    task_of,
 )
 from .ranks import as_one, join_world
 from .terminal import show_progress, wrapped
@@ -113,9 +113,7 @@ def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple
     held   gets the lock of the folder: no other process trains there until it is closed
     """
     if options.resume is not None:
-        name = run_folder.read_run(options.resume).get("task")
-        kind = next((kind for kind in TASKS.values() if kind.name == name), TASKS["ner"])
-        return run.resume(kind, options.resume, world, held, options.steps, options.threads)
+        return run.resume([*TASKS.values()], options.resume, world, held, options.steps, options.threads)
     kind = TASKS[options.task]
     if world.rank == 0:
         new_finetuning.expect_files([*options.files, options.val, options.test, options.synonyms])
@@ -182,16 +180,9 @@ def report(trainer: Trainer) -> None:
     print(wrapped(f"{out / TEXT} has the worst mistakes, too, and {out / PAGE} has all of it in colour"))
 
 
-def task_of(arguments: Sequence[str]) -> str:
-    """What --task says, which decides what other options there are; where it is no task, the parser will say so."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--task", nargs="?")
-    return known if (known := first.parse_known_args(list(arguments))[0].task) in TASKS else ""
-
-
 def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     """The arguments by their names, checked as far as they can be without reading a file; see settle for the rest."""
-    asked = task_of(sys.argv[1:] if arguments is None else arguments)
+    asked = task_of(arguments, TASKS)
     task = asked or "ner"
     kind, about = TASKS[task], ABOUT[task]
     parser = Parser(
@@ -267,12 +258,9 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         parser.error("--language: expected without FILE, for it is of what is made up")
     new = ("vocab", "n_vocab", "body", *SIZES)
     expect_either(parser, given, ("init_from", new), ("vocab", ("n_vocab",)), ("steps", ("epochs",)))
-    expect_epochs(parser, options.epochs)
+    expect_sense(parser, options)
     if options.new_head and not options.init_from:
         parser.error("--new-head: expected with --init-from, for a new model's head is new")
-    if options.adapt not in (None, NONE) and not options.init_from:
-        parser.error(f"--adapt {options.adapt}: expected --init-from with it, a model that has learned something, for "
-                     "a new one's weights are random, and would stay so")
     try:
         settle(options, kind, {"threads": threads} | given)
     except ValueError as error:

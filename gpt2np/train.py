@@ -14,7 +14,6 @@ if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: 
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -35,9 +34,10 @@ from .plan_options import (
     add_plan_options,
     expect_alone,
     expect_either,
-    expect_epochs,
+    expect_sense,
     given_in,
     make_plan,
+    task_of,
 )
 from .ranks import as_one, join_world
 from .terminal import wrapped
@@ -121,9 +121,8 @@ def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple
     held   gets the lock of the folder: no other process trains there until it is closed
     """
     if options.resume is not None:
-        name = run_folder.read_run(options.resume).get("task")
-        kind = next((kind for kind in KINDS.values() if kind.task.name == name), LANGUAGE)
-        return run.resume(kind.task, options.resume, world, held, options.steps, options.threads)
+        kinds = [kind.task for kind in KINDS.values()]
+        return run.resume(kinds, options.resume, world, held, options.steps, options.threads)
     kind = KINDS[options.task]
     if world.rank == 0:
         kind.expect(options)
@@ -335,16 +334,9 @@ MASKED = Kind(
 KINDS = {"language": LANGUAGE, "translation": TRANSLATION, "masked": MASKED}
 
 
-def task_of(arguments: Sequence[str]) -> str:
-    """What --task says, which decides what other options there are; where it is no task, the parser will say so."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--task", nargs="?")
-    return known if (known := first.parse_known_args(list(arguments))[0].task) in KINDS else "language"
-
-
 def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     """The arguments by their names, checked as far as they can be without reading a file; see settle for the rest."""
-    task = task_of(sys.argv[1:] if arguments is None else arguments)
+    task = task_of(arguments, KINDS) or "language"
     kind = KINDS[task]
     words, usual = kind.words, kind.usual
     which = "" if kind is LANGUAGE else f"--task {task} "
@@ -391,10 +383,7 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         parser.error("--val: expected with FILE; generated pairs are measured by generated ones")
     new = ("vocab", "n_vocab", *kind.sizes, *(["norms"] if "norms" in usual else []))
     expect_either(parser, given, ("init_from", new), ("vocab", ("n_vocab",)), ("steps", ("epochs",)))
-    if options.adapt not in (None, NONE) and not options.init_from:
-        parser.error(f"--adapt {options.adapt}: expected --init-from with it, a model that has learned something, for "
-                     "a new one's weights are random, and would stay so")
-    expect_epochs(parser, options.epochs)
+    expect_sense(parser, options)
     options.task = task
     try:
         settle(options, kind, {"threads": threads} | given)
