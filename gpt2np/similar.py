@@ -7,7 +7,6 @@ if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: 
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from .model_names import load_with_tokenizer
 from .models.bert import BERT, BertForPreTraining
 from .sentences import MINILM, find_minilm, nearest_pairs, unknown_share, vectors
 from .terminal import wrapped
-from .text.utf8 import decode_utf8, read_utf8
+from .text.utf8 import decode_utf8, lines_in
 from .text.wordpiece import WordPiece
 
 MANY_UNKNOWN = 1 / 3            # of a text's pieces, from which on little of it is read
@@ -71,8 +70,7 @@ def load(name: str) -> tuple[BERT, WordPiece]:
 
 def lines_of(path: str) -> list[str]:
     """The lines of a file that have something in them."""
-    lines = [line.strip() for line in "".join(read_utf8(Path(path))).split("\n")]
-    if not (lines := [line for line in lines if line]):
+    if not (lines := [line for given in lines_in(path) if (line := given.strip())]):
         raise Gpt2npError(f"{path}: expected lines to compare, got none")
     return lines
 

