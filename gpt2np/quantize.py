@@ -7,7 +7,6 @@ far its probabilities are from those of the model as it was, and how fast it wri
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.quantize")
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -70,8 +69,8 @@ class Row(NamedTuple):
 def measure_and_save(arguments: Sequence[str] | None) -> None:
     """Print the table, and write the model, whichever is asked for."""
     options = parse(arguments)
-    if options.out and os.path.lexists(options.out):    # save() replaces a model; a slip of the hand here should not
-        raise CheckpointError(options.out, "it is there already: name a new folder")
+    if options.out:
+        loading.expect_new(options.out)
     if options.file and not Path(options.file).is_fifo():
         open(options.file, "rb").close()                # what cannot be read is said before the work begins
     model, tokenizer = load_with_tokenizer(options.model)

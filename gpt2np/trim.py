@@ -6,7 +6,6 @@ A row for the model as it is, and one after each cut: how many bytes it needs in
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.trim")
 
 import argparse
-import os
 import re
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
@@ -83,8 +82,8 @@ class Row(NamedTuple):
 def trim(arguments: Sequence[str] | None) -> None:
     """Print the table, and write the model, if that is asked for."""
     options = parse(arguments)
-    if options.out and os.path.lexists(options.out):    # save() replaces a model; a slip of the hand here should not
-        raise CheckpointError(options.out, "it is there already: name a new folder")
+    if options.out:
+        loading.expect_new(options.out)
     for path in filter(None, (options.file, options.vocab)):
         if not Path(path).is_fifo():
             open(path, "rb").close()                    # what cannot be read is said before the work begins
