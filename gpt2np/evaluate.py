@@ -37,6 +37,7 @@ from .scoring import Score, score_all
 from .terminal import show_progress, table, width, wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
 from .text.protocol import AnyTokenizer, end_of
+from .text.utf8 import expect_readable
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
 from .training.evaluation import BINS, Measures, bits_per_byte, bytes_and_words, measure, perplexity
@@ -79,9 +80,7 @@ class Measured(NamedTuple):
 def show(arguments: Sequence[str] | None) -> None:
     """Print loss, perplexity and bits per byte; of a model that translates, loss, accuracy and BLEU."""
     options, parser = parse(arguments)
-    for path in [*options.files, *filter(None, (options.lambada, options.hellaswag))]:
-        if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
-            open(path, "rb").close()                    # what cannot be read is said before the work begins
+    expect_readable(filter(None, [*options.files, options.lambada, options.hellaswag]))
     questions = read_hellaswag(options.hellaswag) if options.hellaswag else []
     passages = read_lambada(options.lambada) if options.lambada else []
     loaded = [load_with_tokenizer(name, kind=Module, adapter=options.adapter) for name in options.model]

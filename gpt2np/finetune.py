@@ -38,10 +38,12 @@ from .plan_options import (
 )
 from .ranks import as_one, join_world
 from .terminal import show_progress, wrapped
+from .text.utf8 import expect_readable
 from .training import new_finetuning, run, run_folder
 from .training.adapting import NONE, in_words, usual_of
 from .training.findings import MISTAKES, as_page, as_text
 from .training.finetuning import FineTuning
+from .training.labelled import is_snownlp
 from .training.loop import Trainer
 from .training.made_up import LANGUAGES
 from .training.mpi import World
@@ -116,7 +118,8 @@ def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple
         return run.resume([*TASKS.values()], options.resume, world, held, options.steps, options.threads)
     kind = TASKS[options.task]
     if world.rank == 0:
-        new_finetuning.expect_files([*options.files, options.val, options.test, options.synonyms])
+        given = filter(None, [*options.files, options.val, options.test, options.synonyms])
+        expect_readable(path for path in given if not is_snownlp(path))
         if options.config is not None:
             new_finetuning.expect_room_to_train(options.config, options.plan)
     about = {"files": options.files, "val": options.val, "test": options.test, "init_from": options.init_from}

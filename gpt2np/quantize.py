@@ -33,6 +33,7 @@ from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .terminal import table, wrapped
+from .text.utf8 import expect_readable
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.evaluation import expect_two, perplexity, scored_windows, windows
 
@@ -71,8 +72,7 @@ def measure_and_save(arguments: Sequence[str] | None) -> None:
     options = parse(arguments)
     if options.out:
         loading.expect_new(options.out)
-    if options.file and not Path(options.file).is_fifo():
-        open(options.file, "rb").close()                # what cannot be read is said before the work begins
+    expect_readable(filter(None, [options.file]))
     model, tokenizer = load_with_tokenizer(options.model)
     if scheme_of(model):
         raise CheckpointError(options.model, f"its matrices are in {scheme_of(model)} already: name the model that it "

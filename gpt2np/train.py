@@ -41,6 +41,7 @@ from .plan_options import (
 )
 from .ranks import as_one, join_world
 from .terminal import wrapped
+from .text.utf8 import expect_readable
 from .training import adapting, language_modelling, masked_words, run, run_folder, translation
 from .training.adapting import NONE, usual_of
 from .training.batches import EPOCHS
@@ -147,7 +148,7 @@ def make_language(options: argparse.Namespace) -> LanguageModelling:
 
 def expect_translation(options: argparse.Namespace) -> None:
     """See Kind."""
-    language_modelling.size_of([*options.files, *([options.val] if options.val else [])])
+    expect_readable([*options.files, *([options.val] if options.val else [])])
     if not options.init_from:
         translation.expect_room_to_train(options.config, options.plan)
 
@@ -161,7 +162,7 @@ def make_translation(options: argparse.Namespace) -> Translation:
 def expect_masked(options: argparse.Namespace) -> None:
     """See Kind."""
     options.texts = options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
-    language_modelling.size_of([*options.texts, *([options.val] if options.val else [])])
+    expect_readable([*options.texts, *([options.val] if options.val else [])])
     if not options.init_from:
         masked_words.expect_room_to_train(options.config, options.plan)
 

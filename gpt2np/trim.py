@@ -41,7 +41,7 @@ from .quantize import size_of
 from .terminal import show_progress, table, wrapped
 from .text.protocol import AnyTokenizer
 from .text.smaller import smaller
-from .text.utf8 import read_utf8
+from .text.utf8 import expect_readable, read_utf8
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
 from .training.evaluation import (
@@ -84,9 +84,7 @@ def trim(arguments: Sequence[str] | None) -> None:
     options = parse(arguments)
     if options.out:
         loading.expect_new(options.out)
-    for path in filter(None, (options.file, options.vocab)):
-        if not Path(path).is_fifo():
-            open(path, "rb").close()                    # what cannot be read is said before the work begins
+    expect_readable(filter(None, [options.file, options.vocab]))
     model, tokenizer = load_with_tokenizer(options.model)
     if scheme := scheme_of(model):
         raise CheckpointError(options.model, f"its matrices are in {scheme} already: trim the model that it was made "
