@@ -12,7 +12,7 @@ import gpt2np
 from gpt2np import evaluate
 from gpt2np.models.bert import BERT
 from gpt2np.models.config import BertConfig
-from gpt2np.terminal import columns_of
+from gpt2np.text.columns import columns_of
 from gpt2np.text.wordpiece import learn_characters
 from tests.test_score import HELLASWAG
 
