@@ -284,12 +284,12 @@ def read_classified(path: str | Path, known: Sequence[str] | None = None,
 def clue_texts(path: str | Path) -> Iterator[tuple[str, list[str]]]:
     """The texts and the label of each object, as columns."""
     for where, value in objects_of(path):
-        first, second = texts_in(where, value)
+        texts = texts_in(where, value)
         names = ("relation",) if "relation" in value else ("label_desc", "label_des", "label")
         label = next((value[name] for name in names if name in value), None)
         if not isinstance(label, str | int) or isinstance(label, bool):
             raise TrainingError(f"{where}: expected a label, a text or a number, got {label!r:.40}")
-        yield where, [first, *([] if second is None else [second]), str(label)]
+        yield where, [*filter(None, texts), str(label)]
 
 
 def texts_in(where: str, value: dict[str, Any]) -> tuple[str, str | None]:
@@ -362,8 +362,7 @@ def clue_values(path: str | Path) -> Iterator[tuple[str, list[str]]]:
     """The texts and the number of each object, as columns."""
     for where, value in objects_of(path):
         number = next((value[name] for name in ("score", "value", "label") if name in value), None)
-        texts = [text_in(where, value, "sentence", "sentence1", "text")]
-        yield where, [*texts, *([text_in(where, value, "sentence2")] if "sentence2" in value else []), str(number)]
+        yield where, [*filter(None, texts_in(where, value)), str(number)]
 
 
 def read_asked(path: str | Path) -> list[Asked]:
