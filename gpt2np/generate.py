@@ -44,17 +44,7 @@ from .model_names import load_with_tokenizer, name_of
 from .models.gpt2 import GPT2
 from .models.protocols import LanguageModel
 from .sampling import LARGEST, GenerationError, Sampler
-from .terminal import (
-    folded,
-    line_of,
-    printable,
-    read_line,
-    read_text,
-    typed_text,
-    wants_colour,
-    width,
-    write_utf8,
-)
+from .terminal import folded, line_of, printable, read_line, read_text, typed_text, wants_colour, width, write_utf8
 from .text.columns import columns_of, fitting, padded
 from .text.protocol import AnyTokenizer, end_of
 from .text.streaming import StoppingDecoder, stops_at, text_before

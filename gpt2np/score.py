@@ -32,15 +32,7 @@ from .questions import (
     wilson,
 )
 from .scoring import Score, score_all
-from .sentence_pairs import (
-    Difference,
-    Pair,
-    difference,
-    groups_of,
-    marked,
-    profession_pairs,
-    read_sentence_pairs,
-)
+from .sentence_pairs import Difference, Pair, difference, groups_of, marked, profession_pairs, read_sentence_pairs
 from .terminal import typed_text, wrapped
 from .text.protocol import AnyTokenizer
 

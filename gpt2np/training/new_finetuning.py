@@ -27,11 +27,7 @@ from .errors import TrainingError
 from .findings import Both, Findings
 from .finetuning import LABELS, NARROW, TEST, TRAIN, VAL, FineTuning
 from .label_rows import LAST
-from .labelled import (
-    Repaired,
-    Warn,
-    write_examples,
-)
+from .labelled import Repaired, Warn, write_examples
 from .mpi import Parallel
 from .named_entities import NamedEntities
 from .question_answering import QuestionAnswering

@@ -12,28 +12,13 @@ import numpy as np
 
 from ..hints import Array
 from ..layers.softmax import log_softmax_forward
-from ..models.heads import (
-    END,
-    START,
-    AnswerFinder,
-)
+from ..models.heads import END, START, AnswerFinder
 from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece
 from .findings import PREDICTED, THE_MODEL, Both, Findings, Line, Mistake, worst
 from .finetuning import ChoicePlan, Encoded, FineTuning, Labels
-from .label_rows import (
-    Row,
-    framed,
-    pieces_of,
-    room_in,
-    windows,
-    words_of,
-)
-from .labelled import (
-    Asked,
-    Warn,
-    read_asked,
-)
+from .label_rows import Row, framed, pieces_of, room_in, windows, words_of
+from .labelled import Asked, Warn, read_asked
 
 LONGEST_ANSWER = 30             # words of an answer that is looked for
 
