@@ -21,6 +21,7 @@ from tqdm import tqdm
 from .adapt.narrow import SCHEMES, plant_outlier, quantize, scheme_of
 from .checkpoints import loading
 from .checkpoints.errors import CheckpointError
+from .checkpoints.parameters import size_of
 from .command import Parser, not_empty, run_command
 from .decoding import GREEDY, generate
 from .decoding.layout import lay_out_for_decoding
@@ -141,12 +142,6 @@ def speeds(model: GPT2, reference: GPT2, tokens: Array) -> tuple[float, float]:
         taken.append(seconds[1])
         ratios.append(seconds[0] / seconds[1])
     return n / min(taken), statistics.median(ratios)
-
-
-def size_of(model: GPT2) -> int:
-    """The bytes of all arrays."""
-    arrays = [p.value for _, p in model.named_parameters()] + [c.value for _, c in model.named_constants()]
-    return sum(array.nbytes for array in arrays)
 
 
 def show_table(options: argparse.Namespace, found: Sequence[Row]) -> None:

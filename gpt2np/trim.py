@@ -31,13 +31,13 @@ from .adapt.trimming import (
 )
 from .checkpoints import loading
 from .checkpoints.errors import CheckpointError
+from .checkpoints.parameters import size_of
 from .command import Parser, got, not_empty, run_command
 from .hints import Array
 from .interrupts import leave
 from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
-from .quantize import size_of
 from .terminal import show_progress, table, wrapped
 from .text.protocol import AnyTokenizer
 from .text.smaller import smaller
