@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import generate, onnx_gpt2
 from benchmarks.generate import PROMPT, ours
 from benchmarks.onnx_graph import onnxruntime
-from benchmarks.timing import seconds
+from benchmarks.timing import in_turn, seconds
 from gpt2np.decoding import lay_out_for_decoding
 from gpt2np.layers.tiles import product
 from gpt2np.memory import keep_freed_memory
@@ -58,11 +58,7 @@ def main():
              "the products alone, 1 row": lambda: seconds(lambda: products(matrices, 1)),
              "reading the weights": lambda: sum(w.nbytes for w in matrices) * seconds(lambda: large @ large[0])
              / large.nbytes}
-    ours(model, B, 2)
-    measured = {name: [] for name in (*speeds, *parts)}
-    for _ in range(options.rounds):
-        for name, run in (speeds | parts).items():
-            measured[name].append(run())
+    measured = dict(zip([*speeds, *parts], in_turn(options.rounds, [*speeds.values(), *parts.values()])))
     for name in speeds:
         ratio = statistics.median(mine / other for mine, other in zip(measured["gpt2np"], measured[name]))
         median = statistics.median(measured[name])
