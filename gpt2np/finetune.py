@@ -28,6 +28,7 @@ from .memory import keep_freed_memory
 from .models.config import BertConfig, GPT2Config
 from .plan_options import (
     KNOWN_AS,
+    SIZES,
     add_plan_options,
     expect_alone,
     expect_either,
@@ -54,7 +55,6 @@ from .training.written_answers import WrittenAnswers
 
 TEXT, PAGE = "report.txt", "report.html"        # in the folder of a run
 BODIES = ("bert", "gpt2")
-SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 FITTED = ("n_vocab", "context", "lr", "warmup", "label_on")
 SCHEDULE = {"beta2": 0.98, "weight_decay": 0.01, "schedule": "linear", "eval_every": 100}
 

@@ -12,6 +12,7 @@ from .training.optimizers import OPTIMIZERS
 from .training.plan import NAMES, Plan, Setting, settings
 from .training.schedules import NOAM
 
+SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}           # of a new model
 NAMELESS = "files of text stand for themselves, as in: train plays.txt --out run"
 KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-size": "--batch",
             "--learning-rate": "--lr", "--num-train-epochs": "--epochs", "--max-steps": "--steps",

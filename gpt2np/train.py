@@ -31,6 +31,7 @@ from .models.config import NORMS, BertConfig, GPT2Config, TransformerConfig
 from .models.transformer import Transformer
 from .plan_options import (
     KNOWN_AS,
+    SIZES,
     add_plan_options,
     expect_alone,
     expect_either,
@@ -54,7 +55,6 @@ from .training.tasks import Task
 from .training.translation import Translation
 
 LARGE = 10                      # parameters for each token to learn from, beyond which a model learns them by heart
-SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 
 
 class Kind(NamedTuple):
@@ -67,7 +67,8 @@ class Kind(NamedTuple):
     least     tokens that a vocabulary has at least
     fitted    what of it becomes less where texts, model or run are small
     sizes     options of a new model, with what they mean
-    words     for --help: what it trains, FILE, --val, --vocab, what --n-vocab is learned from, and without FILE
+    words     for --help: what it trains, FILE, --val, --vocab, what --n-vocab is learned from, what --init-from names,
+              and without FILE
     examples  for --help
     config    a new model's, by plan and sizes
     expect    raises what can be said of the files and sizes before the work begins
@@ -179,7 +180,7 @@ def start_of(options: argparse.Namespace, usual: str) -> str | Path:
 
 
 def common(options: argparse.Namespace) -> dict[str, Any]:
-    """What both kinds of runs begin with."""
+    """What all kinds of runs begin with."""
     return {"val": options.val, "config": options.config, "fit": options.fit, "epochs": options.epochs,
             "vocabulary": model_names.vocabulary(options.vocab) if options.vocab else None,
             "warn": lambda words: print(wrapped(f"warning: {words}"))}
