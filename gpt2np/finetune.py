@@ -159,11 +159,9 @@ def say(trainer: Trainer, changes: list[str]) -> None:
 
 def usage(trainer: Trainer) -> str:
     """The line by which the model is used."""
-    task: Any = trainer.task
-    best = str(Path(trainer.out, run_folder.BEST))
-    if isinstance(task, WrittenAnswers):
-        return f"python -m gpt2np.generate {'--model' if task.plan.adapt == NONE else '--adapter'} {shlex.quote(best)}"
-    return f"python -m gpt2np.label {'--model' if task.plan.adapt == NONE else '--adapter'} {shlex.quote(best)}"
+    command = "generate" if isinstance(trainer.task, WrittenAnswers) else "label"
+    how = "--model" if trainer.task.plan.adapt == NONE else "--adapter"
+    return f"python -m gpt2np.{command} {how} {shlex.quote(str(Path(trainer.out, run_folder.BEST)))}"
 
 
 def report(trainer: Trainer) -> None:
