@@ -5,14 +5,12 @@ Chapter: S001 9 Q3.
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.convert")
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from .adapt.replacing import merge, replacements
-from .checkpoints.errors import CheckpointError
-from .checkpoints.loading import LAYOUTS, NAMES, write_model
+from .checkpoints.loading import LAYOUTS, NAMES, expect_new, write_model
 from .checkpoints.peft import save_peft
 from .command import Parser, not_empty, run_command
 from .interrupts import leave
@@ -55,8 +53,7 @@ def convert(arguments: Sequence[str] | None) -> None:
         parser.error(f"{'--merge' if options.merge else '--to peft'}: expected an --adapter with it, got none")
     if options.adapter is not None and options.merge is (options.to == PEFT):
         parser.error("--adapter: expected either --merge, and a layout of models, or --to peft, for the adapter alone")
-    if os.path.lexists(options.dest):               # save() replaces a model; a slip of the hand here should not
-        raise CheckpointError(options.dest, "it is there already: name a new folder")
+    expect_new(options.dest)
     try:
         model, tokenizer = load(options.source, adapter=options.adapter)
         if options.to == PEFT:

@@ -17,7 +17,8 @@ from .interrupts import leave
 from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer, name_of
 from .models.bert import BertForPreTraining
-from .terminal import columns_of, read_text, wrapped
+from .terminal import read_text, wrapped
+from .text.columns import columns_of, padded
 from .text.vocab_txt import MASK
 from .text.wordpiece import WordPiece
 
@@ -48,7 +49,7 @@ def show(arguments: Sequence[str] | None) -> None:
 
 def line(guess: Guess, width: int) -> str:
     """A piece and its probability."""
-    return f"    {guess.piece}{' ' * (width - columns_of(guess.piece))}  {guess.probability:6.1%}"
+    return f"    {padded(guess.piece, width)}  {guess.probability:6.1%}"
 
 
 def filled(tokenizer: WordPiece, text: str, pieces: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..hints import Array
 from ..page import html_page
-from ..text.label_reports import columns, fitted
+from ..text.columns import columns_of, fitted
 
 COLUMNS = 80                    # of the report as text
 MOST_MISTAKES = 20
@@ -111,7 +111,7 @@ def as_text(title: Both, findings: Findings) -> str:
 
 def score_table(findings: Findings) -> str:
     """The scores of the model, and of others."""
-    width = max(columns(name.en) for name, _ in findings.scores)
+    width = max(columns_of(name.en) for name, _ in findings.scores)
     lines = [" " * width + "".join(f"{name:>11}" for name in findings.score)]
     lines += [fitted(name.en, width) + "".join(f"{number(value):>11}" for value in values)
               for name, values in findings.scores]
@@ -123,7 +123,7 @@ def confusion_table(findings: Findings) -> str:
     labels, counts = findings.labels, findings.confusion
     assert counts is not None
     width = max(6, min(12, (COLUMNS - 14) // len(labels)))
-    lines = [" " * 14 + "".join(" " * (width - columns(cut)) + cut for cut in
+    lines = [" " * 14 + "".join(" " * (width - columns_of(cut)) + cut for cut in
                                 (fitted(label, width - 1).rstrip() for label in labels))]
     lines += [fitted(label, 14) + "".join(f"{n:>{width}}" for n in row) for label, row in zip(labels, counts)]
     return "\n".join(lines)

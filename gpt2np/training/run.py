@@ -1,7 +1,7 @@
 """The life of a run, whatever its task: it begins, it is resumed from its last checkpoint, and what is changed then."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -43,17 +43,19 @@ def begin(make: Callable[[], Task], kind: type[Task], plan: Plan, out: str | Pat
     return last_checkpoint(kind, plan_of(kind, out), out, run_folder.load(out), world)
 
 
-def resume(kind: type[Task], out: str | Path, world: World, held: ExitStack, steps: int | None = None,
+def resume(kinds: Sequence[type[Task]], out: str | Path, world: World, held: ExitStack, steps: int | None = None,
            threads: int | None = None) -> tuple[Trainer, list[str]]:
     """A run at its last checkpoint, and what is now different of it, in sentences.
 
+    kinds            of which it may be
     steps, threads   what the run is to have from here on; None for what it has
 
     Rank 0 has to come here before the others.  TrainingError for what cannot be.
     """
     out = Path(out)
+    name = run_folder.read_run(out).get("task")         # no lock is left in a folder that is not a run's
+    kind = next((kind for kind in kinds if kind.name == name), kinds[0])
     if world.rank == 0:
-        run_folder.read_run(out)                        # no lock is left in a folder that is not a run's
         held.enter_context(run_folder.locked(out))
     plan = plan_of(kind, out)
     kind.expect_shares(plan, world.size)
