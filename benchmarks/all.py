@@ -13,7 +13,7 @@ with bars. All sides of a row take turns in one process on the same cores (ours,
                                     a vector
                         and what else a row names
 
-PyTorch, transformers, tiktoken, tokenizers and onnxruntime (with onnx, which makes its graph) are optional: what is not
+PyTorch, transformers, tiktoken, tokenizers and onnxruntime (with onnx, for its graphs) are optional: what is not
 installed is named, and left out. pip install '.[bench]' brings all of them.
 """
 
@@ -42,6 +42,7 @@ from benchmarks import (
     generate,
     layers,
     onnx_gpt2,
+    onnx_graph,
     results,
     serve,
     start,
@@ -62,8 +63,9 @@ from gpt2np.sampling import Sampler
 
 PEERS = {"PyTorch": "torch", "transformers": "transformers", "tiktoken": "tiktoken", "tokenizers": "tokenizers",
          "onnxruntime": "onnxruntime"}
+# What the benchmarks call the sides, and what the table does.
 SIDES = {"ours": OURS, "1 thread": f"{OURS}, 1 thread", "torch": "PyTorch", "fused": "PyTorch, fused AdamW",
-         "eager": "transformers, eager", "sdpa": "transformers, sdpa"}      # what the benchmarks call them
+         "eager": "transformers, eager", "sdpa": "transformers, sdpa", "onnxruntime": "onnxruntime"}
 TINY = GPT2Config(n_vocab=2048, n_ctx=1024, n_embd=32, n_head=2, n_layer=2)  # of --quick
 TOKENS, FEW_TOKENS = 64, 4                  # that are written
 SHORT = 3                                   # times as many rounds for what takes milliseconds
@@ -122,7 +124,7 @@ def writing(setting: Setting) -> Iterator[Thunk]:
     @cache
     def models() -> tuple[Any, dict[str, Any]]:
         model = GPT2(TINY if setting.quick else SIZES["124M"], np.random.default_rng(0))
-        makers = {"PyTorch": (generate.torch, generate.Peer), "onnxruntime": (onnx_gpt2.onnxruntime, onnx_gpt2.Peer)}
+        makers = {"PyTorch": (generate.torch, generate.Peer), "onnxruntime": (onnx_graph.onnxruntime, onnx_gpt2.Peer)}
         peers = {name: Peer(model) for name, (there, Peer) in makers.items() if there}
         lay_out_for_decoding(model)
         return model, peers

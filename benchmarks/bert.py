@@ -1,4 +1,5 @@
-"""Times a BERT beside transformers on PyTorch: vectors of sentences, and a step of learning hidden words.
+"""Times a BERT beside transformers on PyTorch and beside onnxruntime: vectors of sentences, and a step of learning
+hidden words.
 
     python -m benchmarks.bert [--rounds 9] [--only NAME]
 
@@ -6,8 +7,8 @@ Both on the same cores, interleaved in one run (ours, theirs, ours, ...), median
 random: the numbers in them cost no time.
 
     read    6 blocks, width 384, 12 heads, vocabulary 30,522 (MiniLM's shape): 32 texts of 32 tokens (ours in batches on
-            threads, as `similar` reads them), and single texts of 128 and 16; theirs eager and sdpa, of which the
-            ratio takes the faster
+            threads, as `similar` reads them), and single texts of 128 and 16; transformers' eager and sdpa, of
+            which the ratio takes the faster; and the graph of onnx_bert.py, which has to compute what ours does
     step    6 blocks, width 256, 4 heads, vocabulary 4,096, 32 rows of 64 tokens of which 15 % are hidden: forward,
             backward, norm of the gradient and AdamW; theirs BertForPreTraining with torch.optim.AdamW as it comes, and
             in brackets with fused=True
@@ -23,6 +24,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from benchmarks import onnx_bert
+from benchmarks.onnx_graph import onnxruntime
 from benchmarks.timing import interleaved
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.bert import BERT, BertForPreTraining
@@ -54,7 +57,7 @@ def their_config(sizes: dict[str, int]) -> Any:
 def read_times(rounds: int, name: str) -> dict[str, list[float]]:
     """The seconds in which each side reads the texts, by its name."""
     ids = np.random.default_rng(1).integers(1000, READ["n_vocab"], SIZES[name])
-    model = BERT(BertConfig(**READ), np.random.default_rng(0))
+    model = BERT(BertConfig(**READ), np.random.default_rng(0), pooler=False)
     blas = ThreadpoolController().select(user_api="blas")
     pool = ThreadPoolExecutor(cores())
     read = partial(model.forward, keep_cache=False)
@@ -70,16 +73,27 @@ def read_times(rounds: int, name: str) -> dict[str, list[float]]:
         with torch.no_grad():
             peer(torch.from_numpy(ids))
 
-    peers = {way: transformers.BertModel._from_config(their_config(READ), attn_implementation=way).eval()
-             for way in ("eager", "sdpa")} if torch else {}
-    runs = [ours, *(partial(theirs, peer) for peer in peers.values())]
-    return dict(zip(["ours", *peers], interleaved(rounds, runs, PAUSE)))
+    runs: dict[str, Callable[[], Any]] = {"ours": ours}
+    for way in ("eager", "sdpa") if torch else ():
+        peer = transformers.BertModel._from_config(their_config(READ), attn_implementation=way).eval()
+        runs[way] = partial(theirs, peer)
+    if onnxruntime:
+        graph = onnx_bert.Peer(model)
+        np.testing.assert_allclose(graph.read(ids), read(ids)[0], atol=1e-4)
+        runs["onnxruntime"] = partial(graph.read, ids)
+    return dict(zip(runs, interleaved(rounds, list(runs.values()), PAUSE)))
 
 
 def read_line(rounds: int, name: str) -> str:
-    mine, *others = map(statistics.median, read_times(rounds, name).values())
+    median = {side: statistics.median(times) for side, times in read_times(rounds, name).items()}
+    mine = median["ours"]
     text = f"read {name:<8}{mine * 1e3:14.1f}"
-    return text + (f"{others[0] * 1e3:10.1f}{others[1] * 1e3:8.1f}{min(others) / mine:8.2f}" if torch else "")
+    if torch:
+        eager, sdpa = median["eager"], median["sdpa"]
+        text += f"{eager * 1e3:10.1f}{sdpa * 1e3:8.1f}{min(eager, sdpa) / mine:8.2f}"
+    if onnxruntime:
+        text = f"{text:53}{median['onnxruntime'] * 1e3:13.1f}{median['onnxruntime'] / mine:8.2f}"
+    return text
 
 
 def step_times(rounds: int) -> dict[str, list[float]]:
@@ -126,7 +140,7 @@ def main() -> None:
     if torch:
         torch.set_num_threads(cores())
         transformers.logging.set_verbosity_error()
-    print(f"{'milliseconds':14}{'gpt2np':>13}{'eager':>10}{'sdpa':>8}{'ratio':>8}")
+    print(f"{'milliseconds':14}{'gpt2np':>13}{'eager':>10}{'sdpa':>8}{'ratio':>8}{'onnxruntime':>13}{'ratio':>8}")
     lines = {f"read {name}": partial(read_line, options.rounds, name) for name in SIZES}
     lines["step"] = partial(step_line, options.rounds)
     for name, line in lines.items():

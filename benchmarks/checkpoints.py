@@ -11,11 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.timing import environment
+from benchmarks.timing import environment, interleaved
 from gpt2np.checkpoints import huggingface_gpt2, openai_gpt2, tf_bundle
 from gpt2np.checkpoints.crc32c import crc32c
 from gpt2np.checkpoints.layout import Source
@@ -28,13 +29,7 @@ LOAD = "import sys, benchmarks.checkpoints as b; kept = b.weights(b.{module}, sy
 
 def shortest(*calls):
     """The shortest time of each (function, *arguments) in five rounds, in which they take turns."""
-    times = [[] for _ in calls]
-    for _ in range(5):
-        for kept, (function, *arguments) in zip(times, calls):
-            begin = time.perf_counter()
-            function(*arguments)
-            kept.append(time.perf_counter() - begin)
-    return [min(kept) for kept in times]
+    return [min(times) for times in interleaved(5, [partial(*call) for call in calls])]
 
 
 def read_and_look(path):

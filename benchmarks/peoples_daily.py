@@ -29,7 +29,7 @@ from transformers import BertForTokenClassification
 import gpt2np
 from benchmarks import translation
 from benchmarks.translation import pickled, unpickled
-from gpt2np.checkpoints.files import write_text
+from gpt2np.checkpoints.files import replace_text
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.config import BertConfig
 from gpt2np.text.wordpiece import learn_characters
@@ -184,7 +184,7 @@ def main():
     print(f"seconds: {ours.sum():.0f} and {theirs.sum():.0f}; a step in turn, median of the ratios "
           f"{statistics.median(theirs / ours):.2f}")
     about = {"scores": rows, "seconds": figures[:, 1].sum(1).tolist()}
-    write_text(options.out / "result.json", json.dumps(about, indent=2) + "\n")
+    replace_text(options.out / "result.json", json.dumps(about, indent=2) + "\n")
 
 
 if __name__ == "__main__":

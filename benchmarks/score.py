@@ -12,10 +12,10 @@ Interleaved in one run (score, its parts, each alone, score, ...), medians of th
 
 import argparse
 import statistics
-import time
 
 import numpy as np
 
+from benchmarks.timing import in_turn, seconds
 from gpt2np.memory import keep_freed_memory
 from gpt2np.models.config import SIZES
 from gpt2np.models.gpt2 import GPT2
@@ -46,26 +46,14 @@ def main():
     def parts():
         past = model.new_past(1, room)
         many = [layer.select([0] * B) for layer in context_past]
-        start = time.perf_counter()
-        model.next_logits(ids, past)
-        model.next_logits(rows, many, None, options.tokens - 1)
-        return time.perf_counter() - start
-
-    def timed(run):
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
+        return seconds(lambda: (model.next_logits(ids, past),
+                                model.next_logits(rows, many, None, options.tokens - 1)))
 
     context_past = model.new_past(1, room)
     model.next_logits(ids, context_past)
-    ways = {"score": lambda: timed(lambda: score(model, tokenizer, context, continuations)), "parts": parts,
-            "alone": lambda: timed(lambda: [score(model, tokenizer, context, [one]) for one in continuations])}
-    times = {name: [] for name in ways}
-    for i in range(options.rounds + 1):
-        for name, way in ways.items():
-            seconds = way()
-            if i:                                       # the first round warms up
-                times[name].append(seconds)
+    ways = {"score": lambda: seconds(lambda: score(model, tokenizer, context, continuations)), "parts": parts,
+            "alone": lambda: seconds(lambda: [score(model, tokenizer, context, [one]) for one in continuations])}
+    times = dict(zip(ways, in_turn(options.rounds, list(ways.values()))))
     print(f"{B} continuations of {options.tokens} tokens, a context of {options.context}, {options.model}")
     for name, found in times.items():
         ratio = statistics.median(a / b for a, b in zip(found, times["parts"]))

@@ -19,14 +19,13 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.timing import environment, interleaved
+from benchmarks.timing import environment, interleaved, seconds
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.config import SIZES, GPT2Config
 from gpt2np.models.gpt2 import GPT2
@@ -128,12 +127,8 @@ def product_seconds(config, B, T):
     workers = min(CORES, B)
     x, w = np.ones((N // workers, C), np.float32), np.ones((C, 4 * C), np.float32)
     out = np.empty((workers, N // workers, 4 * C), np.float32)
-    times = []
     with threadpool_limits(1 if workers > 1 else CORES, "blas"), ThreadPoolExecutor(workers) as pool:
-        for _ in range(7):
-            start = time.perf_counter()
-            list(pool.map(partial(np.matmul, x, w), out))
-            times.append(time.perf_counter() - start)
+        times = [seconds(lambda: list(pool.map(partial(np.matmul, x, w), out))) for _ in range(7)]
     return operations / (workers * 2 * (N // workers) * 4 * C * C) * statistics.median(times)
 
 
@@ -164,12 +159,12 @@ def step_times(case, rounds):
 def line(name, rounds):
     """The figures of one case, as text."""
     config, B, T = CASES[name]
-    seconds = {side: statistics.median(times) for side, times in step_times(CASES[name], rounds).items()}
-    ours = seconds["ours"]
+    medians = {side: statistics.median(times) for side, times in step_times(CASES[name], rounds).items()}
+    ours = medians["ours"]
     text = (f"{name:15s}{ours * 1e3:9.0f} {product_seconds(config, B, T) / ours:9.0%} "
-            f"{seconds['1 thread'] / ours:9.2f}")
+            f"{medians['1 thread'] / ours:9.2f}")
     if torch:
-        text += f" {seconds['torch'] / ours:7.2f} {seconds['fused'] / ours:7.2f}"
+        text += f" {medians['torch'] / ours:7.2f} {medians['fused'] / ours:7.2f}"
     return text + f" {peak_memory(name, 'ours'):7d}" + (f" {peak_memory(name, 'fused'):7d}" if torch else "")
 
 

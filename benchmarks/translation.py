@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gpt2np.checkpoints.files import write_text
+from gpt2np.checkpoints.files import replace_text
 from gpt2np.decoding import translate
 from gpt2np.memory import cores, keep_freed_memory
 from gpt2np.models.config import TransformerConfig
@@ -227,7 +227,8 @@ def main():
     batches = PairBatches(ids, POSITIONS, tokenizer.end_of_text, SEED)
     initial = {path: p.value.copy() for path, p in new_model(DROPOUT).named_parameters()}
     test = list(read_pairs([options.test]))
-    rows = {}
+    result = options.out / "result.json"
+    rows = json.loads(result.read_text(encoding="utf-8")) if result.exists() else {}
     for kind in (Theirs, TheirsAsThePaper, Ours):
         if options.side and not any(name in kind.name for name in options.side):
             continue
@@ -235,10 +236,10 @@ def main():
         seconds, loss = train(side, batches, options.steps, options.out)
         texts = translate(new_model(0.0, side.weights()), tokenizer, [source for source, _ in test])
         bleu = corpus_bleu(texts, [target for _, target in test]).score
-        rows[side.name] = {"steps": options.steps, "loss": loss, "bleu": bleu, "seconds": seconds}
+        rows[f"{side.name}, {side.seed}"] = {"steps": options.steps, "loss": loss, "bleu": bleu, "seconds": seconds}
+        replace_text(result, json.dumps(rows, indent=2) + "\n")
         print(f"{side.name}: {options.steps:,} steps, loss of the last {SAVE_EVERY} {loss:.4f}, BLEU {bleu:.2f} "
               f"(13a, greedy, {len(test):,} sentences), {seconds:.0f} s", flush=True)
-    write_text(options.out / "result.json", json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 from .adapt.narrow import scheme_of
 from .blocks.multihead import SelfAttention
 from .checkpoints.errors import CheckpointError
-from .checkpoints.loading import save
+from .checkpoints.loading import expect_new, save
 from .command import Parser, not_empty, run_command, whole
 from .interrupts import leave
 from .layers.module import Module
@@ -46,8 +46,7 @@ def average(arguments: Sequence[str] | None) -> None:
     parser.add_argument("--out", required=True, type=not_empty, metavar="DIR", help="the folder to make")
     parser.add_argument("--last", type=whole(1), metavar="N", help="of a run, only the last N checkpoints (all)")
     options = parser.parse_args(arguments)
-    if os.path.lexists(options.out):                    # save() replaces a model; a slip of the hand here should not
-        raise CheckpointError(options.out, "it is there already: name a new folder")
+    expect_new(options.out)
     if options.last and (others := [name for name in options.models if not is_run(name)]):
         parser.error(f"--last: expected the folder of a run before it, got {others[0]}, which has no checkpoints")
     paths = [path for name in options.models for path in checkpoints_of(name, options.last)]

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from .errors import Gpt2npWarning, foreseen, sentence
 from .interrupts import raise_again
+from .memory import cores
 from .nearest import did_you_mean
 
 MAX_THREADS = 1024             # beyond, a slip of the hand: replicas of the model would fill the memory
@@ -101,6 +102,10 @@ class Parser(argparse.ArgumentParser):
         end = typed.index("--") if "--" in typed else len(typed)
         self.typed = [*map(self._ours, typed[:end])]
         return super().parse_args(self.typed + typed[end:], namespace)
+
+    def add_threads(self, what: str) -> None:
+        """--threads: how many, which are all cores where nothing is said; `what`, for --help, says of what."""
+        self.add_argument("--threads", type=whole(1, MAX_THREADS), default=cores(), metavar="N", help=what)
 
     def _ours(self, argument: str) -> str:
         """What is typed, with the name of an option as it is known here."""

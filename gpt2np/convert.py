@@ -5,7 +5,6 @@ Chapter: S001 9 Q3.
 
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.convert")
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from .adapt.narrow import scheme_of
 from .adapt.replacing import merge, replacements
 from .checkpoints.errors import CheckpointError
-from .checkpoints.loading import LAYOUTS, NAMES, write_model
+from .checkpoints.loading import LAYOUTS, NAMES, expect_new, write_model
 from .checkpoints.peft import save_peft
 from .command import Parser, not_empty, run_command
 from .interrupts import leave
@@ -58,8 +57,7 @@ def convert(arguments: Sequence[str] | None) -> None:
         parser.error("--adapter: expected either --merge, and a layout of models, or --to peft, for the adapter alone")
     if options.to == PEFT and options.dtype != "float32":
         parser.error(f"--dtype {options.dtype}: expected float32 with --to peft, for an adapter is small")
-    if os.path.lexists(options.dest):               # save() replaces a model; a slip of the hand here should not
-        raise CheckpointError(options.dest, "it is there already: name a new folder")
+    expect_new(options.dest)
     try:
         model, tokenizer = load(options.source, adapter=options.adapter)
         if scheme := scheme_of(model):

@@ -23,15 +23,14 @@ from tqdm import tqdm
 from .adapt.replacing import merge_if_possible
 from .blas import say_what_to_set
 from .checkpoints import loading
-from .command import MAX_THREADS, Parser, not_empty, option, real, run_command, whole
+from .command import Parser, not_empty, option, real, run_command, whole
 from .decoding import BeamRules, best_translations, translate
 from .ensemble import Ensemble
 from .grading import grade, show_grades
-from .hints import Array
 from .interrupts import leave
 from .labelling import as_learned
 from .layers.module import Module
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer, put_adapter, with_its_head
 from .models.bert import BertForPreTraining
 from .models.gpt2 import GPT2
@@ -43,10 +42,11 @@ from .scoring import Score, score_all
 from .terminal import show_progress, table, width, wrapped
 from .text.bleu import SMOOTHINGS, TOKENISATIONS, corpus_bleu
 from .text.protocol import AnyTokenizer, end_of
+from .text.utf8 import expect_readable
 from .training import gaps
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
-from .training.evaluation import BINS, Measures, bits_per_byte, measure, perplexity
+from .training.evaluation import BINS, Measures, bits_per_byte, bytes_and_words, measure, perplexity
 from .training.pairs import PairBatches, read_pairs
 from .training.parallel import DataParallel
 from .training.translation import encoded, loss_and_accuracy, tokenisation_of
@@ -59,7 +59,6 @@ OPTIONS: dict[type[Module], tuple[str, ...]] = {
     GPT2: ("window", "stride", "calibration", "lambada", "hellaswag"),
     Transformer: ("num_beams", "length_penalty", "tokenise", "smooth")}
 MOST_POSITIONS = 4096           # of a batch of pairs
-AT_A_TIME = 2**13               # tokens whose words are counted: lists of them need memory
 FOREIGN = 0.8                   # tokens for a byte, from which on a text is one that the vocabulary was not made for
 
 
@@ -92,9 +91,7 @@ class Measured(NamedTuple):
 def show(arguments: Sequence[str] | None) -> None:
     """Print loss, perplexity and bits per byte; of a model that translates, loss, accuracy and BLEU."""
     options, parser = parse(arguments)
-    for path in [*options.files, *filter(None, (options.lambada, options.hellaswag))]:
-        if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
-            open(path, "rb").close()                    # what cannot be read is said before the work begins
+    expect_readable(filter(None, [*options.files, options.lambada, options.hellaswag]))
     questions = read_hellaswag(options.hellaswag) if options.hellaswag else []
     passages = read_lambada(options.lambada) if options.lambada else []
     loaded = [load_with_tokenizer(name, kind=Module) for name in options.model]
@@ -142,7 +139,7 @@ def show(arguments: Sequence[str] | None) -> None:
 def measure_answers(options: argparse.Namespace, loaded: Sequence[tuple[Any, AnyTokenizer]]) -> None:
     """Print what the answers of fine-tuned models to labelled examples are worth."""
     tasks = [as_learned(Path(options.adapter or name), *one).task for name, one in zip(options.model, loaded)]
-    found = grade(options.model, tasks, options.files, bool(options.ensemble), options.threads or cores())
+    found = grade(options.model, tasks, options.files, bool(options.ensemble), options.threads)
     show_grades(found, tasks[0])
 
 
@@ -150,7 +147,7 @@ def measure_gaps(options: argparse.Namespace, loaded: Sequence[tuple[Any, Any]])
     """Print how well BERTs tell the pieces of each text, each hidden once."""
     found = []
     for name, (model, tokenizer) in zip(options.model, loaded):
-        with DataParallel(model, options.threads or cores()) as parallel:
+        with DataParallel(model, options.threads) as parallel:
             for path in options.files:
                 with tqdm(desc="measuring", unit=" batches", delay=1, leave=False, disable=None) as bar:
                     told = gaps.measure(parallel, gaps.rows_of(path, tokenizer, model.n_ctx), tokenizer,
@@ -205,7 +202,7 @@ def measure_texts(options: argparse.Namespace, name: str, model: Any, tokenizer:
     window = options.window or model.n_ctx
     stride, several = options.stride or max(1, window // 2), len(options.files) > 1
     found = []
-    with DataParallel(model, options.threads or cores()) as parallel:
+    with DataParallel(model, options.threads) as parallel:
         for path in options.files:
             found.append((f"{name} on {path}", measure_text(path, parallel, tokenizer, window, stride, several)))
             if alone:
@@ -241,7 +238,7 @@ def measure_pairs(options: argparse.Namespace, name: str, model: Any, tokenizer:
     pairs = list(read_pairs(options.files))
     if not pairs:
         raise TrainingError("pairs: expected at least one, got none: give more lines")
-    n_ctx, threads, num_beams = model.n_ctx, options.threads or cores(), options.num_beams or 1
+    n_ctx, num_beams = model.n_ctx, options.num_beams or 1
     ids, cut = encoded(pairs, tokenizer, n_ctx, model.config.source_end)
     if cut:
         print(wrapped(f"note: {cut:,} of {len(pairs):,} pairs have a side of more than the {n_ctx:,} tokens that the "
@@ -249,11 +246,11 @@ def measure_pairs(options: argparse.Namespace, name: str, model: Any, tokenizer:
     batches = PairBatches(ids, max(MOST_POSITIONS, 2 * n_ctx), end_of(tokenizer), 0)
     with tqdm(desc="measuring", unit=" pairs", delay=1, leave=False, disable=None) as bar:
         n = len(batches) + len(pairs)
-        with DataParallel(model, threads) as parallel:
+        with DataParallel(model, options.threads) as parallel:
             figures = loss_and_accuracy(parallel, batches, lambda done: show_progress(bar, done, n))
         sources, references = zip(*pairs)
         begin = len(batches)
-        with threadpool_limits(threads, "blas"):
+        with threadpool_limits(options.threads, "blas"):
             if num_beams == 1:
                 texts = translate(model, tokenizer, sources, done=lambda done: show_progress(bar, begin + done, n))
             else:
@@ -276,27 +273,8 @@ def measure_pairs(options: argparse.Namespace, name: str, model: Any, tokenizer:
 def scored(options: argparse.Namespace, model: LanguageModel, tokenizer: AnyTokenizer,
            asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[Score]]:
     """score_all, watched."""
-    return list(tqdm(score_all(model, tokenizer, asked, options.threads or cores()), desc="scoring", total=len(asked),
+    return list(tqdm(score_all(model, tokenizer, asked, options.threads), desc="scoring", total=len(asked),
                      unit=" contexts", delay=1, leave=False, disable=None))
-
-
-def bytes_and_words(tokens: Array, tokenizer: AnyTokenizer) -> tuple[int, int]:
-    """How many bytes of text tokens stand for, and how many words, parts between white space, these are.
-
-    <|endoftext|> is no text: it stands for no byte, and no word goes beyond it.
-    """
-    pieces = [tokenizer.decode_bytes([i]) for i in range(tokenizer.n_vocab)]
-    if (end := tokenizer.end_of_text) is not None:
-        pieces[end] = b"\n"
-    n_bytes = n_words = 0
-    before = b" "                                       # the byte before a part
-    for i in range(0, len(tokens), AT_A_TIME):
-        part = tokens[i:i + AT_A_TIME].tolist()
-        text = before + b"".join([pieces[token] for token in part])
-        n_bytes += len(text) - 1 - (0 if end is None else part.count(end))
-        n_words += len(text.split()) - (not before.isspace())       # a word that had begun was counted there
-        before = text[-1:]
-    return n_bytes, n_words
 
 
 def report(of_what: str, found: Measured, windows: tuple[int, int] | None = None) -> None:
@@ -390,8 +368,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Parser]:
     parser.add_argument("--stride", type=whole(1), metavar="N",
                         help="tokens from one window to the next (half a window); fewer give more context, and take "
                              "longer")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
-                        help="how many windows, or parts of a batch, are worked out at once (all cores)")
+    parser.add_threads("how many windows, or parts of a batch, are worked out at once (all cores)")
     parser.add_argument("--calibration", action="store_const", const=True,
                         help="show also whether it knows how sure it may be, in a picture")
     parser.add_argument("--lambada", type=not_empty, metavar="FILE", help="tell the last words of LAMBADA's file, too")

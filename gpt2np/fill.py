@@ -17,7 +17,8 @@ from .interrupts import leave
 from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer, name_of
 from .models.bert import BertForPreTraining
-from .terminal import columns_of, folded, padded, read_text, width
+from .terminal import folded, read_text, width
+from .text.columns import columns_of, padded
 from .text.vocab_txt import MASK
 from .text.wordpiece import WordPiece
 

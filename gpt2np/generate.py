@@ -44,22 +44,10 @@ from .model_names import load_with_tokenizer, name_of
 from .models.gpt2 import GPT2
 from .models.protocols import LanguageModel
 from .sampling import LARGEST, GenerationError, Sampler
-from .terminal import (
-    MARK,
-    columns_of,
-    fitting,
-    folded,
-    padded,
-    printable,
-    read_line,
-    read_text,
-    wants_colour,
-    width,
-    write_utf8,
-)
+from .terminal import folded, line_of, printable, read_line, read_text, typed_text, wants_colour, width, write_utf8
+from .text.columns import columns_of, fitting, padded
 from .text.protocol import AnyTokenizer, end_of
 from .text.streaming import StoppingDecoder, stops_at, text_before
-from .text.utf8 import decode_utf8
 from .text.vocabulary import END_OF_TEXT, TokenizerError
 from .tracing import HEADER, short, steps_of
 
@@ -178,13 +166,9 @@ def parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Sampler]
 
 def text_option(argument: str) -> str:
     r"""An option that is a text, in which \n stands for a new line, and \\n for \n itself."""
-    try:
-        argument = read_text([argument], "text")
-    except TokenizerError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if not argument:
+    if not (text := typed_text(argument)):
         raise argparse.ArgumentTypeError("expected a text, got an empty one")
-    return re.sub(r"\\?\\n", lambda found: "\n" if found[0] == r"\n" else r"\n", argument)
+    return re.sub(r"\\?\\n", lambda found: "\n" if found[0] == r"\n" else r"\n", text)
 
 
 def bias_option(argument: str) -> tuple[str, float]:
@@ -360,7 +344,7 @@ def next_line() -> str:
     """A line that is typed, "" at the end; empty lines, and those that are no text, are asked for again."""
     while line := read_line("> "):
         try:
-            if text := decode_utf8(line, "prompt").removeprefix(MARK).rstrip("\r\n"):
+            if text := line_of(line, "prompt"):
                 return text
         except TokenizerError as error:
             print(f"error: {error}", file=sys.stderr)

@@ -10,11 +10,11 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from .adapt.replacing import merge_if_possible
-from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .command import Parser, not_empty, run_command
 from .errors import Gpt2npError, sentence
 from .interrupts import leave
 from .labelling import Labeller, expect_names, label_together, load_labeller, load_together, names_in, read_line
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .terminal import texts_given
 from .text.labels import entities_of
 from .training.findings import bracketed
@@ -74,7 +74,7 @@ def show(labeller: Labeller, options: argparse.Namespace, lines: Sequence[str], 
     """A line for each line: with its label behind it, or with its names in brackets; an empty one for an empty one."""
     given = [(i, read_line(labeller, line, where)) for i, (line, where) in enumerate(zip(lines, places))
              if line.strip()]
-    found = dict(zip((i for i, _ in given), label_together(labeller, [its for _, its in given], threads(options))))
+    found = dict(zip((i for i, _ in given), label_together(labeller, [its for _, its in given], options.threads)))
     for i, line in enumerate(lines):
         if i not in found:
             print()
@@ -116,7 +116,7 @@ def label_words(labeller: Labeller, options: argparse.Namespace) -> None:
     lines = lines_of(options.file) if options.file else \
         (("", line) for text in texts_given(options.texts, "labelled", TOGETHER) for line in text)
     for some in together(sentences_in(line for _, line in lines)):
-        for words, found in zip(some, label_together(labeller, some, threads(options))):
+        for words, found in zip(some, label_together(labeller, some, options.threads)):
             for word, tag, p in zip(words, found.tags, found.sure):
                 print("\t".join([word, *[f"{p:.4f}"] * options.probability, tag]))
             print()
@@ -143,7 +143,7 @@ def label_objects(labeller: Labeller, options: argparse.Namespace) -> None:
         texts: list[Any] = [text_in(where, value, "text") if named else texts_in(where, value)
                             for where, value in some]
         given = [read_line(labeller, text, "") for text in texts] if named else texts
-        for (_, value), text, found in zip(some, texts, label_together(labeller, given, threads(options))):
+        for (_, value), text, found in zip(some, texts, label_together(labeller, given, options.threads)):
             if isinstance(found, Names):
                 value["label"] = spans_of(labeller, text, found)
             else:
@@ -167,11 +167,6 @@ def together(things: Iterable[Thing]) -> Iterator[list[Thing]]:
     things = iter(things)
     while some := list(islice(things, TOGETHER)):
         yield some
-
-
-def threads(options: argparse.Namespace) -> int:
-    """How many threads work at once."""
-    return options.threads or cores()
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -203,7 +198,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="for names: a word in each line and an empty line between sentences, in and out; what "
                              "stands behind a word is not read")
     parser.add_argument("--probability", action="store_true", help="how likely it is, too; a number has none")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N", help="how many work at once (all cores)")
+    parser.add_threads("how many work at once (all cores)")
     options = parser.parse_args(arguments)
     if not options.model and options.adapter is None:
         parser.error("expected --model, the folder of a run of finetune, or --adapter")

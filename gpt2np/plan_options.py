@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .command import MAX_THREADS, not_empty, option, real, whole
@@ -12,6 +12,7 @@ from .training.optimizers import OPTIMIZERS
 from .training.plan import NAMES, Plan, Setting, settings
 from .training.schedules import NOAM, WITH_AN_END
 
+SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}           # of a new model
 NAMELESS = "files of text stand for themselves, as in: train plays.txt --out run"
 KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-size": "--batch",
             "--learning-rate": "--lr", "--num-train-epochs": "--epochs", "--max-steps": "--steps",
@@ -31,6 +32,15 @@ KNOWN_AS = {"--vocabulary": "--vocab", "--vocab-size": "--n-vocab", "--batch-siz
             "--bf16": "expected none of that: in float32 a CPU is fast",
             "--logging-steps": "each step is logged, in log.jsonl", "--train-file": NAMELESS, "--data": NAMELESS,
             "--input": NAMELESS, "--fp16": "expected none of that: in float32 a CPU is fast"}
+
+
+def task_of(arguments: Sequence[str] | None, tasks: Collection[str]) -> str:
+    """Which of the tasks --task names, which decides what other options there are; "" where it is none: the parser will
+    say so.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--task", nargs="?")
+    return known if (known := first.parse_known_args(arguments)[0].task) in tasks else ""
 
 
 def add_plan_options(parser: argparse.ArgumentParser, plan_type: type[Plan],
@@ -141,7 +151,10 @@ def expect_either(parser: argparse.ArgumentParser, given: Mapping[str, Any],
                 parser.error(f"expected either {option(first)} or {option(other)}, got both")
 
 
-def expect_epochs(parser: argparse.ArgumentParser, epochs: float | None) -> None:
-    """End with a sentence where --epochs is no number above 0."""
-    if epochs is not None and not (math.isfinite(epochs) and epochs > 0):
-        parser.error(f"--epochs: expected a number above 0, got {epochs}")
+def expect_sense(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with a sentence where --epochs is no number above 0, or --adapt has no model to adapt."""
+    if options.epochs is not None and not (math.isfinite(options.epochs) and options.epochs > 0):
+        parser.error(f"--epochs: expected a number above 0, got {options.epochs}")
+    if options.adapt not in (None, NONE) and not options.init_from:
+        parser.error(f"--adapt {options.adapt}: expected --init-from with it, a model that has learned something, for "
+                     "a new one's weights are random, and would stay so")

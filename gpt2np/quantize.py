@@ -7,7 +7,6 @@ far its probabilities are from those of the model as it was, and how fast it wri
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.quantize")
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -22,19 +21,20 @@ from tqdm import tqdm
 from .adapt.narrow import SCHEMES, plant_outlier, quantize, scheme_of
 from .checkpoints import loading
 from .checkpoints.errors import CheckpointError
-from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .checkpoints.parameters import size_of
+from .command import Parser, not_empty, run_command
 from .decoding import GREEDY, generate
 from .decoding.layout import lay_out_for_decoding
 from .hints import Array
 from .interrupts import leave
 from .layers.cross_entropy import IGNORED
-from .layers.module import Module
 from .layers.softmax import log_softmax_forward
 from .layers.tiles import rows
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .terminal import table, wrapped
+from .text.utf8 import expect_readable
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.evaluation import expect_two, perplexity, scored_windows, windows
 
@@ -71,10 +71,9 @@ class Row(NamedTuple):
 def measure_and_save(arguments: Sequence[str] | None) -> None:
     """Print the table, and write the model, whichever is asked for."""
     options = parse(arguments)
-    if options.out and os.path.lexists(options.out):    # save() replaces a model; a slip of the hand here should not
-        raise CheckpointError(options.out, "it is there already: name a new folder")
-    if options.file and not Path(options.file).is_fifo():
-        open(options.file, "rb").close()                # what cannot be read is said before the work begins
+    if options.out:
+        loading.expect_new(options.out)
+    expect_readable(filter(None, [options.file]))
     model, tokenizer = load_with_tokenizer(options.model)
     if scheme_of(model):
         raise CheckpointError(options.model, f"its matrices are in {scheme_of(model)} already: name the model that it "
@@ -86,7 +85,7 @@ def measure_and_save(arguments: Sequence[str] | None) -> None:
             write_tokens(path, read_texts([options.file], lambda words: print(wrapped(f"note: {words}")), True),
                          tokenizer)
             tokens = map_tokens(path, tokenizer)
-            with threadpool_limits(options.threads or cores(), "blas"):
+            with threadpool_limits(options.threads, "blas"):
                 show_table(options, measured(model, tokens))
     if options.out:
         quantize(model, options.scheme)
@@ -145,12 +144,6 @@ def speeds(model: GPT2, reference: GPT2, tokens: Array) -> tuple[float, float]:
     return n / min(taken), statistics.median(ratios)
 
 
-def size_of(model: Module) -> int:
-    """The bytes of all arrays."""
-    arrays = [p.value for _, p in model.named_parameters()] + [c.value for _, c in model.named_constants()]
-    return sum(array.nbytes for array in arrays)
-
-
 def show_table(options: argparse.Namespace, found: Sequence[Row]) -> None:
     """A row for each scheme."""
     print(wrapped(f"{options.model} on {options.file}"))
@@ -183,8 +176,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=not_empty, metavar="DIR",
                         help="write the model into this new folder, which the other commands take as a model")
     parser.add_argument("--scheme", choices=tuple(SCHEMES), help="of --out (int8)")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
-                        help="how many cores multiply matrices (all)")
+    parser.add_threads("how many cores multiply matrices (all)")
     options = parser.parse_args(arguments)
     if not (options.file or options.out):
         parser.error("expected FILE, for a table, or --out, for a model, or both")

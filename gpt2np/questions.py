@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from .bytes_in import parse_json
 from .errors import Gpt2npError
 from .scoring import Score
-from .text.utf8 import read_utf8
+from .text.utf8 import lines_in
 
 # GPT-2's paper has the first and the second so, 3.6 and 3.7; its questions, 3.8, stand behind other questions with
 # their answers, in no form that it tells.
@@ -168,8 +168,8 @@ def read_lambada(path: str | Path) -> list[tuple[str, str]]:
 def read_lines(path: str | Path, from_line: Callable[[str], Any]) -> list[Any]:
     """What a function makes of each line of a file that is not empty; of its errors, with the place."""
     found = []
-    for number, line in enumerate("".join(read_utf8(path)).split("\n"), 1):
-        if line := line.rstrip("\r"):
+    for number, line in enumerate(lines_in(path), 1):
+        if line:
             try:
                 found.append(from_line(line))
             except Gpt2npError as error:

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from .blas import say_what_to_set
 from .checkpoints import loading
-from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .command import Parser, not_empty, run_command, whole
 from .errors import Gpt2npError
 from .interrupts import leave
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.gpt2 import GPT2
 from .questions import (
@@ -33,18 +33,9 @@ from .questions import (
     wilson,
 )
 from .scoring import Score, score_all
-from .sentence_pairs import (
-    Difference,
-    Pair,
-    difference,
-    groups_of,
-    marked,
-    profession_pairs,
-    read_sentence_pairs,
-)
-from .terminal import wrapped
+from .sentence_pairs import Difference, Pair, difference, groups_of, marked, profession_pairs, read_sentence_pairs
+from .terminal import typed_text, wrapped
 from .text.protocol import AnyTokenizer
-from .text.utf8 import decode_utf8
 
 CHOICES, HELLASWAG, LAMBADA, PAIRS = TASKS = ("choices", "hellaswag", "lambada", "pairs")
 NAME = 16                       # columns of a figure's name
@@ -72,7 +63,7 @@ def scores_of(options: argparse.Namespace, asked: Sequence[tuple[str, Sequence[s
               model: GPT2, tokenizer: AnyTokenizer) -> Iterator[list[Score]]:
     """score_all, watched; at the end, what a reader of the figures should know."""
     cut = joined = n = 0
-    with tqdm(score_all(model, tokenizer, asked, options.threads or cores()), desc="scoring", total=len(asked),
+    with tqdm(score_all(model, tokenizer, asked, options.threads), desc="scoring", total=len(asked),
               unit=" contexts", delay=1, leave=False, disable=None) as bar:
         for some in bar:
             cut, joined, n = cut + any(one.cut for one in some), joined + any(one.joined for one in some), n + 1
@@ -134,7 +125,7 @@ def show_questions(options: argparse.Namespace, questions: Sequence[Question]) -
             print(as_json({"question": i + 1, "answer": questions[i].answer, "scores": [*map(fields, some)]}))
     without = None
     if options.mutual_info:
-        without = list(score_all(model, tokenizer, [("", choices) for _, choices in asked], options.threads or cores()))
+        without = list(score_all(model, tokenizer, [("", choices) for _, choices in asked], options.threads))
     n, found = len(questions), list(accuracies(questions, scores, without))
     if options.json:
         print(as_json({"questions": n, "examples": max(map(len, shots))} | {name: k / n for name, k, _ in found}))
@@ -259,10 +250,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="what FILE holds: choices; hellaswag and lambada, those data sets' own files; pairs, two "
                              "sentences with a tab between them that differ in one word, and if you like a tab and a "
                              "group: without FILE, professions with he and she (%(default)s)")
-    parser.add_argument("--context", type=text, metavar="TEXT", help="score what may follow this text")
-    parser.add_argument("--choice", action="append", type=text, metavar="TEXT",
+    parser.add_argument("--context", type=typed_text, metavar="TEXT", help="score what may follow this text")
+    parser.add_argument("--choice", action="append", type=typed_text, metavar="TEXT",
                         help="what may follow; to be given once for each")
-    parser.add_argument("--template", type=text, metavar="TEXT",
+    parser.add_argument("--template", type=typed_text, metavar="TEXT",
                         help=f"how a question is put, with {{context}} and {{choice}} in it, \\n for a new line; one "
                              f"of {', '.join(TEMPLATES)} (the context, a space unless it is Chinese, the choice)")
     parser.add_argument("--examples", type=not_empty, metavar="FILE",
@@ -272,8 +263,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="go also by how much the context adds to each choice: it takes up to twice as long")
     parser.add_argument("--limit", type=whole(1), metavar="N", help="the first lines alone (all)")
     parser.add_argument("--json", action="store_true", help="lines of JSON, for other programs")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
-                        help="how many questions are worked out at once (all cores)")
+    parser.add_threads("how many questions are worked out at once (all cores)")
     options = parser.parse_args(arguments)
     check(parser, options)
     return options
@@ -304,11 +294,6 @@ def check(parser: Parser, options: argparse.Namespace) -> None:
             template_of(options.template)
         except Gpt2npError as error:
             parser.error(f"--{error}")
-
-
-def text(argument: str) -> str:
-    """The type of a text."""
-    return decode_utf8(argument.encode("utf-8", "surrogateescape"), "text")
 
 
 if __name__ == "__main__":

@@ -130,14 +130,10 @@ def score_all(model: LanguageModel, tokenizer: AnyTokenizer, asked: Sequence[tup
     pool, done = ThreadPoolExecutor(workers), False
     try:
         with ThreadpoolController().select(user_api="blas").limit(limits=1):
-            yield from pool.map(partial(_score, model, tokenizer), asked)
+            yield from pool.map(partial(score, model, tokenizer), *zip(*asked))
         done = True
     finally:
         pool.shutdown(wait=done, cancel_futures=True)   # on an error, or Ctrl-C, nobody wants what is left
-
-
-def _score(model: LanguageModel, tokenizer: AnyTokenizer, one: tuple[str, Sequence[str]]) -> list[Score]:
-    return score(model, tokenizer, *one)
 
 
 # ---- texts to tokens

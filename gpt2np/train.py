@@ -14,7 +14,6 @@ if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: 
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -32,16 +31,19 @@ from .models.config import NORMS, BertConfig, GPT2Config, TransformerConfig
 from .models.transformer import Transformer
 from .plan_options import (
     KNOWN_AS,
+    SIZES,
     add_plan_options,
     expect_alone,
     expect_either,
-    expect_epochs,
+    expect_sense,
     given_in,
     make_plan,
     other_usual,
+    task_of,
 )
 from .ranks import as_one, join_world
 from .terminal import wrapped
+from .text.utf8 import expect_readable
 from .training import adapting, language_modelling, masked_words, run, run_folder, translation
 from .training.adapting import NONE, usual_of
 from .training.batches import EPOCHS
@@ -54,7 +56,6 @@ from .training.tasks import Task
 from .training.translation import Translation
 
 LARGE = 10                      # parameters for each token to learn from, beyond which a model learns them by heart
-SIZES = {"n_layer": "blocks", "n_head": "attention heads in a block", "n_embd": "width"}
 
 
 class Kind(NamedTuple):
@@ -67,7 +68,8 @@ class Kind(NamedTuple):
     least     tokens that a vocabulary has at least
     fitted    what of it becomes less where texts, model or run are small
     sizes     options of a new model, with what they mean
-    words     for --help: what it trains, FILE, --val, --vocab, what --n-vocab is learned from, and without FILE
+    words     for --help: what it trains, FILE, --val, --vocab, what --n-vocab is learned from, what --init-from names,
+              and without FILE
     examples  for --help
     config    a new model's, by plan and sizes
     expect    raises what can be said of the files and sizes before the work begins
@@ -122,13 +124,13 @@ def prepare(options: argparse.Namespace, world: World, held: ExitStack) -> tuple
     held   gets the lock of the folder: no other process trains there until it is closed
     """
     if options.resume is not None:
-        kind = run.kind_of({name: kind.task for name, kind in KINDS.items()}, options.resume, options.task)
-        return run.resume(kind, options.resume, world, held, options.steps, options.threads)
-    asked = KINDS[options.task]
+        kinds = [kind.task for name, kind in KINDS.items() if options.task in (None, name)]
+        return run.resume(kinds, options.resume, world, held, options.steps, options.threads)
+    kind = KINDS[options.task]
     if world.rank == 0:
-        asked.expect(options)
+        kind.expect(options)
     about = {"files": options.files, "val": options.val, "init_from": options.init_from}
-    return run.begin(partial(asked.make, options), asked.task, options.plan, options.out, about, world, held), []
+    return run.begin(partial(kind.make, options), kind.task, options.plan, options.out, about, world, held), []
 
 
 def expect_language(options: argparse.Namespace) -> None:
@@ -148,7 +150,7 @@ def make_language(options: argparse.Namespace) -> LanguageModelling:
 
 def expect_translation(options: argparse.Namespace) -> None:
     """See Kind."""
-    language_modelling.size_of([*options.files, *([options.val] if options.val else [])])
+    expect_readable([*options.files, *([options.val] if options.val else [])])
     if not options.init_from:
         translation.expect_room_to_train(options.config, options.plan)
 
@@ -162,7 +164,7 @@ def make_translation(options: argparse.Namespace) -> Translation:
 def expect_masked(options: argparse.Namespace) -> None:
     """See Kind."""
     options.texts = options.files or sorted(map(str, Path(__file__).parent.rglob("*.py")))
-    language_modelling.size_of([*options.texts, *([options.val] if options.val else [])])
+    expect_readable([*options.texts, *([options.val] if options.val else [])])
     if not options.init_from:
         masked_words.expect_room_to_train(options.config, options.plan)
 
@@ -179,7 +181,7 @@ def start_of(options: argparse.Namespace, usual: str) -> str | Path:
 
 
 def common(options: argparse.Namespace) -> dict[str, Any]:
-    """What both kinds of runs begin with."""
+    """What all kinds of runs begin with."""
     return {"val": options.val, "config": options.config, "fit": options.fit, "epochs": options.epochs,
             "vocabulary": model_names.vocabulary(options.vocab) if options.vocab else None,
             "warn": lambda words: print(wrapped(f"warning: {words}"))}
@@ -335,16 +337,9 @@ MASKED = Kind(
 KINDS = {"language": LANGUAGE, "translation": TRANSLATION, "masked": MASKED}
 
 
-def task_of(arguments: Sequence[str]) -> str:
-    """What --task says, which decides what other options there are; where it is no task, the parser will say so."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--task", nargs="?")
-    return known if (known := first.parse_known_args(list(arguments))[0].task) in KINDS else "language"
-
-
 def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
     """The arguments by their names, checked as far as they can be without reading a file; see settle for the rest."""
-    task = task_of(sys.argv[1:] if arguments is None else arguments)
+    task = task_of(arguments, KINDS) or "language"
     kind = KINDS[task]
     words, usual = kind.words, kind.usual
     which = "" if kind is LANGUAGE else f"--task {task} "
@@ -393,10 +388,7 @@ def parse(arguments: Sequence[str] | None, threads: int) -> argparse.Namespace:
         parser.error("--val: expected with FILE; generated pairs are measured by generated ones")
     new = ("vocab", "n_vocab", *kind.sizes, *(["norms"] if "norms" in usual else []))
     expect_either(parser, given, ("init_from", new), ("vocab", ("n_vocab",)), ("steps", ("epochs",)))
-    if options.adapt not in (None, NONE) and not options.init_from:
-        parser.error(f"--adapt {options.adapt}: expected --init-from with it, a model that has learned something, for "
-                     "a new one's weights are random, and would stay so")
-    expect_epochs(parser, options.epochs)
+    expect_sense(parser, options)
     options.task = task
     try:
         settle(options, kind, {"threads": threads} | given)

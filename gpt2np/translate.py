@@ -27,7 +27,8 @@ from .memory import expect_room, keep_freed_memory
 from .model_names import load_with_tokenizer, name_of
 from .models.transformer import Transformer
 from .sampling import GenerationError, Sampler
-from .terminal import columns_of, fitting, padded, printable, texts_given, width, wrapped
+from .terminal import printable, texts_given, width, wrapped
+from .text.columns import columns_of, fitting, padded
 from .text.protocol import AnyTokenizer, characters_of
 from .text.scripts import foreign_script
 

@@ -7,7 +7,6 @@ text, or a BERT what is hidden in it.
 if not __package__: raise SystemExit("error: a file of gpt2np, which is run as: python3 -m gpt2np.trim")
 
 import argparse
-import os
 import re
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
@@ -35,30 +34,37 @@ from .adapt.trimming import (
 )
 from .checkpoints import loading
 from .checkpoints.errors import CheckpointError
-from .command import MAX_THREADS, Parser, got, not_empty, run_command, whole
+from .checkpoints.parameters import size_of
+from .command import Parser, got, not_empty, run_command
 from .hints import Array
 from .interrupts import leave
 from .layers.module import Module
-from .memory import cores, keep_freed_memory
+from .memory import keep_freed_memory
 from .model_names import load_with_tokenizer
 from .models.bert import BERT, BertForPreTraining
 from .models.gpt2 import GPT2
 from .models.heads import Classifier
-from .quantize import size_of
 from .terminal import show_progress, table, wrapped
 from .text.bpe import at_breaks
 from .text.protocol import AnyTokenizer
 from .text.smaller import smaller
-from .text.utf8 import read_utf8
+from .text.utf8 import expect_readable, read_utf8
 from .text.vocabulary import END_OF_TEXT
 from .text.wordpiece import WordPiece
 from .training import gaps
 from .training.batches import map_tokens, read_texts, write_tokens
 from .training.errors import TrainingError
-from .training.evaluation import bits_per_byte, evaluate, expect_two, perplexity, scored_windows, windows
+from .training.evaluation import (
+    bits_per_byte,
+    bytes_and_words,
+    evaluate,
+    expect_two,
+    perplexity,
+    scored_windows,
+    windows,
+)
 from .training.parallel import DataParallel
 
-AT_A_TIME = 2**13               # tokens whose bytes are counted
 IMPORTANCE, MAGNITUDE = BY = ("importance", "magnitude")
 NAMED = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:-([0-9]{1,4}))?")         # heads of a block: 2.0, 2.3-5
 RANGE = re.compile(r"([0-9]{1,4})(?:-([0-9]{1,4}))?")                       # blocks: 2, 3-5
@@ -91,11 +97,9 @@ class Row(NamedTuple):
 def trim(arguments: Sequence[str] | None) -> None:
     """Print the table, and write the model, if that is asked for."""
     options = parse(arguments)
-    if options.out and os.path.lexists(options.out):    # save() replaces a model; a slip of the hand here should not
-        raise CheckpointError(options.out, "it is there already: name a new folder")
-    for path in filter(None, (options.file, options.vocab)):
-        if not Path(path).is_fifo():
-            open(path, "rb").close()                    # what cannot be read is said before the work begins
+    if options.out:
+        loading.expect_new(options.out)
+    expect_readable(filter(None, [options.file, options.vocab]))
     model, tokenizer = load_with_tokenizer(options.model, kind=Module)
     check(options, model)
     if scheme := scheme_of(model):
@@ -151,7 +155,7 @@ def cut(options: argparse.Namespace, model: Module, tokenizer: AnyTokenizer, tex
         vocab: Path | None) -> tuple[list[Row], AnyTokenizer]:
     """Trim a model as it is asked for: the rows of the table, and the tokenizer that it has then."""
     expect_cuts(options, model)
-    row = partial(measured, model, text, options.threads or cores())
+    row = partial(measured, model, text, options.threads)
     rows = [row("as it is", tokenizer)]
     if options.layers is not None:
         drop_blocks(model, options.layers)
@@ -203,7 +207,7 @@ def heads_to_go(options: argparse.Namespace, model: Module, tokenizer: AnyTokeni
         if not needs_importance(options):
             return least(magnitudes(model), options.heads)
         assert text is not None                         # parse has seen to it
-        with threadpool_limits(options.threads or cores(), "blas"):
+        with threadpool_limits(options.threads, "blas"):
             return least(importances(model, windows_of(model, text, tokenizer)), options.heads)
     return {i - sum(j < i for j in options.layers or ()): which for i, which in options.heads.items()}
 
@@ -235,8 +239,7 @@ def measured(model: Any, text: Path | None, threads: int, label: str, tokenizer:
         tokens = encoded(text, tokenizer)
         n = expect_two(tokens) - 1
         loss = evaluate(parallel, tokens, model.n_ctx, max(1, model.n_ctx // 2), partial(show_progress, bar))
-    n_bytes = sum(len(tokenizer.decode_bytes(ids[ids != tokenizer.end_of_text].tolist()))
-                  for ids in (tokens[1 + first:1 + first + AT_A_TIME] for first in range(0, n, AT_A_TIME)))
+    n_bytes, _ = bytes_and_words(tokens[1:], tokenizer)
     unknown = float((tokens == tokenizer.unk).mean()) if isinstance(tokenizer, WordPiece) else 0.0
     return Row(label, size, loss, bits_per_byte(loss, n, n_bytes), unknown=unknown)
 
@@ -357,7 +360,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--vocab", type=not_empty, metavar="FILE",
                         help="keep the tokens of this text alone, and every byte; of a vocab.txt, the pieces of this "
                              "text and the special ones")
-    parser.add_argument("--threads", type=whole(1, MAX_THREADS), metavar="N", help="how many cores compute (all)")
+    parser.add_threads("how many cores compute (all)")
     options = parser.parse_args(arguments)
     if options.layers is None and options.heads is None and options.vocab is None:
         parser.error("expected --layers, --heads or --vocab, for what is to be cut")

@@ -359,13 +359,6 @@ def test_wrapped_by_columns(text, room):
         assert terminal.columns_of(f"{row} {after.split()[0]}") > room
 
 
-def test_columns():
-    for text, n in (("", 0), ("abc", 3), ("自a注", 5), ("，", 2), ("e\u0301", 1), ("ｱ", 1), ("한", 2), ("😀", 2)):
-        assert terminal.columns_of(text) == n == terminal.columns_of(terminal.padded(text, 0))
-        assert terminal.columns_of(terminal.padded(text, 7)) == 7
-    assert [terminal.fitting("a自b", n) for n in range(5)] == ["", "a", "a", "a自", "a自b"]
-
-
 def test_streams_that_are_not_files():
     """Those of a notebook or of redirect_stdout: a command can be called from there."""
     out = io.StringIO()

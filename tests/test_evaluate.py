@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import gpt2np
 from gpt2np import evaluate
 from gpt2np.models.bert import BERT
 from gpt2np.models.config import BertConfig
-from gpt2np.terminal import columns_of
+from gpt2np.text.columns import columns_of
 from gpt2np.text.wordpiece import learn_characters
 from tests.test_score import HELLASWAG
 
@@ -41,21 +39,6 @@ def files(tmp_path, monkeypatch):
 def said(capsys, *arguments):
     assert evaluate.main(list(arguments)) == 0
     return capsys.readouterr().out
-
-
-@settings(max_examples=40)
-@given(st.lists(st.sampled_from(["the", " the", " ", "\n", "\t x", "明", "<|endoftext|>", "a b", "\r\n"]), max_size=12),
-       st.integers(1, 5))
-def test_bytes_and_words_are_those_of_the_text(parts, part):
-    """However the tokens are cut into parts: <|endoftext|> is no byte, and a word ends before it."""
-    text = "".join(parts)
-    tokens = np.array(TOKENIZER.encode(text, allowed_special=("<|endoftext|>",)), int)
-    bare = text.replace("<|endoftext|>", "\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "AT_A_TIME", part)
-        n_bytes, n_words = evaluate.bytes_and_words(tokens, TOKENIZER)
-    assert n_bytes == len(text.replace("<|endoftext|>", "").encode())
-    assert n_words == len(bare.encode().split())
 
 
 def test_perplexity_in_three_units(capsys, files):

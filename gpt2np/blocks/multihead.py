@@ -9,13 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..hints import Array, Cache, Rng
-from ..layers.attention import (
-    attention_backward,
-    attention_forward,
-    attention_weights,
-    merge_heads,
-    split_heads,
-)
+from ..layers.attention import attention_backward, attention_forward, attention_weights, merge_heads, split_heads
 from ..layers.checks import check_heads
 from ..layers.dropout import check_rate, dropout_backward, dropout_forward
 from ..layers.linear import Linear

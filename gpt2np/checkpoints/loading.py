@@ -122,6 +122,13 @@ def save(folder: str | Path, model: Module, tokenizer: AnyTokenizer | None) -> N
     write_model(folder, layout_of(model), model, tokenizer)
 
 
+def expect_new(folder: str | Path) -> None:
+    """CheckpointError for a folder that is there: `save` replaces a model; a slip of the hand in a command should not.
+    """
+    if os.path.lexists(folder):
+        raise CheckpointError(folder, "it is there already: name a new folder")
+
+
 def layout_of(model: Module) -> str:
     """The name of the layout that models of this class are saved in; ValueError if there is none."""
     if scheme_of(model) is not None:

@@ -37,9 +37,7 @@ from .huggingface_gpt2 import (
     read_end_of_text,
     tensor_name,
 )
-from .huggingface_gpt2 import (
-    FILES as FILES,
-)
+from .huggingface_gpt2 import FILES as FILES
 from .layout import Source
 from .parameters import as_parameter, check_tensors
 from .vocabularies import read_tokenizer, write_tokenizer

@@ -24,6 +24,12 @@ def shapes_of(model: Module) -> dict[str, tuple[int, ...]]:
     return {path: parameter.shape for path, parameter in model.named_parameters()}
 
 
+def size_of(model: Module) -> int:
+    """The bytes of all arrays of a model."""
+    return sum(p.value.nbytes for _, p in model.named_parameters()) + sum(
+        c.value.nbytes for _, c in model.named_constants())
+
+
 def values_of(model: Module, asked_for: Module, folder: Path, dtype: DTypeLike) -> dict[str, Array]:
     """The parameters of a model as a file is to have them, by their paths.
 

@@ -10,8 +10,9 @@ from itertools import cycle
 from .. import model_names
 from ..command import Parser, not_empty, run_command
 from ..interrupts import leave
-from ..terminal import columns_of, padded, printable, read_text, wants_colour, width, wrapped
+from ..terminal import printable, read_text, wants_colour, width, wrapped
 from .bpe import Piece, Tokenizer
+from .columns import columns_of, padded
 from .vocab_txt import SPECIAL, UNK
 from .vocabulary import END_OF_TEXT
 from .wordpiece import MAX_LETTERS, Passage, Word, WordPiece

@@ -18,12 +18,12 @@ Tjong Kim Sang, De Meulder 2003, the shared task of CoNLL-2003, cs/0306050, sect
 Chapter: S000 6.2; S002 5.4; S004 5.4.
 """
 
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .columns import columns_of, fitted
 from .labels import OUTSIDE, Entity, LabelError, Sentences, check_tags, entities_of, strict_entities_of
 
 COLUMNS, BLOCK = 80, 32         # of a table, at most; of the scores of one report in it
@@ -154,7 +154,7 @@ def table(reports: Mapping[str, Report]) -> str:
     if not 1 <= len(reports) <= 2:
         raise LabelError(f"expected one report, or two side by side, got {len(reports)}")
     labels = sorted({label for each in reports.values() for label in each.rows})
-    width = min(COLUMNS - BLOCK * len(reports), max(map(columns, [*labels, "weighted avg"])))
+    width = min(COLUMNS - BLOCK * len(reports), max(map(columns_of, [*labels, "weighted avg"])))
     lines = [" " * width + "".join("    " + fitted(title, BLOCK - 4) for title in reports),
              " " * width + (4 * "{:>8}").format("prec.", "recall", "F1", "support") * len(reports), ""]
     lines += [fitted(label, width) + "".join(block(each.rows.get(label)) for each in reports.values())
@@ -168,17 +168,3 @@ def table(reports: Mapping[str, Report]) -> str:
 def block(row: Scores | None) -> str:
     """The scores of one row in BLOCK columns."""
     return " " * BLOCK if row is None else "".join(f"{score:8.3f}" for score in row[:3]) + f"{row.support:8d}"
-
-
-def fitted(text: str, width: int) -> str:
-    """The text in just so many columns: cut, or with blanks behind it."""
-    if columns(text) > width:
-        while columns(text) > width - 1:
-            text = text[:-1]
-        text += "…"
-    return text + " " * (width - columns(text))
-
-
-def columns(text: str) -> int:
-    """How many columns of a terminal a text takes: a Chinese character takes two."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

@@ -3,7 +3,7 @@
 import codecs
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .vocabulary import TokenizerError
@@ -39,6 +39,18 @@ def read_utf8(path: str | Path) -> Iterator[str]:
                 mark = ""                               # further on it is a character like any other
             if not data:
                 return
+
+
+def expect_readable(paths: Iterable[str | Path]) -> None:
+    """OSError for a file that cannot be opened: it is said now, not after minutes of work."""
+    for path in paths:
+        if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
+            open(path, "rb").close()
+
+
+def lines_in(path: str | Path) -> list[str]:
+    """The lines of a file, without their ends, \\n or \\r\\n: what else may end a line in Unicode is a part of it."""
+    return [line.rstrip("\r") for line in "".join(read_utf8(path)).split("\n")]
 
 
 def expect_text(text: object) -> None:

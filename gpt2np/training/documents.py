@@ -21,7 +21,7 @@ import numpy as np
 from ..hints import Array, Rng
 from ..layers.cross_entropy import IGNORED
 from ..models.bert import IS_NEXT, NOT_NEXT
-from ..text.utf8 import read_utf8
+from ..text.utf8 import lines_in
 from ..text.wordpiece import WordPiece
 from .by_length import ByLength
 from .errors import TrainingError
@@ -62,7 +62,7 @@ def read_documents(paths: Iterable[str | Path]) -> list[list[str]]:
     documents: list[list[str]] = []
     for path in paths:
         documents.append([])
-        for line in "".join(read_utf8(path)).split("\n"):
+        for line in lines_in(path):
             if sentence := line.strip():
                 documents[-1].append(sentence)
             elif documents[-1]:

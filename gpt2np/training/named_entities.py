@@ -14,30 +14,14 @@ import numpy as np
 from ..hints import Array
 from ..layers.cross_entropy import IGNORED
 from ..layers.softmax import log_softmax_forward
-from ..models.heads import (
-    TokenClassifier,
-)
+from ..models.heads import TokenClassifier
 from ..text.label_reports import accuracy, entity_report, table, token_reports
 from ..text.labels import SCHEMES, Entity, Sentences, entities_of, tags_of
 from .errors import TrainingError
 from .findings import PREDICTED, RIGHT, THE_MODEL, Both, Findings, Line, Mistake, bracketed, confused, worst
 from .finetuning import BEST_BY, F1, Encoded, FineTuning, FineTuningPlan, Labels
-from .label_rows import (
-    FIRST,
-    LAST,
-    NO_SPACE,
-    ON,
-    framed,
-    labelled,
-    pieces_of,
-    room_in,
-    windows,
-)
-from .labelled import (
-    Tagged,
-    Warn,
-    read_tagged,
-)
+from .label_rows import FIRST, LAST, NO_SPACE, ON, framed, labelled, pieces_of, room_in, windows
+from .labelled import Tagged, Warn, read_tagged
 from .made_up import made_names
 from .plan import one_of
 

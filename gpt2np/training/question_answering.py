@@ -12,28 +12,13 @@ import numpy as np
 
 from ..hints import Array
 from ..layers.softmax import log_softmax_forward
-from ..models.heads import (
-    END,
-    START,
-    AnswerFinder,
-)
+from ..models.heads import END, START, AnswerFinder
 from ..text.protocol import AnyTokenizer
 from ..text.wordpiece import WordPiece
 from .findings import PREDICTED, THE_MODEL, Both, Findings, Line, Mistake, worst
 from .finetuning import ChoicePlan, Encoded, FineTuning, Labels
-from .label_rows import (
-    Row,
-    framed,
-    pieces_of,
-    room_in,
-    windows,
-    words_of,
-)
-from .labelled import (
-    Asked,
-    Warn,
-    read_asked,
-)
+from .label_rows import Row, framed, pieces_of, room_in, windows, words_of
+from .labelled import Asked, Warn, read_asked
 
 LONGEST_ANSWER = 30             # words of an answer that is looked for
 
@@ -149,17 +134,21 @@ def null_of(tokenizer: AnyTokenizer, row: Row) -> int:
     return 0 if isinstance(tokenizer, WordPiece) else len(row.ids) - 1
 
 
+def words_that_count(answer: str) -> list[str]:
+    """What counts of an answer: its words in small letters, Chinese characters among them, without signs."""
+    return [word for word, _ in words_of(answer.lower()) if word.isalnum()]
+
+
 def words_f1(gold: str, found: str) -> float:
-    """F1 of the words that an answer shares with the right one; Chinese characters are words.
+    """F1 of the words that an answer shares with the right one.
 
     Rajpurkar et al. 2016, arXiv:1606.05250, section 6.1: signs do not count.
     """
-    a, b = ([word for word, _ in words_of(text.lower()) if word.isalnum()] for text in (gold, found))
+    a, b = words_that_count(gold), words_that_count(found)
     shared = sum((Counter(a) & Counter(b)).values())
     return 2 * shared / (len(a) + len(b)) if a or b else float(gold == found)
 
 
 def same(gold: str, found: str) -> bool:
     """Whether two answers are the same, but for signs, spaces and capitals."""
-    return [w for w, _ in words_of(gold.lower()) if w.isalnum()] == [w for w, _ in words_of(found.lower())
-                                                                   if w.isalnum()]
+    return words_that_count(gold) == words_that_count(found)

@@ -1,11 +1,11 @@
 """The life of a run, whatever its task: it begins, it is resumed from its last checkpoint, and what is changed then."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from . import run_folder
 from .errors import TrainingError
@@ -13,8 +13,6 @@ from .loop import Trainer
 from .mpi import World
 from .plan import Plan
 from .tasks import Task
-
-Kind: TypeAlias = type[Any]             # of a Task
 
 
 def begin(make: Callable[[], Task], kind: type[Task], plan: Plan, out: str | Path, about: dict, world: World,
@@ -48,32 +46,22 @@ def begin(make: Callable[[], Task], kind: type[Task], plan: Plan, out: str | Pat
     return last_checkpoint(kind, plan_of(kind, out), out, run_folder.load(out), world)
 
 
-def kind_of(kinds: Mapping[str, Kind], out: str | Path, asked: str | None = None) -> Kind:
-    """Of the tasks of a command that of the run in a folder, which may be asked for by its name.
-
-    TrainingError for a run of another task; that one has none is said when its plan is read.
-    """
-    name = run_folder.read_run(out).get("task")
-    for its_name, kind in kinds.items():
-        if name in (kind.name, None) and asked in (None, its_name):
-            return kind
-    expected = kinds[asked].name if asked else ", ".join(kind.name for kind in kinds.values())
-    raise TrainingError(f"{Path(out, run_folder.RUN)}: expected a run of {expected}, got one of {name}: "
-                        + (f"leave out --task {asked}" if name in {kind.name for kind in kinds.values()} else
-                           "another command goes on with it"))
-
-
-def resume(kind: type[Task], out: str | Path, world: World, held: ExitStack, steps: int | None = None,
+def resume(kinds: Sequence[type[Task]], out: str | Path, world: World, held: ExitStack, steps: int | None = None,
            threads: int | None = None) -> tuple[Trainer, list[str]]:
     """A run at its last checkpoint, and what is now different of it, in sentences.
 
+    kinds            of which it may be
     steps, threads   what the run is to have from here on; None for what it has
 
     Rank 0 has to come here before the others.  TrainingError for what cannot be.
     """
     out = Path(out)
+    name = run_folder.read_run(out).get("task")         # no lock is left in a folder that is not a run's
+    kind = next((kind for kind in kinds if kind.name == name), kinds[0])
+    if name not in (kind.name, None):
+        raise TrainingError(f"{out / run_folder.RUN}: expected a run of {', '.join(kind.name for kind in kinds)}, got "
+                            f"one of {name}: another command, or another --task, goes on with it")
     if world.rank == 0:
-        run_folder.read_run(out)                        # no lock is left in a folder that is not a run's
         held.enter_context(run_folder.locked(out))
     plan = plan_of(kind, out)
     kind.expect_shares(plan, world.size)

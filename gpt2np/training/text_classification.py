@@ -14,31 +14,15 @@ import numpy as np
 
 from ..hints import Array, Rng
 from ..layers.softmax import log_softmax_forward
-from ..models.heads import (
-    SIGMOID,
-    SOFTMAX,
-    SQUARED,
-    Objective,
-)
+from ..models.heads import SIGMOID, SOFTMAX, SQUARED, Objective
 from ..text.label_reports import label_report, report, table
 from ..text.protocol import AnyTokenizer
 from .augmenting import Synonyms, read_synonyms, with_deletions, with_synonyms
 from .errors import TrainingError
 from .findings import PREDICTED, RIGHT, THE_MODEL, Both, Findings, Line, Mistake, confused, worst
 from .finetuning import ChoicePlan, Encoded, FineTuning, FineTuningPlan, Labels
-from .label_rows import (
-    Row,
-    framed,
-    room_in,
-    windows,
-)
-from .labelled import (
-    Classified,
-    Valued,
-    Warn,
-    read_classified,
-    read_valued,
-)
+from .label_rows import Row, framed, room_in, windows
+from .labelled import Classified, Valued, Warn, read_classified, read_valued
 from .made_up import SYNONYMS, made_opinions
 from .parallel import Batch
 from .plan import FOR_CHANGES, SHARE

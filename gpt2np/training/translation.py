@@ -244,11 +244,7 @@ def learn(pairs: Iterable[TextPair], n_vocab: int, at_most: bool) -> Tokenizer:
 
     Sennrich, Haddow, Birch 2016, arXiv:1508.07909, section 3.2: so names and numbers are cut alike on both sides.
     """
-    counts: Counter[str] = Counter()
-    for pair in pairs:
-        for text in pair:
-            for pieces in cut(text):
-                counts.update(pieces)
+    counts = Counter(piece for pair in pairs for text in pair for pieces in cut(text) for piece in pieces)
     tokenizer = Tokenizer(learn_merges(counts, n_vocab - 257, progress=True))
     if tokenizer.n_vocab < n_vocab and not at_most:
         raise TrainingError(f"n_vocab: expected at most the {tokenizer.n_vocab:,} tokens that the pairs suffice for, "

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..decoding import columns, generate_batch
 from ..errors import Gpt2npError
-from ..hints import Array, Rng
+from ..hints import Array
 from ..layers.cross_entropy import IGNORED
 from ..models.config import BertConfig, GPT2Config
 from ..models.gpt2 import GPT2
@@ -26,17 +26,8 @@ from .errors import TrainingError
 from .evaluation import token_sums
 from .findings import PREDICTED, RIGHT, THE_MODEL, Both, Findings, Line, Mistake, worst
 from .finetuning import Encoded, FineTuning, FineTuningPlan, Labels
-from .label_rows import (
-    NO_SPACE,
-    Row,
-    ends,
-    padded,
-)
-from .labelled import (
-    Answered,
-    Warn,
-    read_answered,
-)
+from .label_rows import NO_SPACE, Row, ends, padded
+from .labelled import Answered, Warn, read_answered
 from .language_modelling import load_to_train
 from .mpi import Parallel
 from .named_entities import in_a_row
@@ -141,13 +132,6 @@ class WrittenAnswers(FineTuning):
         pairs = [(one.answer, found) for one, found in zip(examples, predictions)]
         return {"f1": sum(words_f1(*pair) for pair in pairs) / len(pairs),
                 "exact": sum(gold.strip() == found for gold, found in pairs) / len(pairs)}
-
-    def sample(self, rng: Rng) -> str | None:
-        if self.plan.sample == 0:
-            return None
-        chosen = sorted(rng.choice(len(self.val), min(self.plan.sample, len(self.val)), replace=False).tolist())
-        some = [self.val[i] for i in chosen]
-        return "\n".join(self.shown(*pair) for pair in zip(some, self.written(some)))
 
     def shown(self, example: Answered, prediction: str) -> str:
         right = example.answer.strip() == prediction

@@ -11,13 +11,7 @@ from gpt2np.adapt.lora import add_lora
 from gpt2np.adapt.prefix import add_prefix
 from gpt2np.adapt.replacing import added, replacements
 from gpt2np.checkpoints import safetensors
-from gpt2np.checkpoints.adapters import (
-    ADAPTER_FILE,
-    ARRAYS_FILE,
-    fingerprint,
-    read_adapter,
-    save_adapter,
-)
+from gpt2np.checkpoints.adapters import ADAPTER_FILE, ARRAYS_FILE, fingerprint, read_adapter, save_adapter
 from gpt2np.checkpoints.errors import CheckpointError
 from gpt2np.decoding import lay_out_for_decoding
 from gpt2np.text.bpe import Tokenizer

@@ -17,7 +17,7 @@ from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import BertConfig, TransformerConfig
 from gpt2np.models.transformer import Transformer
 from gpt2np.text.wordpiece import learn_characters
-from gpt2np.training import adapting, run_folder
+from gpt2np.training import adapting
 from gpt2np.training.errors import TrainingError
 from gpt2np.training.number_pairs import number_pairs
 from gpt2np.training.translation import of_characters
@@ -83,18 +83,10 @@ def test_what_is_trained_is_said_saved_and_loaded(files, finished):
     assert f"python -m gpt2np.{command}" in said and f"--adapter '{out / 'best'}'" in said
 
 
-def test_a_run_goes_on_to_the_bit(files, finished, tmp_path, monkeypatch):
+def test_a_run_goes_on_to_the_bit(files, finished, tmp_path, stop_after):
     """Stopped after two steps, it ends with what one that was never stopped has."""
     run, whole, _ = finished
-    real, seen = run_folder.save, []
-
-    def save_and_stop(out, task, optimizer, state, keep=1):
-        real(out, task, optimizer, state, keep)
-        if state["step"] == 2 and not seen:
-            seen.append(2)
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(run_folder, "save", save_and_stop)
+    stop_after(2)
     assert train.main(arguments(files, run, tmp_path / "run")) == 1
     assert train.main(["--resume", str(tmp_path / "run")]) == 0
     one, other = (safetensors.read(out / f"step-{STEPS:08d}" / ARRAYS_FILE)[0] for out in (whole, tmp_path / "run"))

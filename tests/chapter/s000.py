@@ -125,7 +125,7 @@ print([list(generate(model.given([source]), [0], 4, GREEDY)) for source in ([5, 
                 义，但源序列不同，写出的就不同。""",
                 """The decoder looks at what the encoder has read, and writes token by token from 0, which says to begin
                 (step 6). It is untrained, and writes nothing of sense; but of another source, another text."""),
-            shown="later_targets_do_not_matter stepwise_is_teacher_forced padded_memory_does_not_matter",
+            shown="later_words_do_not_matter stepwise_is_teacher_forced padded_memory_does_not_matter",
             errata="E000-05",
             text=Both(
                 """这里的步骤是把编码器的步骤抄了一遍。解码器先做带因果掩码的自注意力，再对编码器的输出做交叉注意力，最

@@ -9,16 +9,7 @@ from tests.errata.test_bookkeeping import CHAPTER, KNOWN
 
 from .back import files, with_its_line
 from .names import ROOT, find
-from .page import (
-    TEXTS,
-    find_section,
-    is_command,
-    joined,
-    pages,
-    slug,
-    spelled_out,
-    with_blanks_before_formulas,
-)
+from .page import TEXTS, find_section, is_command, joined, pages, slug, spelled_out, with_blanks_before_formulas
 from .points import POINTS
 from .table import Both, Entry
 

@@ -58,7 +58,8 @@ CONSTANTS = {
     "training/evaluation.py": {
         "MAX_WINDOWS": EVALUATION, "MAX_LOGITS": EVALUATION, "BINS": None, "DRAWS": None,
         "ROWS": "tests/training/test_evaluation.py::test_a_few_rows_of_logits_at_a_time_and_all",
-        "PARTS": "tests/training/test_evaluation.py::test_the_interval_is_that_of_means"},
+        "PARTS": "tests/training/test_evaluation.py::test_the_interval_is_that_of_means",
+        "AT_A_TIME": "tests/training/test_evaluation.py::test_bytes_and_words_are_those_of_the_text"},
 }
 
 

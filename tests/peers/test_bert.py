@@ -28,6 +28,18 @@ TEXTS = ["The cat sits outside.", "A feline is resting outdoors.", "The new movi
          "naïve café 北京 unaffable", "The new movie is so great."]
 
 
+def test_the_graph_that_is_timed_computes_our_vectors():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    from benchmarks.onnx_bert import Peer
+    rng = np.random.default_rng(0)
+    model = BERT(BertConfig(53, 16, 24, 3, 2, 50), rng, pooler=False)
+    for _, p in model.named_parameters():
+        p.value = rng.standard_normal(p.shape).astype(np.float32) * 0.3
+    tokens = rng.integers(0, 53, (2, 9))
+    np.testing.assert_allclose(Peer(model).read(tokens), model.forward(tokens)[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["BertForPreTraining", "BertForMaskedLM", "BertModel"])
 def test_transformers_loads_what_we_save(kind, tmp_path):
     import torch

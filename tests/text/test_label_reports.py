@@ -12,7 +12,6 @@ from gpt2np.text.label_reports import (
     Report,
     Scores,
     accuracy,
-    columns,
     entity_report,
     label_report,
     report,
@@ -166,7 +165,6 @@ def test_one_report_and_none():
 
 def test_a_table_has_at_most_80_columns():
     """Chinese characters take two of them, and full-width letters."""
-    assert [columns(text) for text in ("", "ab…", "体育", "ＰＥＲ-a")] == [0, 3, 4, 8]
     labels = ["x" * 100, "体育" * 20, "体育" * 3 + "x", "short", "O"]
     counts = dict.fromkeys(labels, 9_999_999)
     some = report(counts, counts, counts)

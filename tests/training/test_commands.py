@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -161,11 +162,16 @@ def test_without_a_file_it_learns_from_its_own_source(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_as_if_never_stopped(text, tmp_path):
-    whole, killed, steps, output = tmp_path / "whole", tmp_path / "killed", 4 * KILLS, tmp_path / "output"
-    assert train.main(arguments(text, whole, steps)) == 0
+    ends_as_if_never_stopped(tmp_path, KILLS, partial(arguments, text))
+
+
+def ends_as_if_never_stopped(tmp_path, kills, asked):
+    """A run of asked(out, steps) that is killed so often, at any moment, and goes on, against one that never was."""
+    whole, killed, steps, output = tmp_path / "whole", tmp_path / "killed", 4 * kills, tmp_path / "output"
+    assert train.main(asked(whole, steps)) == 0
     rng = random.Random(0)
-    process = start(output, *arguments(text, killed, steps))
-    for _ in range(KILLS):
+    process = start(output, *asked(killed, steps))
+    for _ in range(kills):
         seen = 0 if not (killed / "log.jsonl").exists() else (killed / "log.jsonl").read_bytes().count(b"\n")
         wait_for_lines(killed / "log.jsonl", min(seen + 2, 2 * steps - 4))
         time.sleep(rng.uniform(0, 0.03))
@@ -445,7 +451,7 @@ def test_the_run_of_another_task(text, tmp_path, capsys):
     out.mkdir()
     (out / "run.json").write_text('{"task": "poetry", "plan": {"steps": 2, "beams": 4}}')
     refused(capsys, ["--resume", str(out)], "run.json: expected a run of language modelling, translation, masked "
-            "words, got one of poetry: another command goes on with it")
+            "words, got one of poetry: another command, or another --task, goes on with it")
 
 
 # ---- texts of any size

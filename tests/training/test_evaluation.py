@@ -1,13 +1,18 @@
 """Evaluation: each token is scored once, with the context that the stride promises."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import gpt2np
 from gpt2np.layers.cross_entropy import IGNORED
 from gpt2np.models.config import GPT2Config
 from gpt2np.models.gpt2 import GPT2
+from gpt2np.text.wordpiece import learn_characters
 from gpt2np.training import evaluation
 from gpt2np.training.diagnosis import first_not_finite, initial_loss_warning
 from gpt2np.training.errors import TrainingError
@@ -15,6 +20,7 @@ from gpt2np.training.evaluation import (
     BINS,
     Measures,
     bits_per_byte,
+    bytes_and_words,
     evaluate,
     measure,
     perplexity,
@@ -22,6 +28,10 @@ from gpt2np.training.evaluation import (
     windows,
 )
 from gpt2np.training.parallel import DataParallel
+
+END = ("<|endoftext|>",)
+_, TOKENIZER = gpt2np.load(Path(__file__).parents[1] / "golden" / "scoring")
+CHARACTERS = learn_characters(["the cat sat: it did, 明 or not."], 40)
 
 
 @pytest.fixture
@@ -146,6 +156,29 @@ def test_perplexity_and_bits_per_byte():
     assert bits_per_byte(math.log(256), 10, 10) == pytest.approx(8)     # guessing bytes
     assert bits_per_byte(math.log(2), 10, 40) == pytest.approx(0.25)
     assert bits_per_byte(0.5, 2, 0) == math.inf
+
+
+@settings(max_examples=40)
+@given(st.lists(st.sampled_from(["the", " the", " ", "\n", "\t x", "明", *END, "a b", "\r\n"]), max_size=12),
+       st.integers(1, 5))
+def test_bytes_and_words_are_those_of_the_text(parts, part):
+    """However the tokens are cut into parts: <|endoftext|> is no byte, and a word ends before it."""
+    text = "".join(parts)
+    assert counted(text, TOKENIZER, part) == (len(text.replace(*END, "").encode()),
+                                              len(text.replace(*END, "\n").encode().split()))
+
+
+@pytest.mark.parametrize("part", [1, 2, 5, 100])
+def test_of_pieces_of_words_the_spaces_between_them_count(part):
+    """The cat sat: eleven bytes and three words, although no piece has a space in it."""
+    assert counted("The cat sat", CHARACTERS, part) == (11, 3)
+    assert counted("it, 明 or not.<|endoftext|>The cat", CHARACTERS, part) == (len("it,明or not.the cat".encode()), 4)
+
+
+def counted(text, tokenizer, part):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "AT_A_TIME", part)
+        return bytes_and_words(np.array(tokenizer.encode(text, allowed_special=END), int), tokenizer)
 
 
 def test_the_initial_loss():

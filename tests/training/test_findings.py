@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpt2np.text.label_reports import columns
+from gpt2np.text.columns import columns_of
 from gpt2np.training.findings import Findings, confusion_table
 
 
@@ -14,7 +14,7 @@ def test_counts_fit_a_line_and_none_is_lost(labels):
     counts = np.arange(len(labels) ** 2).reshape(len(labels), -1)
     tables = confusion_table(Findings([], [], 1, 1, labels=labels, confusion=counts)).split("\n\n")
     rows = [[line[14:] for line in table.splitlines()[1:]] for table in tables]
-    assert max(columns(line) for table in tables for line in table.splitlines()) <= 80
+    assert max(columns_of(line) for table in tables for line in table.splitlines()) <= 80
     if labels[0].isascii():
         read = np.concatenate([[[int(n) for n in row.split()] for row in some] for some in rows], axis=1)
         assert np.array_equal(read, counts)

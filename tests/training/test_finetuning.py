@@ -224,7 +224,8 @@ def test_a_run_of_another_task_is_named(files, capsys):
     capsys.readouterr()
     assert finetune.main(["--resume", str(files / "run"), "--task", "ner"]) == 1
     assert capsys.readouterr().err == (f"error: {files / 'run' / 'run.json'}: expected a run of named entities, got "
-                                       "one of text classification: leave out --task ner\n")
+                                       "one of text classification: another command, or another --task, goes on with "
+                                       "it\n")
 
 
 def test_a_label_that_was_not_learned(files, capsys):

@@ -15,7 +15,7 @@ from gpt2np.filling import fill
 from gpt2np.layers.softmax import softmax_forward
 from gpt2np.models.bert import BERT, BertForPreTraining
 from gpt2np.models.config import BertConfig
-from gpt2np.terminal import columns_of
+from gpt2np.text.columns import columns_of
 from gpt2np.text.wordpiece import SPECIAL, WordPiece, learn_characters
 from gpt2np.training import masked_words, run_folder
 from gpt2np.training.errors import TrainingError

@@ -33,7 +33,7 @@ def begin(out, plan=PLAN, kind=ToyTask, world=None):
 
 def finish(out, kind=ToyTask):
     """Go on with a run to its end."""
-    trainer, changes = run.resume(kind, out, World(), ExitStack())
+    trainer, changes = run.resume([kind], out, World(), ExitStack())
     assert changes == []
     with trainer:
         list(trainer.run())
@@ -144,7 +144,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, kind, changes):
     with begin(parts, plan, kind):
         pass                                            # killed before anything was done
     for stop in (0, 1, 4, 4, 5, 7):                     # once between a step and its evaluation
-        trainer, _ = run.resume(kind, parts, World(), ExitStack())
+        trainer, _ = run.resume([kind], parts, World(), ExitStack())
         with trainer:
             for record in trainer.run():
                 if record["step"] >= stop:
@@ -214,7 +214,7 @@ def test_a_figure_that_gets_no_better_ends_the_run(tmp_path):
 def test_another_task_goes_on_with_another_run(tmp_path, finished):
     before = contents(finished / "step-00000010")
     with pytest.raises(TrainingError, match=r"run\.json: expected a run of language modelling, got one of toy: anoth"):
-        run.resume(LanguageModelling, finished, World(), ExitStack())
+        run.resume([LanguageModelling], finished, World(), ExitStack())
     assert contents(finished / "step-00000010") == before
 
 

@@ -3,10 +3,8 @@
 import json
 import math
 import os
-import random
 import re
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +39,8 @@ from gpt2np.training.translation import (
     split,
     tokenisation_of,
 )
-from tests.training.test_commands import end, refused, start, wait_for_lines
-from tests.training.test_loop import contents, records
+from tests.training.test_commands import end, ends_as_if_never_stopped, refused, start, wait_for_lines
+from tests.training.test_loop import records
 from tests.training.test_mpi import on_ranks
 from tests.training.test_parallel import assert_close, gradients
 
@@ -210,21 +208,8 @@ def test_a_run_on_pairs_and_its_measure(pairs, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_run_on_pairs_that_was_killed_is_resumed_bit_for_bit(pairs, tmp_path):
     """Killed at any moment, as a run on texts is: tests/training/test_commands.py."""
-    whole, killed, steps, output = tmp_path / "whole", tmp_path / "killed", 4 * KILLS, tmp_path / "output"
-    assert train.main(arguments(pairs, whole, steps, "--dropout", "0.2", "--accumulate", "2")) == 0
-    rng = random.Random(0)
-    process = start(output, *arguments(pairs, killed, steps, "--dropout", "0.2", "--accumulate", "2"))
-    for _ in range(KILLS):
-        seen = 0 if not (killed / "log.jsonl").exists() else (killed / "log.jsonl").read_bytes().count(b"\n")
-        wait_for_lines(killed / "log.jsonl", min(seen + 2, 2 * steps - 4))
-        time.sleep(rng.uniform(0, 0.03))
-        process.kill()
-        end(process)
-        process = start(output, "--resume", killed)
-    assert end(process) == 0 and "done after step" in output.read_text()
-    for name in (f"step-{steps:08d}", "best"):
-        assert contents(killed / name) == contents(whole / name)
-    assert records(killed) == records(whole)
+    ends_as_if_never_stopped(tmp_path, KILLS, lambda out, steps: arguments(
+        pairs, out, steps, "--dropout", "0.2", "--accumulate", "2"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGINT for another process")

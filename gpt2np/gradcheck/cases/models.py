@@ -38,7 +38,7 @@ def gpt2(rng: Rng, B: int = 3, T: int = 4, H: int = 2, D: int = 2, L: int = 2, V
 
 CASES.append(Case("GPT2", gpt2, (
     laws.later_words_do_not_matter, laws.unused_positions_have_no_gradient, laws.loss_is_head_and_cross_entropy,
-    laws.parts_of_a_batch_add, laws.tokens_refused, laws.a_cache_serves_once, common.inference_is_forward,
+    laws.parts_of_a_batch_add, laws.tokens_refused, common.a_cache_serves_once, common.inference_is_forward,
     laws.next_logits_are_the_full_forward,
     laws.recomputed_is_stored, laws.frozen_blocks_cost_nothing, laws.hidden_gives_the_gradient_by_the_embeddings,
     laws.padded_rows_train_as_alone, laws.five_blocks_have_gradients_of_their_own, nothing_frozen_is_summed,
@@ -69,12 +69,12 @@ def transformer(rng: Rng, B: int = 3, S: int = 4, T: int = 3, V: int = 7, *, H: 
 
 
 OF_TRANSFORMER = (
-    of_transformer.later_targets_do_not_matter, of_transformer.every_word_of_the_source_matters,
+    laws.later_words_do_not_matter, of_transformer.every_word_of_the_source_matters,
     of_transformer.padding_of_the_source_does_not_matter, of_transformer.padding_of_the_target_does_not_matter,
     of_transformer.stepwise_is_teacher_forced, of_transformer.the_tables_gradient_is_a_sum,
     of_transformer.smoothed_in_training_alone, of_transformer.frozen_sides_cost_nothing,
     of_transformer.sources_refused, of_transformer.what_was_looked_at, laws.parts_of_a_batch_add,
-    laws.a_cache_serves_once, common.inference_is_forward)
+    common.a_cache_serves_once, common.inference_is_forward)
 
 CASES.append(Case("Transformer", transformer, (*OF_TRANSFORMER, *common.OF_ANY_MODULE)))
 OF_EACH_FORM = (
@@ -103,7 +103,7 @@ def bert(rng: Rng, B: int = 3, T: int = 4, L: int = 2, V: int = 7) -> ModuleSubj
 CASES.append(Case("BERT", bert, (
     of_bert.every_token_sees_both_sides, of_bert.padding_does_not_matter, of_bert.order_is_in_the_positions_alone,
     of_bert.segments_matter, of_bert.what_is_no_text_is_refused, of_bert.frozen_parts_cost_nothing,
-    of_bert.a_cache_serves_once, common.inference_is_forward, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
+    common.a_cache_serves_once, common.inference_is_forward, nothing_frozen_is_summed, *common.OF_ANY_MODULE)))
 
 
 def pooler(rng: Rng, B: int = 2, T: int = 3, C: int = 4) -> ModuleSubject:
@@ -157,7 +157,7 @@ OF_PRE_TRAINING = (of_bert.loss_is_the_sum_of_both_means, of_bert.parts_of_a_bat
 
 CASES.append(Case("BertForPreTraining", bert_for_pre_training, (
     *OF_PRE_TRAINING, of_bert.recomputed_is_stored, of_bert.answers_refused, of_bert.frozen_parts_cost_nothing,
-    of_bert.a_cache_serves_once, common.inference_is_forward, *common.OF_ANY_MODULE)))
+    common.a_cache_serves_once, common.inference_is_forward, *common.OF_ANY_MODULE)))
 CASES.append(Case("BertForPre., drop", partial(bert_for_pre_training, B=2, rate=0.3), (
     *OF_PRE_TRAINING, of_bert.frozen_parts_cost_nothing, common.inference_is_forward)))
 
@@ -213,7 +213,7 @@ def answer_finder(rng: Rng, B: int = 2, T: int = 4, V: int = 5) -> ModuleSubject
 
 
 OF_HEADS = (of_heads.loss_is_forward_and_objective, of_heads.parts_of_a_batch_add, of_heads.padded_rows_are_as_alone,
-            of_heads.all_of_a_text_matters, of_heads.a_frozen_body_costs_nothing, of_heads.a_cache_serves_once,
+            of_heads.all_of_a_text_matters, of_heads.a_frozen_body_costs_nothing, common.a_cache_serves_once,
             of_heads.batches_refused, of_heads.the_wrong_row_is_named, of_heads.labels_refused, of_heads.begins_near_0,
             common.inference_is_forward, *common.OF_ANY_MODULE)
 

@@ -9,20 +9,8 @@ from ...layers.cross_entropy import cross_entropy_backward, cross_entropy_forwar
 from ...layers.embedding import Embedding
 from ...layers.module import Parameter
 from ...models.bert import BERT, IS_NEXT, NOT_NEXT, BertForPreTraining, Logits
-from ..checks import (
-    Arguments,
-    CheckFailed,
-    ModuleSubject,
-    Subject,
-    calls_of,
-    close,
-    identical,
-    memory_of,
-    refused,
-    upstream,
-    with_generators,
-)
-from .common import EXACT
+from ..checks import CheckFailed, ModuleSubject, Subject, calls_of, close, identical, memory_of, refused, upstream
+from .common import EXACT, generator_of, rows_add
 
 TEXT = ("tokens", "segments", "padding_mask")
 
@@ -163,21 +151,6 @@ def frozen_parts_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
     module.zero_grad()
 
 
-def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
-    """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
-    model = subject.module
-    y, cache = model.forward(**with_generators(subject.inputs))
-    dy = upstream(y, rng)
-    model.zero_grad()
-    model.backward(dy, cache)
-    once = {path: p.grad.copy() for path, p in subject.parameters.items() if p.grad is not None}
-    identical("what is left of a cache", len(cache), 0)
-    refused("a cache that has been used", model.backward, dy, cache)
-    refused("the cache of inference", model.backward, dy, None)
-    for path, grad in once.items():
-        identical(f"d{path} after two that were refused", subject.parameters[path].grad, grad)
-
-
 # ---- what stands on it
 
 
@@ -226,7 +199,7 @@ def loss_is_the_sum_of_both_means(subject: ModuleSubject, rng: Rng) -> None:
         text = tuple(subject.arguments[name] for name in TEXT)
         for share in (1.0, 0.5, 0.0):
             targets, not_next = _answers(model, text[0], share, rng)
-            (words, pairs), cache = model.forward(*text, **_generator(subject))
+            (words, pairs), cache = model.forward(*text, **generator_of(subject))
             of_words, c_words = cross_entropy_forward(words, targets)
             expected, dpairs = of_words, None
             if pairs is not None:
@@ -236,7 +209,7 @@ def loss_is_the_sum_of_both_means(subject: ModuleSubject, rng: Rng) -> None:
             model.backward(Logits(cross_entropy_backward(1.0, c_words), dpairs), cache)
             gradients = {path: p.grad for path, p in model.named_parameters()}
             model.zero_grad()
-            loss = model.loss_and_gradients(*text, targets, not_next, **_generator(subject))
+            loss = model.loss_and_gradients(*text, targets, not_next, **generator_of(subject))
             close(f"loss of {share}", loss, expected, EXACT, floor=1.0)
             for path, p in model.named_parameters():
                 close(f"d{path} of {share}", p.grad, gradients[path], EXACT, floor=1.0)
@@ -250,19 +223,8 @@ def parts_of_a_batch_add(subject: ModuleSubject, rng: Rng) -> None:
     model, text = subject.module.model, tuple(subject.arguments[name] for name in TEXT)
     targets, not_next = _answers(model, text[0], 0.5, rng)
     batch: Any = (*text, targets, not_next)
-    counted = model.counted(*batch)
-    identical("what is counted", counted, [(targets != -100).sum(), (not_next != -100).sum()])
-    model.zero_grad()
-    loss = model.loss_and_gradients(*batch)
-    whole = {path: p.grad for path, p in model.named_parameters()}
-    model.zero_grad()
-    parts = [model.loss_and_gradients(*(a[b:b + 1] for a in batch), counted=counted) for b in range(len(targets))]
-    close("loss of the rows", sum(parts), loss, EXACT, floor=1.0)
-    for path, p in model.named_parameters() if parts else ():
-        close(f"d{path} of the rows", p.grad, whole[path], EXACT, floor=1.0)
-    alone = [model.loss(*(a[b:b + 1] for a in batch), counted=counted) for b in range(len(targets))]
-    close("loss alone of the rows", sum(alone), loss, EXACT, floor=1.0)
-    model.zero_grad()
+    identical("what is counted", model.counted(*batch), [(targets != -100).sum(), (not_next != -100).sum()])
+    rows_add(model, batch)
 
 
 def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:
@@ -349,8 +311,3 @@ def _without_pairs(model: BertForPreTraining) -> Any:
     other = model.replica()
     other.nsp = other.bert.pooler = None
     return other
-
-
-def _generator(subject: ModuleSubject) -> Arguments:
-    """The generator for dropout, new, where the subject has one."""
-    return with_generators({name: a for name, a in subject.inputs.items() if name == "rng"})

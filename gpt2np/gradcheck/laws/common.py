@@ -1,5 +1,8 @@
 """Laws of layers of many kinds, and those of every module."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from ...hints import Array, Rng
@@ -9,6 +12,7 @@ from ...layers.module import Constant, Module, Parameter
 from ...layers.tiles import TILE
 from ..checks import (
     MANY,
+    Arguments,
     CheckFailed,
     ModuleSubject,
     Subject,
@@ -195,3 +199,47 @@ def nothing_is_remembered(subject: ModuleSubject, rng: Rng) -> None:
 OF_ANY_PARAMETER = (gradients_add, frozen_parameters_get_nothing)
 OF_ANY_MODULE = (*OF_ANY_PARAMETER, frozen_as_a_whole, a_replica_has_its_own_gradients, what_is_below_is_listed_once,
                  nothing_is_remembered)
+
+
+# ---- models
+
+
+def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
+    """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
+    model, inputs = subject.module, subject.inputs
+    of_hidden = [(model.hidden, model.hidden_backward)] if hasattr(model, "hidden") else []
+    for forward, backward in [(model.forward, model.backward), *of_hidden]:
+        y, cache = forward(**with_generators(inputs))
+        dy = upstream(y, rng)
+        model.zero_grad()
+        backward(dy, cache)
+        once = {path: None if p.grad is None else p.grad.copy() for path, p in subject.parameters.items()}
+        identical("what is left of a cache", len(cache), 0)
+        refused("a cache that has been used", backward, dy, cache)
+        _, cache = forward(**with_generators(inputs), keep_cache=False)
+        if cache is not None:
+            raise CheckFailed(f"the cache of {forward.__name__} for inference: expected None")
+        refused("the cache of inference", backward, dy, cache)
+        for path, p in subject.parameters.items():
+            identical(f"d{path} after two that were refused", p.grad, once[path])
+
+
+def rows_add(model: Any, batch: Sequence[Array]) -> None:
+    """Losses and gradients of the rows of a batch, each told what the whole counts, are those of the batch."""
+    counted, rows = model.counted(*batch), [[a[b:b + 1] for a in batch] for b in range(len(batch[0]))]
+    model.zero_grad()
+    loss = model.loss_and_gradients(*batch)
+    whole = {path: p.grad for path, p in model.named_parameters()}
+    model.zero_grad()
+    parts = [model.loss_and_gradients(*row, counted=counted) for row in rows]
+    close("loss of the rows", sum(parts), loss, EXACT, floor=1.0)
+    for path, p in model.named_parameters() if rows else ():
+        close(f"d{path} of the rows", p.grad, whole[path], EXACT, floor=1.0)
+    alone = [model.loss(*row, counted=counted) for row in rows]
+    close("loss of the rows, without gradients", sum(alone), model.loss(*batch), EXACT, floor=1.0)
+    model.zero_grad()
+
+
+def generator_of(subject: ModuleSubject) -> Arguments:
+    """The generator for dropout, new, where the subject has one."""
+    return with_generators({name: a for name, a in subject.inputs.items() if name == "rng"})

@@ -9,19 +9,8 @@ from ...hints import Array, Rng
 from ...layers.embedding import Embedding
 from ...models.bert import BERT
 from ...models.heads import SIGMOID, SOFTMAX, SQUARED, AnswerFinder, Classifier, TokenClassifier
-from ..checks import (
-    Arguments,
-    CheckFailed,
-    ModuleSubject,
-    calls_of,
-    close,
-    identical,
-    memory_of,
-    refused,
-    upstream,
-    with_generators,
-)
-from .common import EXACT
+from ..checks import CheckFailed, ModuleSubject, calls_of, close, identical, memory_of, refused, upstream
+from .common import EXACT, generator_of, rows_add
 
 
 def loss_is_forward_and_objective(subject: ModuleSubject, rng: Rng) -> None:
@@ -32,12 +21,12 @@ def loss_is_forward_and_objective(subject: ModuleSubject, rng: Rng) -> None:
     for model, (*text, targets) in [*_batches(subject, rng), *_smoothed(subject, rng)]:
         smoothing = {"label_smoothing": 0.3} if model.label_smoothing else {}
         model.zero_grad()
-        logits, cache = model.forward(*text, **_generator(subject))
+        logits, cache = model.forward(*text, **generator_of(subject))
         expected, c_loss = model.objective.forward(logits, targets, **smoothing)
         model.backward(model.objective.backward(1.0, c_loss), cache)
         gradients = {path: p.grad for path, p in model.named_parameters()}
         model.zero_grad()
-        loss = model.loss_and_gradients(*text, targets, **_generator(subject))
+        loss = model.loss_and_gradients(*text, targets, **generator_of(subject))
         close("loss", loss, expected, EXACT, floor=1.0)
         for path, p in model.named_parameters():
             close(f"d{path} of the loss", p.grad, gradients[path], EXACT, floor=1.0)
@@ -49,20 +38,9 @@ def loss_is_forward_and_objective(subject: ModuleSubject, rng: Rng) -> None:
 def parts_of_a_batch_add(subject: ModuleSubject, rng: Rng) -> None:
     """The losses and gradients of the rows, each over what is counted in the batch, add up to those of the batch."""
     for model, batch in _batches(subject, rng):
-        counted = model.counted(*batch)
-        identical("what is counted", counted,
+        identical("what is counted", model.counted(*batch),
                   batch[-1].size if model.objective == SQUARED else (batch[-1] != -100).sum())
-        model.zero_grad()
-        loss = model.loss_and_gradients(*batch)
-        whole = {path: p.grad for path, p in model.named_parameters()}
-        model.zero_grad()
-        rows = [tuple(a[b:b + 1] for a in batch) for b in range(len(batch[0]))]
-        parts = [model.loss_and_gradients(*row, counted=counted) for row in rows]
-        close("loss of the rows", sum(parts), loss, EXACT, floor=1.0)
-        for path, p in model.named_parameters():
-            close(f"d{path} of the rows", p.grad, whole[path], EXACT, floor=1.0)
-        close("loss alone of the rows", sum(model.loss(*row, counted=counted) for row in rows), loss, EXACT, floor=1.0)
-        model.zero_grad()
+        rows_add(model, batch)
 
 
 def padded_rows_are_as_alone(subject: ModuleSubject, rng: Rng) -> None:
@@ -146,19 +124,6 @@ def a_frozen_body_costs_nothing(subject: ModuleSubject, rng: Rng) -> None:
         with subject.frozen(body - {path}):
             _, cache = subject.forward(subject.arguments)
             identical(f"d{path}, which alone is trained of the body", subject.backward(dy, cache)[path], free[path])
-
-
-def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
-    """backward frees the cache on its way: a second time, or without a cache, it is refused."""
-    model = subject.module
-    y, cache = model.forward(**with_generators(subject.inputs))
-    dy = upstream(y, rng)
-    model.zero_grad()
-    model.backward(dy, cache)
-    identical("what is left of a cache", len(cache), 0)
-    refused("a cache that has been used", model.backward, dy, cache)
-    _, cache = model.forward(**with_generators(subject.inputs), keep_cache=False)
-    refused("the cache of inference", model.backward, dy, cache)
 
 
 def batches_refused(subject: ModuleSubject, rng: Rng) -> None:
@@ -336,8 +301,3 @@ def _moved(model: Classifier, targets: Array, mask: Array) -> Array:
 def _of_tokens(model: Classifier) -> bool:
     """Whether its logits, and its targets, are (B, T, ...)."""
     return isinstance(model, TokenClassifier) and not isinstance(model, AnswerFinder)
-
-
-def _generator(subject: ModuleSubject) -> Arguments:
-    """The generator for dropout, new, where the subject has one."""
-    return with_generators({name: a for name, a in subject.inputs.items() if name == "rng"})

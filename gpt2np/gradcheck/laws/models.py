@@ -22,9 +22,8 @@ from ..checks import (
     memory_of,
     refused,
     upstream,
-    with_generators,
 )
-from .common import EXACT
+from .common import EXACT, generator_of, rows_add
 
 
 def next_logits_are_the_full_forward(subject: ModuleSubject, rng: Rng) -> None:
@@ -123,7 +122,7 @@ def loss_is_head_and_cross_entropy(subject: ModuleSubject, rng: Rng) -> None:
     for frozen in (set(), {"wte"}):
         subject.module.zero_grad()
         with subject.frozen(frozen), calls_of(Parameter.accumulate) as offered:
-            close("loss", subject.module.loss_and_gradients(tokens, targets, **_generator(subject)), loss, EXACT)
+            close("loss", subject.module.loss_and_gradients(tokens, targets, **generator_of(subject)), loss, EXACT)
             gradients = subject.gradients()
         for path, gradient in gradients.items():
             close(f"d{path} of the loss", gradient, expected[path], EXACT, floor=1.0)
@@ -157,37 +156,7 @@ def parts_of_a_batch_add(subject: ModuleSubject, rng: Rng) -> None:
     model, inputs = subject.module, [a for a in subject.inputs.values() if isinstance(a, np.ndarray)]
     targets = rng.integers(0, model.wte.value.shape[0], subject.inputs["tokens"].shape)
     targets[0, :1] = -100
-    batch = (*inputs, targets)
-    counted, rows = model.counted(*batch), range(len(targets))
-    model.zero_grad()
-    whole = model.loss_and_gradients(*batch)
-    gradients = subject.gradients()
-    model.zero_grad()
-    parts = [model.loss_and_gradients(*(a[b:b + 1] for a in batch), counted=counted) for b in rows]
-    close("loss of the rows", sum(parts), whole, EXACT, floor=1.0)
-    for path, gradient in subject.gradients().items():
-        close(f"d{path} of the rows", gradient, gradients[path], EXACT, floor=1.0)
-    alone = [model.loss(*(a[b:b + 1] for a in batch), counted=counted) for b in rows]
-    close("loss of the rows, without gradients", sum(alone), model.loss(*batch), EXACT, floor=1.0)
-
-
-def a_cache_serves_once(subject: ModuleSubject, rng: Rng) -> None:
-    """backward frees the caches of the blocks on its way: a second time, or without a cache, it is refused."""
-    model = subject.module
-    for forward, backward in ((model.forward, model.backward), (model.hidden, model.hidden_backward)):
-        y, cache = forward(**with_generators(subject.inputs))
-        dy = upstream(y, rng)
-        model.zero_grad()
-        backward(dy, cache)
-        once = {path: None if p.grad is None else p.grad.copy() for path, p in subject.parameters.items()}
-        identical("what is left of a cache", len(cache), 0)
-        refused("a cache that has been used", backward, dy, cache)
-        _, cache = forward(**with_generators(subject.inputs), keep_cache=False)
-        if cache is not None:
-            raise CheckFailed(f"the cache of {forward.__name__} for inference: expected None")
-        refused("the cache of inference", backward, dy, cache)
-        for path, p in subject.parameters.items():
-            identical(f"d{path} after two that were refused", p.grad, once[path])
+    rows_add(model, (*inputs, targets))
 
 
 def frozen_blocks_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
@@ -200,9 +169,9 @@ def frozen_blocks_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
     L, weights = model.config.n_layer, [p.value for p in subject.values.values()]
     targets = rng.integers(0, model.config.n_vocab, tokens.shape)
     model.zero_grad()
-    loss = model.loss_and_gradients(tokens, targets, **_generator(subject))
+    loss = model.loss_and_gradients(tokens, targets, **generator_of(subject))
     free = subject.gradients()
-    _, (_, of_h, of_ln_f) = model.hidden(tokens, **_generator(subject))
+    _, (_, of_h, of_ln_f) = model.hidden(tokens, **generator_of(subject))
     embeddings = {"wte", "wpe"}
     for k, kept in [(0, {"wte"}), (0, {"wpe"}), *((k, set()) for k in range(L + 1))]:
         frozen = {path for path in free if path.startswith(tuple(f"h.{i}." for i in range(k)))} | embeddings - kept
@@ -211,9 +180,9 @@ def frozen_blocks_cost_nothing(subject: ModuleSubject, rng: Rng) -> None:
         with subject.frozen(frozen):
             with (calls_of(type(model.h[0]).backward) as of_blocks, calls_of(Embedding.backward) as of_embeddings,
                   calls_of(add_rows) as rows_added):
-                identical(f"loss {what}", model.loss_and_gradients(tokens, targets, **_generator(subject)), loss)
+                identical(f"loss {what}", model.loss_and_gradients(tokens, targets, **generator_of(subject)), loss)
             gradients = subject.gradients()
-            _, cache = model.hidden(tokens, **_generator(subject))
+            _, cache = model.hidden(tokens, **generator_of(subject))
         for path, gradient in gradients.items():
             identical(f"d{path} {what}", gradient, free[path])
         if [call.first for call in of_blocks] != list(reversed(model.h[first:])):
@@ -252,7 +221,7 @@ def hidden_gives_the_gradient_by_the_embeddings(subject: ModuleSubject, rng: Rng
 def _dx(subject: ModuleSubject, dlogits: Array, needs_dx: bool = False) -> Any:
     """What hidden_backward gives, of dlogits."""
     model = subject.module
-    x, c_hidden = model.hidden(subject.inputs["tokens"], needs_dx=needs_dx, **_generator(subject))
+    x, c_hidden = model.hidden(subject.inputs["tokens"], needs_dx=needs_dx, **generator_of(subject))
     _, c_head = model.lm_head.forward(x)
     return model.hidden_backward(model.lm_head.backward(dlogits, c_head), c_hidden)
 
@@ -282,8 +251,3 @@ def recomputed_is_stored(subject: ModuleSubject, rng: Rng) -> None:
             gradients.append({path: p.grad for path, p in model.named_parameters()})
         for path in gradients[0]:
             identical(f"d{path} with dropout {rate}", gradients[1][path], gradients[0][path])
-
-
-def _generator(subject: ModuleSubject) -> Arguments:
-    """The generator for dropout, new, where the subject has one."""
-    return with_generators({name: a for name, a in subject.inputs.items() if name == "rng"})

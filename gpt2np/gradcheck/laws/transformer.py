@@ -12,17 +12,6 @@ from ..checks import Arguments, CheckFailed, ModuleSubject, close, identical, re
 from .common import EXACT
 
 
-def later_targets_do_not_matter(subject: ModuleSubject, rng: Rng) -> None:
-    """A change of the target's token at s leaves all logits before s as they were, to the bit."""
-    tokens = subject.arguments["tokens"]
-    logits, _ = subject.forward(subject.arguments)
-    for s in range(tokens.shape[1]):
-        changed = tokens.copy()
-        changed[:, s] = (changed[:, s] + 1) % subject.module.config.n_vocab
-        changed_logits, _ = subject.forward(subject.arguments | {"tokens": changed})
-        identical(f"logits before a change at {s}", changed_logits[:, :s], logits[:, :s])
-
-
 def every_word_of_the_source_matters(subject: ModuleSubject, rng: Rng) -> None:
     """A change of a real token of the source changes the logits of every position of its row, and of no other row."""
     source, mask = subject.arguments["source"], subject.arguments["source_mask"]

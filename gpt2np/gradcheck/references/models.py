@@ -6,16 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...hints import Array, Rng
-from .blocks import (
-    below,
-    decoder_block,
-    dropped,
-    norm,
-    post_norm_block,
-    pre_norm_block,
-    pre_norm_decoder_block,
-    stack,
-)
+from .blocks import below, decoder_block, dropped, norm, post_norm_block, pre_norm_block, pre_norm_decoder_block, stack
 from .layers import embedding, gelu_erf, linear, lm_head, relu, tanh
 
 
