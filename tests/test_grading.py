@@ -247,7 +247,7 @@ def test_label_says_what_all_say_together(capsys, folders):
      "one of text classification, and n, one of text regression"),
     (evaluate, ["x.conll", *models(["tags", "tags"]), "--ensemble"], 1, "--model: expected several together only where "
      "texts get labels or numbers, got models of named entities"),
-    (evaluate, ["bad.tsv", "--model", "a"], 1, "bad.tsv, line 2: expected one of the 3 labels to learn from, neg, odd, "
+    (evaluate, ["bad.tsv", "--model", "a"], 1, "bad.tsv, line 2: expected one of the 3 known labels, neg, odd, "
      "pos, got 'what'"),
     (evaluate, ["empty.tsv", "--model", "a"], 1, "empty.tsv: expected at least one example, got none"),
     (evaluate, ["x.tsv", *models(["a", "demo"])], 1, "--model: expected models of one kind, got demo, which goes on "

@@ -285,7 +285,7 @@ def read_classified(path: str | Path, known: Sequence[str] | None = None,
             raise TrainingError(f"{where}: expected a label{' on both sides of each |' * several}, got nothing")
         for label in labels:
             if known is not None and label not in known:
-                raise TrainingError(f"{where}: expected one of the {len(known)} labels to learn from, "
+                raise TrainingError(f"{where}: expected one of the {len(known)} known labels, "
                                     f"{', '.join(known)[:200]}, got {label!r:.40}")
         examples.append(Classified(first, second, labels))
     return examples

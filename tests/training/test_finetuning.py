@@ -233,7 +233,7 @@ def test_a_label_that_was_not_learned(files, capsys):
     arguments = command(files, "classify")
     arguments[arguments.index("--val") + 1] = str(files / "other")
     assert finetune.main(arguments) == 1
-    assert capsys.readouterr().err == (f"error: {files / 'other'}, line 2: expected one of the 2 labels to learn from, "
+    assert capsys.readouterr().err == (f"error: {files / 'other'}, line 2: expected one of the 2 known labels, "
                                        "neg, pos, got 'odd'\n")
 
 

@@ -137,7 +137,7 @@ CONTEXT = "expected a context, a question and its answer, with tabs between them
     (read_classified, "a\tx|y\nb\tx|\n", 2, "expected a label on both sides of each |, got nothing"),
     (read_classified, "\tx\n", 1, "expected a text in each column but the label's, got nothing"),
     (lambda path: read_classified(path, ["neg", "pos"]), "a\tpos\nb\tso\n", 2,
-     "expected one of the 2 labels to learn from, neg, pos, got 'so'"),
+     "expected one of the 2 known labels, neg, pos, got 'so'"),
     (read_classified, "a b\ta\tb\tr\na b\ta\tc\tr\n", 2,
      "expected two names that stand in the text, apart from each other, got 'a' and 'c'"),
     (read_valued, "a\t1\nb\tnan\n", 2, "expected a finite number, got 'nan'"),
