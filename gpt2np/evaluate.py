@@ -31,7 +31,7 @@ from .interrupts import leave
 from .labelling import as_learned
 from .layers.module import Module
 from .memory import keep_freed_memory
-from .model_names import load_with_tokenizer, put_adapter, with_its_head
+from .model_names import adapted, load_with_tokenizer
 from .models.bert import BertForPreTraining
 from .models.gpt2 import GPT2
 from .models.heads import Classifier
@@ -97,8 +97,7 @@ def show(arguments: Sequence[str] | None) -> None:
     loaded = [load_with_tokenizer(name, kind=Module) for name in options.model]
     if options.adapter:
         (model, tokenizer), = loaded
-        loaded = [(with_its_head(model, options.adapter), tokenizer)]
-        put_adapter(loaded[0][0], options.adapter)
+        loaded = [(adapted(model, options.adapter), tokenizer)]
     for name, (model, _) in zip(options.model, loaded):
         merge_if_possible(model)
         check(options, parser, name, model)

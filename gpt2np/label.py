@@ -39,7 +39,7 @@ def run(arguments: Sequence[str] | None) -> None:
     labeller = load_together(options.model) if len(options.model) > 1 else \
         load_labeller(next(iter(options.model), None), options.adapter)
     task = labeller.task
-    for one in (task, *labeller.others):
+    for one in labeller.tasks:
         merge_if_possible(one.model)
     keep_freed_memory()
     if options.words:

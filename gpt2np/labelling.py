@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from .checkpoints.errors import CheckpointError, some
 from .errors import Gpt2npError
 from .layers.module import Module
-from .model_names import BEST, RUN, base_of, find_adapter, load_with_tokenizer, put_adapter, with_its_head
+from .model_names import BEST, RUN, adapted, base_of, find_adapter, load_with_tokenizer
 from .models.config import GPT2Config
 from .models.heads import SIGMOID, SQUARED, AnswerFinder, Classifier, TokenClassifier
 from .text.labels import SCHEMES, entities_of
@@ -49,6 +49,11 @@ class Labeller(NamedTuple):
     by_characters: bool = False
     others: tuple[FineTuning, ...] = ()
 
+    @property
+    def tasks(self) -> tuple[FineTuning, ...]:
+        """All of them, the first one in front."""
+        return self.task, *self.others
+
 
 def load_labeller(model: str | None, adapter: str | None = None) -> Labeller:
     """A fine-tuned model, for `label`.
@@ -62,8 +67,7 @@ def load_labeller(model: str | None, adapter: str | None = None) -> Labeller:
         loaded, tokenizer = load_with_tokenizer(model or "", kind=Classifier)
     else:
         loaded, tokenizer = load_with_tokenizer(model or base_of(adapter), kind=Module)
-        loaded = with_its_head(loaded, adapter)
-        put_adapter(loaded, adapter)
+        loaded = adapted(loaded, adapter)
         if not isinstance(loaded, Classifier):
             raise CheckpointError(find_adapter(adapter), "expected an adapter with a head, of finetune --task ner, "
                                   "classify, regress or qa, found one without: it is for generate --adapter")
@@ -73,8 +77,9 @@ def load_labeller(model: str | None, adapter: str | None = None) -> Labeller:
 def load_together(models: Sequence[str]) -> Labeller:
     """Several fine-tuned models as one; TrainingError where they cannot answer together."""
     first, *others = map(load_labeller, models)
-    expect_together(models, [first.task, *(one.task for one in others)])
-    return first._replace(others=tuple(one.task for one in others))
+    together = first._replace(others=tuple(one.task for one in others))
+    expect_together(models, together.tasks)
+    return together
 
 
 def as_learned(path: Path, loaded: Classifier, tokenizer: AnyTokenizer) -> Labeller:
@@ -120,7 +125,8 @@ def expect_together(names: Sequence[str], tasks: Sequence[FineTuning]) -> None:
     """TrainingError unless all models can answer together: texts or numbers alone, of the same labels in any order."""
     expect_one_task(names, tasks)
     if not isinstance(first := tasks[0], TextClassification):
-        type(first).together([], [])                    # which says so
+        raise TrainingError("--model: expected several together only where texts get labels or numbers, got models of "
+                            f"{first.name}")
     for name, task in zip(names, tasks):
         if set(task.labels.names) != set(first.labels.names):
             raise TrainingError(f"--model: expected models of the same labels, in any order, got {names[0]} with "
@@ -148,9 +154,10 @@ def label(task: FineTuning, texts: Sequence[Any], threads: int = 1) -> list[Any]
 
 def label_together(labeller: Labeller, texts: Sequence[Any], threads: int = 1) -> list[Any]:
     """`label`, by all of a labeller's models: the mean of their probabilities, or of their numbers."""
-    task = labeller.task
-    found = [label(one, texts, threads) for one in (task, *labeller.others)]
-    return task.together([one.labels for one in (task, *labeller.others)], found) if labeller.others else found[0]
+    found = [label(one, texts, threads) for one in labeller.tasks]
+    if not labeller.others:
+        return found[0]
+    return labeller.task.together([one.labels for one in labeller.tasks], found)
 
 
 def unlabelled(task: FineTuning, text: Any) -> Any:

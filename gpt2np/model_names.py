@@ -56,8 +56,7 @@ def load(name_or_path: str | Path = "demo", dtype: DTypeLike = np.float32,
     """
     model, tokenizer = loading.load(find_model(name_or_path), dtype)
     if adapter is not None:
-        model = with_its_head(model, adapter)
-        put_adapter(model, adapter)
+        model = adapted(model, adapter)
     return model, tokenizer
 
 
@@ -68,6 +67,13 @@ def load_with_tokenizer(name_or_path: str | Path = "demo", dtype: DTypeLike = np
     if adapter is not None:
         put_adapter(model, adapter)
     return model, tokenizer
+
+
+def adapted(model: Any, adapter: str | Path) -> Any:
+    """A model with all that an adapter brings along: what was trained beside it, and the head, where there is one."""
+    model = with_its_head(model, adapter)
+    put_adapter(model, adapter)
+    return model
 
 
 def with_its_head(model: Any, adapter: str | Path) -> Any:

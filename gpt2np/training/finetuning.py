@@ -256,10 +256,9 @@ class FineTuning(AdaptableTask):
     @classmethod
     def together(cls, labels: Sequence[Labels], predictions: Sequence[Sequence[Any]]) -> list[Any]:
         """What several models of this task say together of some examples, each of whose predictions are for its labels;
-        the names are those of the first one.  TrainingError where nothing follows from several predictions.
+        the names are those of the first one.
         """
-        raise TrainingError("--model: expected several together only where texts get labels or numbers, got models of "
-                            f"{cls.name}")
+        raise NotImplementedError
 
     def loss_of(self, examples: Sequence[Any], predictions: Sequence[Any], of_rows: float) -> float:
         """The mean loss of examples as it follows from what is predicted; that of their rows, where it does not."""
